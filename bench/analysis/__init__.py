@@ -1,0 +1,1 @@
+"""What run files mean: estimates with intervals, one tidy frame, comparisons."""

@@ -1,0 +1,112 @@
+"""From blocks to estimates: quiet and typical times, and how far another run may land from them.
+
+The replicate, one worker's blocks, is the unit: samples inside a process are not independent. Times
+are handled as logarithms, because machine noise multiplies.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+QUIET_TOLERANCE = 0.10
+"""A block is quiet when both metronome readings beside it are within this of the floor."""
+FLOOR_QUANTILE = 0.10
+"""A run's own floor: its fastest tenth of readings."""
+MIN_QUIET_BLOCKS = 3
+"""A replicate with fewer quiet blocks did not get quiet."""
+MIN_REPLICATES = 3
+"""With fewer replicates there is no estimate, only the reason."""
+CONFIDENCE = 0.95
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A time and its prediction interval.
+
+    Another run of the same plan on the same machine lands within `time_ns` times or over
+    exp(`half_width`), 95 times in 100.
+    """
+
+    time_ns: float
+    half_width: float
+
+    @property
+    def low_ns(self) -> float:
+        return float(self.time_ns * np.exp(-self.half_width))
+
+    @property
+    def high_ns(self) -> float:
+        return float(self.time_ns * np.exp(self.half_width))
+
+
+def floor_of(readings: Sequence[int]) -> int:
+    """The speed a metronome reached when undisturbed, nanoseconds."""
+    return round(float(np.quantile(readings, FLOOR_QUANTILE)))
+
+
+def quiet_blocks(before: Sequence[int], after: Sequence[int], floor: float) -> NDArray[np.bool_]:
+    """Which blocks had the machine at full speed just before and just after them."""
+    slower: Floats = np.maximum(np.asarray(before, float), np.asarray(after, float))
+    return slower <= floor * (1 + QUIET_TOLERANCE)
+
+
+def estimates(series: Sequence[Sequence[float]]) -> list[Estimate | None]:
+    """One estimate per series from its replicates' times, nanoseconds; None below MIN_REPLICATES.
+
+    The estimate is the geometric mean. The interval is a prediction interval for the geometric mean
+    of as many new replicates: t * s * sqrt(2 / n). With three to eight replicates a series' own
+    variance is poorly known, so it is moderated by those of the run's other series (Smyth 2004,
+    "Linear models and empirical Bayes methods", section 6.2).
+    """
+    logs = [np.log(np.asarray(times, float)) for times in series]
+    enough = [len(values) >= MIN_REPLICATES for values in logs]
+    known = [values for values, ok in zip(logs, enough, strict=True) if ok]
+    if not known:
+        return [None] * len(logs)
+    variances = np.array([values.var(ddof=1) for values in known])
+    freedom = np.array([len(values) - 1.0 for values in known])
+    variances, freedom = moderated(variances, freedom)
+    quantiles = special.stdtrit(freedom, (1 + CONFIDENCE) / 2)
+    found = iter(
+        Estimate(float(np.exp(values.mean())), float(q * np.sqrt(2 * variance / len(values))))
+        for values, variance, q in zip(known, variances, quantiles, strict=True)
+    )
+    return [next(found) if ok else None for ok in enough]
+
+
+def moderated(variances: Floats, freedom: Floats) -> tuple[Floats, Floats]:
+    """Variances shrunk towards their common prior, and their degrees of freedom, larger.
+
+    The prior is fitted by the moments of the log variances (Smyth 2004, equations 6 to 9). A single
+    series, or one without any variance, is left as it is.
+    """
+    usable = variances > 0
+    if usable.sum() < 2:
+        return variances, freedom
+    half = freedom[usable] / 2
+    centred = np.log(variances[usable]) - special.digamma(half) + np.log(half)
+    excess = centred.var(ddof=1) - special.polygamma(1, half).mean()
+    if excess <= 0:
+        prior = np.exp(centred.mean())
+        return np.full_like(variances, prior), np.full_like(freedom, float(freedom.sum()))
+    prior_freedom = 2 * _inverse_trigamma(excess)
+    prior = np.exp(centred.mean() + special.digamma(prior_freedom / 2) - np.log(prior_freedom / 2))
+    shrunk = (prior_freedom * prior + freedom * variances) / (prior_freedom + freedom)
+    return shrunk, np.minimum(freedom + prior_freedom, freedom.sum())
+
+
+def _inverse_trigamma(value: float) -> float:
+    """The x with trigamma(x) = value, by Newton's method on 1 / trigamma (Smyth 2004, appendix)."""
+    x = 0.5 + 1 / value
+    for _ in range(50):
+        trigamma = special.polygamma(1, x)
+        step = trigamma * (1 - trigamma / value) / special.polygamma(2, x)
+        x += step
+        if -step < 1e-8 * x:
+            break
+    return float(x)

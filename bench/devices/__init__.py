@@ -1,0 +1,46 @@
+"""Where cases run. To add a device kind, write its file and add its line to DEVICES."""
+
+import inspect
+import os
+import shutil
+
+import psutil
+
+from bench.devices.base import Device
+from bench.devices.cpu import Cpu
+from bench.matrix.support import Facts
+
+DEVICES: dict[str, Device] = {"cpu": Cpu()}
+
+
+def probe() -> Facts:
+    """What this machine and its torch can run. Imports torch."""
+    import torch
+
+    reasons = {kind: device.unavailable_reason() for kind, device in DEVICES.items()}
+    for kind, seen in (
+        ("cuda", torch.cuda.is_available()),
+        ("mps", torch.backends.mps.is_available()),
+    ):
+        reasons.setdefault(
+            kind,
+            f"this version has no clock for {kind} devices"
+            if seen
+            else f"torch {torch.__version__} sees no {kind} device here",
+        )
+    return Facts(
+        torch=str(torch.__version__),
+        cores=available_cores(),
+        memory_bytes=psutil.virtual_memory().total,
+        compiler=next(filter(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++")), None),
+        isolates_compiled="isolate_recompiles" in inspect.signature(torch.compile).parameters,
+        devices=reasons,
+    )
+
+
+def available_cores() -> int:
+    """Cores this process may run on, which a container or `taskset` may have made fewer."""
+    process = psutil.Process()
+    if hasattr(process, "cpu_affinity"):
+        return len(process.cpu_affinity())
+    return psutil.cpu_count() or 1

@@ -1,0 +1,19 @@
+"""Errors a person can act on. The command line prints their text and exits with their status."""
+
+
+class BenchError(Exception):
+    """What was wrong, where, and what to do."""
+
+    exit_status = 1
+
+
+class UsageError(BenchError):
+    """Wrong usage, or input that cannot be read."""
+
+    exit_status = 2
+
+
+class MachineError(BenchError):
+    """The machine would not let us finish: disk, permissions, workers that do not start."""
+
+    exit_status = 4

@@ -1,0 +1,260 @@
+"""Runs a plan: starts workers, asks them for blocks in shuffled order, and tells what happens.
+
+It writes nothing and prints nothing: every event goes to `emit`, and a journal, a progress display
+or a test listens there.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bench.devices import DEVICES
+from bench.errors import UsageError
+from bench.matrix.case import Case
+from bench.matrix.support import Facts, unsupported_reason
+from bench.measure.environment import ENVIRONMENTS
+from bench.measure.events import (
+    BlockMeasured,
+    CaseEnded,
+    CasePrepared,
+    Event,
+    Plan,
+    ReplicateDone,
+    SittingEnded,
+    SittingStarted,
+    WorkerStarted,
+)
+from bench.measure.groups import group_cases
+from bench.measure.protocol import (
+    KINDS,
+    Block,
+    Measure,
+    Prepare,
+    Prepared,
+    Refused,
+    Reply,
+    Request,
+)
+from bench.measure.worker_process import Side, WorkerLost, WorkerProcess
+
+BLOCK_NS = 3_000_000
+MIN_SAMPLES, MAX_SAMPLES = 8, 40
+MIN_SWEEPS = 3
+"""Every case is swept so often in every replicate, whatever the budget says."""
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds a worker may take before it counts as hung."""
+
+    hello_s: float = 120
+    prepare_s: float = 120
+    prepare_compiled_s: float = 600
+    measure_s: float = 60
+
+
+@dataclass
+class Settled:
+    """What is settled of a run, perhaps by earlier sittings."""
+
+    ended: set[str] = field(default_factory=set)
+    """Ids of cases that are not measured any further."""
+    done: set[tuple[int, int]] = field(default_factory=set)
+    """Replicate and group, for each that is complete."""
+    samples: dict[str, int] = field(default_factory=dict)
+    """Case id to the samples its blocks hold."""
+    workers: int = 0
+    spent_s: float = 0.0
+
+
+def samples_for(step_ns: int) -> int:
+    """Samples of a block: as many steps as fill BLOCK_NS, within MIN_SAMPLES and MAX_SAMPLES."""
+    return min(max(round(BLOCK_NS / step_ns), MIN_SAMPLES), MAX_SAMPLES)
+
+
+class Coordinator:
+    """Measures a plan on one side."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        emit: Callable[[Event], None],
+        *,
+        side: Side | None = None,
+        settled: Settled | None = None,
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        self.plan = plan
+        self._emit = emit
+        self._side = side or Side(environment=ENVIRONMENTS[plan.environment])
+        self._settled = settled or Settled()
+        self._deadlines = deadlines or Deadlines()
+        self._shuffle = random.Random(plan.seed + self._settled.workers)
+        self._worker: WorkerProcess | None = None
+        self._overhead_s = 0.0
+        """What the last replicate spent before its first block."""
+
+    def measure(self) -> None:
+        """Measure all there is left to measure.
+
+        Raises UsageError where no case, or none of those asked for by name, can run here, and
+        MachineError where workers do not start.
+        """
+        started = time.monotonic() - self._settled.spent_s
+        self._emit(SittingStarted(time.time()))
+        try:
+            first = self.plan.cases[0]
+            worker = self._start_worker(first)
+            self._overhead_s = worker.startup_s
+            facts = worker.hello.facts
+            groups = group_cases(self._supported(facts), facts)
+            units = [
+                (replicate, index)
+                for replicate in range(self.plan.replicates)
+                for index in range(len(groups))
+                if (replicate, index) not in self._settled.done
+            ]
+            for position, (replicate, index) in enumerate(units):
+                later = units[position + 1 :]
+                left = self.plan.budget_s - (time.monotonic() - started)
+                left -= self._overhead_s * len(later)
+                share = len(groups[index]) / sum(
+                    len(groups[i]) for _, i in [units[position], *later]
+                )
+                self._replicate(groups[index], left * share)
+                self._emit(ReplicateDone(replicate, index))
+            self._emit(SittingEnded(time.time()))
+        finally:
+            self._end_worker()
+
+    def _supported(self, facts: Facts) -> list[Case]:
+        reasons = {case: unsupported_reason(case, facts) for case in self.plan.cases}
+        refused = {case: reason for case, reason in reasons.items() if reason}
+        if refused and (self.plan.named or len(refused) == len(reasons)):
+            lines = "\n".join(f"  {case.id}: {reason}" for case, reason in refused.items())
+            what = "cannot run here" if self.plan.named else "nothing asked for can run here"
+            raise UsageError(f"{what}:\n{lines}")
+        for case, reason in refused.items():
+            if case.id not in self._settled.ended:
+                self._end_case(case.id, "unsupported", reason)
+        return [case for case in reasons if case not in refused]
+
+    def _replicate(self, group: list[Case], seconds: float) -> None:
+        """One worker's worth of evidence for each case; more workers only where one is lost."""
+        started = time.monotonic()
+        deadline = started + seconds
+        while pending := self._unsettled(group):
+            try:
+                self._have_fresh_worker(pending[0])
+                for case in pending:
+                    self._prepare(case)
+                self._overhead_s = time.monotonic() - started
+                self._sweep(pending, deadline)
+                break
+            except _WorkerReplaced:
+                continue
+        self._end_worker()
+
+    def _sweep(self, cases: list[Case], deadline: float) -> None:
+        """Blocks of all cases in fresh random order, again and again until the deadline."""
+        sweeps = 0
+        while sweeps < MIN_SWEEPS or time.monotonic() < deadline:
+            order = [(case, kind) for case in self._unsettled(cases) for kind in KINDS]
+            if not order:
+                return
+            self._shuffle.shuffle(order)
+            for case, kind in order:
+                if sweeps >= MIN_SWEEPS and time.monotonic() >= deadline:
+                    return
+                if case.id not in self._settled.ended:
+                    self._measure(case, kind)
+            sweeps += 1
+
+    def _unsettled(self, cases: list[Case]) -> list[Case]:
+        return [case for case in cases if case.id not in self._settled.ended]
+
+    def _prepare(self, case: Case) -> None:
+        limits = self._deadlines
+        seconds = limits.prepare_compiled_s if case.compile == "on" else limits.prepare_s
+        if isinstance(reply := self._ask(case.id, Prepare(case), seconds), Prepared):
+            samples = self._settled.samples.setdefault(case.id, samples_for(reply.step_ns))
+            self._emit(CasePrepared(self._number, reply, samples))
+
+    def _measure(self, case: Case, kind: str) -> None:
+        request = Measure(case.id, kind, self._settled.samples[case.id])
+        if isinstance(reply := self._ask(case.id, request, self._deadlines.measure_s), Block):
+            self._emit(BlockMeasured(self._number, time.time(), reply))
+
+    def _ask(self, case: str, request: Request, seconds: float) -> Reply:
+        """What the worker answers. A refusal, or losing the worker, ends the case."""
+        assert self._worker is not None
+        try:
+            reply = self._worker.ask(request, seconds)
+            _check(case, request, reply)
+        except WorkerLost as lost:
+            self._end_worker()
+            self._end_case(case, lost.status, lost.reason)
+            raise _WorkerReplaced from None
+        if isinstance(reply, Refused):
+            self._end_case(case, reply.status, reply.reason)
+        return reply
+
+    def _end_case(self, case: str, status: str, reason: str) -> None:
+        self._settled.ended.add(case)
+        self._emit(CaseEnded(case, status, reason))
+
+    @property
+    def _number(self) -> int:
+        """The present worker's, among all of the run."""
+        return self._settled.workers - 1
+
+    def _have_fresh_worker(self, case: Case) -> None:
+        """Have an unused worker on this case's device and threads."""
+        if self._worker is None or self._worker.setting != _setting(case):
+            self._end_worker()
+            self._start_worker(case)
+
+    def _start_worker(self, case: Case) -> WorkerProcess:
+        worker = WorkerProcess(self._side, *_setting(case), self._deadlines.hello_s)
+        self._worker = worker
+        self._settled.workers += 1
+        self._emit(
+            WorkerStarted(
+                self._number, self._side.name, time.time(), worker.startup_s, worker.hello
+            )
+        )
+        return worker
+
+    def _end_worker(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+
+def _setting(case: Case) -> tuple[str, int]:
+    """The device kind and threads a worker for this case has; a device of ours, to be told why."""
+    kind = case.device.partition(":")[0]
+    return kind if kind in DEVICES else "cpu", case.threads
+
+
+class _WorkerReplaced(Exception):
+    """The worker is gone and its current case is settled; the rest go on in a new one."""
+
+
+def _check(case: str, request: Request, reply: Reply) -> None:
+    """Raise WorkerLost where the reply is not one to this request."""
+    match request, reply:
+        case _, Refused(named, status, reason) if named == case:
+            if status == "oom":  # what it could not free would weigh on the next case
+                raise WorkerLost(status, reason)
+        case Prepare(), Prepared(named) if named == case:
+            pass
+        case Measure(), Block(named) if named == case:
+            values = [value for row in reply.quantiles_ns.values() for value in row]
+            if (reply.kind, reply.samples) != (request.kind, request.samples) or not values:
+                raise WorkerLost("failed", "the worker answered a block that was not asked for")
+            if set(reply.quantiles_ns) != set(KINDS[request.kind]) or min(values) <= 0:
+                raise WorkerLost("failed", f"the worker answered nonsense: {reply.quantiles_ns}")
+        case _:
+            raise WorkerLost("failed", f"the worker answered out of turn: {reply!r:.80}")

@@ -1,0 +1,89 @@
+"""What happens in a run, as the coordinator tells it. A journal of these is the whole run."""
+
+import msgspec
+
+from bench.matrix.case import Case
+from bench.measure.protocol import Block, Hello, Prepared
+
+STATUSES = ("ok", "unsupported", "invalid", "failed", "oom", "timeout", "killed")
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What is to be measured."""
+
+    cases: list[Case]
+    replicates: int
+    budget_s: float
+    """Wall seconds the whole run may take; each replicate gets a fair share of what is left."""
+    environment: str = "stock"
+    seed: int = 0
+    """Seeds the order of blocks."""
+    preset: str | None = None
+    """The preset the cases came from, where they came from one."""
+    named: bool = False
+    """Whether the cases were asked for by name, so that one that cannot run is an error."""
+
+
+class SittingStarted(msgspec.Struct, tag=True, frozen=True):
+    """Measuring starts, or goes on after an interruption."""
+
+    at: float
+    """Seconds since the epoch, as all times below."""
+
+
+class WorkerStarted(msgspec.Struct, tag=True, frozen=True):
+    """A worker said hello. Its number is its place among all workers of the run, from 0."""
+
+    worker: int
+    side: str
+    at: float
+    startup_s: float
+    hello: Hello
+
+
+class CasePrepared(msgspec.Struct, tag=True, frozen=True):
+    """A worker holds the case; `samples` is fixed for the whole run when it first is."""
+
+    worker: int
+    prepared: Prepared
+    samples: int
+
+
+class BlockMeasured(msgspec.Struct, tag=True, frozen=True):
+    """One block, by one worker."""
+
+    worker: int
+    at: float
+    block: Block
+
+
+class CaseEnded(msgspec.Struct, tag=True, frozen=True):
+    """The case is not measured any further, for a reason."""
+
+    case: str
+    status: str
+    reason: str
+
+
+class ReplicateDone(msgspec.Struct, tag=True, frozen=True):
+    """One group of cases has one more replicate."""
+
+    replicate: int
+    group: int
+
+
+class SittingEnded(msgspec.Struct, tag=True, frozen=True):
+    """Measuring ended by itself: the run is complete."""
+
+    at: float
+
+
+Event = (
+    SittingStarted
+    | WorkerStarted
+    | CasePrepared
+    | BlockMeasured
+    | CaseEnded
+    | ReplicateDone
+    | SittingEnded
+)

@@ -1,0 +1,100 @@
+"""What the coordinator and a worker say to each other: one JSON object a line, each way.
+
+The protocol knows nothing of runs, replicates or sides: whoever starts the workers gives them
+their meaning.
+"""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.support import Facts
+
+PHASES_KIND = "phases"
+WHOLE_KIND = WHOLE
+KINDS: dict[str, tuple[str, ...]] = {PHASES_KIND: PHASES, WHOLE_KIND: (WHOLE,)}
+"""Kind of block to the series it yields: three phases out of one pass, or the whole step."""
+
+QUANTILES = (10, 25, 50, 90)
+"""The percentiles that stand for a block's samples."""
+
+
+class Prepare(msgspec.Struct, tag=True, frozen=True):
+    """Build, verify and warm up a case, and keep it resident."""
+
+    case: Case
+
+
+class Measure(msgspec.Struct, tag=True, frozen=True):
+    """Time one block of a prepared case: `samples` steps, and one before them that is discarded."""
+
+    case: str
+    kind: str
+    samples: int
+
+
+Request = Prepare | Measure
+
+
+class Hello(msgspec.Struct, tag=True, frozen=True):
+    """The worker's first words: what it is and what subject it loaded."""
+
+    facts: Facts
+    python: str
+    subject_path: str
+    subject_hash: str
+    threads: int
+    cores: list[int]
+    """The cores it is bound to; empty where it is not."""
+
+
+class Prepared(msgspec.Struct, tag=True, frozen=True):
+    """The case is verified, warm and resident."""
+
+    case: str
+    step_ns: int
+    """Duration of one warm step."""
+    warmup_steps: int
+    loss_ratio: float
+    """Loss after the verification's steps over the loss before them."""
+    graphs: int
+    """Graphs torch.compile captured for this case."""
+    metronome: str
+    """Which metronome hears this case's kind of noise."""
+
+
+class Refused(msgspec.Struct, tag=True, frozen=True):
+    """The case cannot be measured; the worker itself is well, unless `status` is "oom"."""
+
+    case: str
+    status: str
+    reason: str
+
+
+class Block(msgspec.Struct, tag=True, frozen=True):
+    """One block's evidence."""
+
+    case: str
+    kind: str
+    samples: int
+    elapsed_ns: int
+    """Wall time of all its steps, the discarded one too."""
+    before_ns: int
+    after_ns: int
+    """The metronome's reading just before and just after."""
+    quantiles_ns: dict[str, list[int]]
+    """Series to its samples' percentiles, as QUANTILES has them."""
+
+
+Reply = Hello | Prepared | Refused | Block
+
+
+def subject_hash(folder: Path) -> str:
+    """A short hash over a package's Python files, their names and contents."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        name = file.relative_to(folder).as_posix().encode()
+        digest.update(name + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]

@@ -1,0 +1,99 @@
+"""A case resident in a worker: built, verified, warm, and put back to one state every block."""
+
+import statistics
+
+import torch
+from torch._dynamo.utils import counters
+
+from bench.devices import DEVICES
+from bench.matrix.case import WHOLE, Case
+from bench.measure.metronome import metronome_for
+from bench.measure.protocol import Prepared
+from bench.measure.stopwatch import Samples, time_block, time_steps
+from bench.measure.verify import InvalidCase, verify
+from sumnet.train import TrainingLoop, build_loop
+
+WARMUP_WINDOW = 8
+WARMUP_TOLERANCE = 0.03
+WARMUP_LIMIT_NS = 1_500_000_000
+
+
+class Resident:
+    """One case, ready to be timed. Raises InvalidCase where it is not what it says."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.metronome = metronome_for(activation_bytes=4 * case.batch * case.hidden)
+        self._device = DEVICES[case.device.partition(":")[0]]
+        self._clock = self._device.clock()
+        graphs_before = _captured_graphs()
+        self._loop = build_loop(
+            case.batch,
+            hidden=case.hidden,
+            optimizer=case.optimizer,
+            implementation=case.implementation,
+            device=case.device,
+            dtype=getattr(torch, case.dtype),
+            compiled=case.compile == "on",
+        )
+        self._loss_ratio = verify(case, self._loop)
+        self._graphs = _captured_graphs() - graphs_before
+        if case.compile == "on" and self._graphs < 2:
+            raise InvalidCase(
+                f"torch.compile captured {self._graphs} graphs, not the loss and the step"
+            )
+        self._saved = [(t, t.detach().clone()) for t in _mutable_tensors(self._loop)]
+        self._warmup_steps = 0
+        self._step_ns = self._warm_up()
+
+    def prepared(self) -> Prepared:
+        return Prepared(
+            case=self.case.id,
+            step_ns=self._step_ns,
+            warmup_steps=self._warmup_steps,
+            loss_ratio=self._loss_ratio,
+            graphs=self._graphs,
+            metronome=self.metronome,
+        )
+
+    def restore(self) -> None:
+        """Put weights and optimizer state back to where verification left them.
+
+        So every block times the same steps of the same training, however many came before. A net
+        that went on training would end in vanishing gradients, and a CPU is many times slower at
+        the subnormal numbers they decay through.
+        """
+        with torch.no_grad():
+            for tensor, saved in self._saved:
+                tensor.copy_(saved)
+        self._device.synchronize()
+
+    def time(self, kind: str, samples: int) -> Samples:
+        """One block of the given kind from the restored state."""
+        return time_block(self._loop, self._clock, kind, samples)
+
+    def _warm_up(self) -> int:
+        """Step until the median no longer falls from one window to the next; that median, ns."""
+        spent = 0
+        previous = float("inf")
+        while True:
+            self.restore()
+            window = time_steps(self._loop, self._clock, WARMUP_WINDOW)[WHOLE]
+            self._warmup_steps += WARMUP_WINDOW + 1
+            spent += sum(window)
+            median = statistics.median(window)
+            if median > previous * (1 - WARMUP_TOLERANCE) or spent > WARMUP_LIMIT_NS:
+                return round(median)
+            previous = median
+
+
+def _mutable_tensors(loop: TrainingLoop) -> list[torch.Tensor]:
+    state = loop.optimizer.state.values()
+    return [
+        *loop.model.parameters(),
+        *(value for entry in state for value in entry.values() if torch.is_tensor(value)),
+    ]
+
+
+def _captured_graphs() -> int:
+    return int(counters["stats"]["unique_graphs"])

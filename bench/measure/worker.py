@@ -1,0 +1,34 @@
+"""The worker: a fresh process that measures cases on request.
+
+Run as `python -P -m bench.measure.worker DEVICE THREADS`, the subject's folder first on the import
+path. Requests come on standard input and replies go to standard output, one JSON object a line.
+Whatever else prints to standard output lands on standard error, so that it cannot garble a reply.
+"""
+
+import os
+import sys
+
+import msgspec
+
+from bench.measure.answers import Answers
+from bench.measure.protocol import Reply, Request
+
+
+def main(device: str, threads: int) -> None:
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def say(reply: Reply) -> None:
+        replies.write(msgspec.json.encode(reply) + b"\n")
+        replies.flush()
+
+    answers = Answers(device, threads)
+    say(answers.hello())
+    decode = msgspec.json.Decoder(Request).decode
+    # The coordinator ends a worker by closing this stream, also when it dies itself.
+    for line in sys.stdin.buffer:
+        say(answers.answer(decode(line)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,99 @@
+"""What machine this is: hardware, software, and the code that was measured. Needs no torch."""
+
+import os
+import platform
+import re
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from bench.devices import available_cores
+from bench.measure.protocol import subject_hash
+from bench.measure.worker_process import ROOT
+
+CODE = ("bench", "sumnet")
+"""What a timing depends on: results land in the same tree and do not make it dirty."""
+
+ENVIRONMENT = re.compile(r"(OMP|GOMP|KMP|MKL|MALLOC|TORCH|TORCHINDUCTOR|PYTORCH|CUDA|NVIDIA)_\w*")
+ENVIRONMENT_NAMES = ("LD_PRELOAD", "PYTHONOPTIMIZE", "PYTHONMALLOC", "PYTHONHASHSEED", "CXX")
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """A fingerprint. The name comes from the hardware; the host's own name is never read."""
+
+    name: str
+    cpu: str
+    cores: int
+    available_cores: int
+    memory_bytes: int
+    os: str
+    python: str
+    torch: str
+    environment: dict[str, str]
+    """Variables that change how torch or its allocators run."""
+    commit: str
+    """Of the code measured; "unknown" outside a git checkout."""
+    dirty: bool
+    """Whether the code, and only the code, differs from that commit."""
+    code_hash: str
+
+
+def fingerprint() -> Machine:
+    """This machine, this interpreter and this code."""
+    cpu = _cpu_model()
+    cores = psutil.cpu_count() or 1
+    memory = psutil.virtual_memory().total
+    commit, dirty = _commit()
+    return Machine(
+        name=f"{_slug(cpu)}-{cores}c-{round(memory / 2**30)}gib",
+        cpu=cpu,
+        cores=cores,
+        available_cores=available_cores(),
+        memory_bytes=memory,
+        os=f"{platform.system()} {platform.release()}",
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        torch=metadata.version("torch"),
+        environment={
+            name: value
+            for name, value in sorted(os.environ.items())
+            if ENVIRONMENT.fullmatch(name) or name in ENVIRONMENT_NAMES
+        },
+        commit=commit,
+        dirty=dirty,
+        code_hash="-".join(subject_hash(ROOT / folder)[:8] for folder in CODE),
+    )
+
+
+def _cpu_model() -> str:
+    if platform.system() == "Linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    if platform.system() == "Darwin":
+        return _output("sysctl", "-n", "machdep.cpu.brand_string") or "unknown"
+    return platform.processor() or platform.machine()
+
+
+def _slug(text: str) -> str:
+    """For example "Intel(R) Xeon(R) Processor" as "intel-xeon"."""
+    words = re.sub(r"\((R|TM|r|tm)\)|@.*", " ", text).lower()
+    return "-".join(w for w in re.findall(r"[a-z0-9.]+", words) if w not in ("cpu", "processor"))
+
+
+def _commit() -> tuple[str, bool]:
+    commit = _output("git", "-C", str(ROOT), "rev-parse", "--short=10", "HEAD")
+    if not commit:
+        return "unknown", False
+    return commit, bool(_output("git", "-C", str(ROOT), "status", "--porcelain", "--", *CODE))
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

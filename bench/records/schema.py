@@ -1,0 +1,176 @@
+"""The shape of a run: the `sumnet` key of a run file, assembled from the events of its journal."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from bench.matrix.axes import Value
+from bench.matrix.case import Case
+from bench.measure import metronome
+from bench.measure.events import (
+    BlockMeasured,
+    CaseEnded,
+    CasePrepared,
+    Event,
+    Plan,
+    ReplicateDone,
+    SittingEnded,
+    SittingStarted,
+    WorkerStarted,
+)
+from bench.measure.protocol import QUANTILES, Hello, Prepared
+from bench.records.machine import Machine
+
+SCHEMA = 1
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The first line of a journal: what was to be measured, where."""
+
+    plan: Plan
+    machine: Machine
+    schema: int = SCHEMA
+    metronome_version: int = metronome.VERSION
+
+
+class Blocks(msgspec.Struct):
+    """One worker's blocks of one kind for one case, as columns in the order they were measured."""
+
+    worker: int
+    at_s: list[float] = msgspec.field(default_factory=list)
+    """Seconds since the run's first sitting began."""
+    before_ns: list[int] = msgspec.field(default_factory=list)
+    after_ns: list[int] = msgspec.field(default_factory=list)
+    """The metronome's readings just before and just after each block."""
+    percentiles_ns: dict[str, dict[str, list[int]]] = msgspec.field(default_factory=dict)
+    """Series to percentile ("p10") to one value a block."""
+
+
+class CaseRecord(msgspec.Struct):
+    """What is known of one case. A case with no evidence says why in its status and reason."""
+
+    id: str
+    axes: dict[str, Value]
+    status: str = "ok"
+    reason: str | None = None
+    samples: int | None = None
+    """Samples a block holds."""
+    metronome: str | None = None
+    prepared: Prepared | None = None
+    """As its first worker found it."""
+    blocks: dict[str, list[Blocks]] = msgspec.field(default_factory=dict)
+    """Kind of block to the blocks of each worker: each a replicate."""
+
+
+class WorkerRecord(msgspec.Struct):
+    """One worker process."""
+
+    side: str
+    started_at: float
+    startup_s: float
+    python: str
+    torch: str
+    subject_hash: str
+    threads: int
+    cores: list[int]
+    """The cores it was bound to; empty where it was not."""
+
+
+class Sitting(msgspec.Struct):
+    """One uninterrupted stretch of measuring. Times in seconds."""
+
+    started_at: float
+    ended_at: float
+    startup_s: float = 0.0
+    """Spent on starting workers."""
+    block_s: float = 0.0
+    """Spent inside blocks of cases."""
+    complete: bool = False
+
+
+class RunRecord(msgspec.Struct):
+    """Everything one run saw."""
+
+    schema: int
+    plan: Plan
+    machine: Machine
+    metronome_version: int
+    cases: list[CaseRecord]
+    workers: list[WorkerRecord] = msgspec.field(default_factory=list)
+    sittings: list[Sitting] = msgspec.field(default_factory=list)
+    floors_ns: dict[str, int] = msgspec.field(default_factory=dict)
+    """Metronome to the fastest this machine had been heard when the run was written."""
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.sittings) and self.sittings[-1].complete
+
+
+def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
+    """The run that these events tell of."""
+    records = {case.id: _case_record(case) for case in header.plan.cases}
+    run = RunRecord(
+        header.schema,
+        header.plan,
+        header.machine,
+        header.metronome_version,
+        list(records.values()),
+    )
+    for event in events:
+        match event:
+            case SittingStarted(at):
+                run.sittings.append(Sitting(at, at))
+            case WorkerStarted():
+                run.workers.append(_worker_record(event, event.hello))
+                run.sittings[-1].startup_s += event.startup_s
+                run.sittings[-1].ended_at = event.at
+            case CasePrepared():
+                record = records[event.prepared.case]
+                record.samples = event.samples
+                record.metronome = event.prepared.metronome
+                record.prepared = record.prepared or event.prepared
+            case BlockMeasured():
+                _add_block(run, records[event.block.case], event)
+            case CaseEnded(case_id, status, reason):
+                records[case_id].status = status
+                records[case_id].reason = reason
+            case SittingEnded(at):
+                run.sittings[-1].ended_at = at
+                run.sittings[-1].complete = True
+            case ReplicateDone():
+                pass
+    return run
+
+
+def _case_record(case: Case) -> CaseRecord:
+    return CaseRecord(case.id, case.axes)
+
+
+def _worker_record(event: WorkerStarted, hello: Hello) -> WorkerRecord:
+    return WorkerRecord(
+        side=event.side,
+        started_at=event.at,
+        startup_s=event.startup_s,
+        python=hello.python,
+        torch=hello.facts.torch,
+        subject_hash=hello.subject_hash,
+        threads=hello.threads,
+        cores=hello.cores,
+    )
+
+
+def _add_block(run: RunRecord, record: CaseRecord, event: BlockMeasured) -> None:
+    block, sitting = event.block, run.sittings[-1]
+    sitting.block_s += block.elapsed_ns / 1e9
+    sitting.ended_at = event.at
+    of_kind = record.blocks.setdefault(block.kind, [])
+    if not of_kind or of_kind[-1].worker != event.worker:
+        of_kind.append(Blocks(event.worker))
+    columns = of_kind[-1]
+    columns.at_s.append(round(event.at - run.sittings[0].started_at, 3))
+    columns.before_ns.append(block.before_ns)
+    columns.after_ns.append(block.after_ns)
+    for series, values in block.quantiles_ns.items():
+        column = columns.percentiles_ns.setdefault(series, {f"p{q}": [] for q in QUANTILES})
+        for percent, value in zip(QUANTILES, values, strict=True):
+            column[f"p{percent}"].append(value)

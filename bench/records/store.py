@@ -1,0 +1,216 @@
+"""The one module that writes files: journals, run files, and a machine's floors.
+
+A run is journalled while it is measured, an event a line, and written whole at its end. Nothing is
+written in place: a file is complete under another name before it takes its own.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+from filelock import FileLock
+
+from bench.errors import MachineError, UsageError
+from bench.measure.coordinator import Settled
+from bench.measure.events import CaseEnded, CasePrepared, Event, ReplicateDone, WorkerStarted
+from bench.records.schema import SCHEMA, Header, RunRecord, assemble
+
+JOURNAL_SUFFIX = ".journal"
+SYNC_S = 2.0
+
+
+class Journal:
+    """An open journal: what is told to it survives the process within SYNC_S seconds."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self.path = path
+        self.header = header
+        self._file = path.open("ab")
+        self._synced = time.monotonic()
+
+    @classmethod
+    def create(cls, results: Path, header: Header) -> Self:
+        """A new journal under `results`. Raises UsageError where that cannot be written."""
+        folder = results / header.machine.name
+        stem = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{header.machine.commit}"
+        if header.machine.dirty:
+            stem += "-dirty"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = next(p for p in _free_names(folder, stem) if _claim(p))
+            journal = cls(path, header)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write results to {folder}: {error.strerror}; "
+                "name another folder with --results"
+            ) from None
+        journal._write(msgspec.json.encode(header))
+        return journal
+
+    def tell(self, event: Event) -> None:
+        """Append an event. Raises MachineError where the disk will not take it."""
+        self._write(msgspec.json.encode(event))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def discard(self) -> None:
+        """Remove it: its run was refused, or is written."""
+        self._file.close()
+        self.path.unlink()
+
+    def run_path(self) -> Path:
+        """Where the finished run belongs."""
+        return self.path.with_suffix(".json")
+
+    def _write(self, line: bytes) -> None:
+        try:
+            self._file.write(line + b"\n")
+            self._file.flush()
+            if time.monotonic() - self._synced > SYNC_S:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            raise MachineError(f"cannot write {self.path}: {error.strerror}") from None
+
+
+def read_journal(path: Path) -> tuple[Header, list[Event]]:
+    """A journal's header and events; a last line that was cut off is left out.
+
+    Raises UsageError where it is not a journal.
+    """
+    lines = _read(path).split(b"\n")
+    events: list[Event] = []
+    try:
+        header = msgspec.json.decode(lines[0], type=Header)
+        decode = msgspec.json.Decoder(Event).decode
+        for number, line in enumerate(lines[1:], start=2):
+            if line and number < len(lines):  # a whole line ends in a newline
+                events.append(decode(line))
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{path} is not a journal of this suite: {error}") from None
+    return header, events
+
+
+def settled_by(events: list[Event], spent_s: float) -> Settled:
+    """What these events have settled, for a further sitting."""
+    settled = Settled(spent_s=spent_s)
+    for event in events:
+        match event:
+            case CaseEnded(case_id):
+                settled.ended.add(case_id)
+            case ReplicateDone(replicate, group):
+                settled.done.add((replicate, group))
+            case CasePrepared(prepared=prepared, samples=samples):
+                settled.samples[prepared.case] = samples
+            case WorkerStarted():
+                settled.workers += 1
+    return settled
+
+
+def write_run(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a run file: pytest-benchmark's document with the `sumnet` key. Atomic."""
+    _write_atomically(path, msgspec.json.format(msgspec.json.encode(document), indent=1))
+
+
+def load_run(path: Path) -> RunRecord:
+    """The run in a run file, or in the journal of one that was interrupted.
+
+    Raises UsageError where the file is missing, cut off, not a run, or of a newer schema.
+    """
+    if path.suffix == JOURNAL_SUFFIX:
+        return assemble(*read_journal(path))
+    try:
+        document = msgspec.json.decode(_read(path))
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{path} is cut off or is not JSON: {error}") from None
+    if not isinstance(document, dict) or "sumnet" not in document:
+        raise UsageError(f"{path} is not a run file: it has no `sumnet` key")
+    run = document["sumnet"]
+    if isinstance(run, dict) and isinstance(run.get("schema"), int) and run["schema"] > SCHEMA:
+        raise UsageError(
+            f"{path} was written by a newer version (schema {run['schema']}; this one reads "
+            f"up to {SCHEMA}): update the suite"
+        )
+    try:
+        return msgspec.convert(run, RunRecord)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path} is not a run file: {error}") from None
+
+
+def latest_runs(results: Path) -> list[Path]:
+    """The newest run file of every machine under `results`."""
+    newest = {path.parent: path for path in sorted(results.glob("*/*Z-*.json"))}
+    return list(newest.values())
+
+
+def remember_floors(results: Path, run: RunRecord, heard: Mapping[str, int]) -> dict[str, int]:
+    """The fastest each metronome was ever heard here, this run included; kept beside the results.
+
+    Readings compare only within a version of the metronome and of the software that runs it, so
+    the file keeps one floor for each.
+    """
+    path = results / run.machine.name / "floors.json"
+    software = f"metronome {run.metronome_version}, torch {run.machine.torch}, {run.machine.python}"
+    with _reporting_errors(path), FileLock(str(path) + ".lock"):
+        try:
+            floors = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, int]])
+        except FileNotFoundError:
+            floors = {}
+        except msgspec.DecodeError as error:
+            raise UsageError(f"{path} is damaged ({error}): mend or delete it") from None
+        best = floors.setdefault(software, {})
+        for name, reading in heard.items():
+            best[name] = min(reading, best.get(name, reading))
+        _write_atomically(path, msgspec.json.format(msgspec.json.encode(floors), indent=1))
+    Path(str(path) + ".lock").unlink(missing_ok=True)
+    return {name: best[name] for name in heard}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with _reporting_errors(path):
+        try:
+            with part.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _reporting_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _free_names(folder: Path, stem: str) -> Iterator[Path]:
+    yield folder / (stem + JOURNAL_SUFFIX)
+    for number in range(2, 1000):
+        yield folder / f"{stem}-{number}{JOURNAL_SUFFIX}"
+
+
+def _claim(path: Path) -> bool:
+    """Create the file, unless it or its run file is there."""
+    if path.with_suffix(".json").exists():
+        return False
+    try:
+        path.open("xb").close()
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,97 @@
+"""A whole comparison as text: the table, then what a reader of it must know."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from bench.analysis.compare import DIMENSIONS, RUN, compare
+from bench.analysis.frame import STATISTICS, tidy
+from bench.errors import UsageError
+from bench.matrix.case import SERIES, WHOLE
+from bench.records.schema import RunRecord
+from bench.records.store import latest_runs, load_run
+from bench.report.tables import (
+    FORMATS,
+    machine_notes,
+    notes,
+    numeric_rows,
+    phase_rows,
+    pivot_rows,
+    render,
+)
+
+
+def run_labels(runs: Sequence[RunRecord], paths: Sequence[Path]) -> list[str]:
+    """What to call each run: its machine where that tells them apart, else its file."""
+    machines = [run.machine.name for run in runs]
+    stems = [path.stem for path in paths]
+    for names in (machines, stems):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{machine}/{stem}" for machine, stem in zip(machines, stems, strict=True)]
+
+
+@dataclass(frozen=True)
+class Request:
+    """How to lay a comparison out; the fields are the options of `compare`."""
+
+    by: str | None = None
+    reference: str | None = None
+    rows: str | None = None
+    columns: str | None = None
+    series: str = WHOLE
+    statistic: str = "quiet"
+    style: str = "github"
+
+    def check(self) -> None:
+        """Raise UsageError for a value that is not allowed."""
+        for option, value, allowed in (
+            ("by", self.by, DIMENSIONS),
+            ("rows", self.rows, DIMENSIONS),
+            ("columns", self.columns, DIMENSIONS),
+            ("phase", self.series, SERIES),
+            ("statistic", self.statistic, STATISTICS),
+            ("format", self.style, FORMATS),
+        ):
+            if value is not None and value not in allowed:
+                raise UsageError(f"--{option}: {value!r} is not one; allowed: {', '.join(allowed)}")
+        if self.rows is not None and self.rows == self.columns:
+            raise UsageError(f"--rows and --columns are both {self.rows}")
+
+
+def compare_files(files: Sequence[Path], results: Path, request: Request) -> str:
+    """The comparison of run files, by default the newest of every machine under `results`."""
+    request.check()
+    paths = list(dict.fromkeys(files)) or latest_runs(results)
+    if not paths:
+        raise UsageError(f"no run files under {results}: measure with `run`, or name files")
+    runs = [load_run(path) for path in paths]
+    return comparison_text(runs, run_labels(runs, paths), request)
+
+
+def comparison_text(
+    runs: Sequence[RunRecord], labels: Sequence[str], request: Request | None = None
+) -> str:
+    """The comparison; csv and tsv carry the table alone. Raises UsageError for a bad reference."""
+    asked = request or Request()
+    frame = tidy(runs, labels)
+    by = asked.by or (RUN if len(runs) > 1 or asked.reference else None)
+    comparison = compare(frame, by, asked.reference, asked.series, asked.statistic) if by else None
+    if asked.style == "csv":
+        return render(numeric_rows(frame, comparison), asked.style)
+    if asked.rows or asked.columns:
+        rows, columns = asked.rows or "batch", asked.columns or by or RUN
+        table = pivot_rows(frame, rows, columns, asked.series, asked.statistic)
+    else:
+        table = phase_rows(frame, comparison, asked.statistic)
+    text = render(table, asked.style) if table else "Nothing was measured."
+    below = notes(frame, comparison, asked.statistic) + machine_notes(runs, labels)
+    match asked.style:
+        case "tsv":
+            return text
+        case "html":
+            return "\n".join([text, *(f"<p>{escape(line)}</p>" for line in below)])
+        case "latex":
+            return "\n".join([text, *(f"% {line}" for line in below)])
+    return "\n".join([text, "", *below])

@@ -1,0 +1,1 @@
+"""The pytest-benchmark suite: cases as parametrised tests, one benchmark a phase."""

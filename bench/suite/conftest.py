@@ -1,0 +1,138 @@
+"""How pytest and pytest-benchmark drive a campaign: options, replayed rounds, the run file."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from bench.errors import BenchError, UsageError
+from bench.matrix.case import SERIES, Case
+from bench.records.machine import fingerprint
+from bench.records.schema import CaseRecord
+from bench.report.comparison import comparison_text
+from bench.suite.campaign import Campaign, resumable
+from bench.suite.options import add_options, plan_from, refuse_meaningless
+
+CAMPAIGN: pytest.StashKey[Campaign] = pytest.StashKey()
+BENCHMARKS: pytest.StashKey[list[Any]] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        refuse_meaningless(config)
+        if os.environ.get("PYTEST_XDIST_WORKER") or config.getoption("numprocesses", None):
+            raise UsageError("tests in parallel would disturb each other's timings: drop -n")
+        resume = config.getoption("resume")
+        plan = plan_from(config) if resume is None else resumable(resume)[0].plan
+    except BenchError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[BENCHMARKS] = []
+    config.stash[CAMPAIGN] = Campaign(
+        plan,
+        config.getoption("results") if resume is None else resume.parent.parent,
+        resume=resume,
+        brief=config.getoption("benchmark_disable") and not config.getoption("benchmark_enable"),
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" not in metafunc.fixturenames:
+        return
+    cases = metafunc.config.stash[CAMPAIGN].plan.cases
+    metafunc.parametrize("case", cases, ids=[case.id for case in cases])
+    if "phase" in metafunc.fixturenames:
+        metafunc.parametrize("phase", SERIES)
+
+
+@pytest.fixture
+def record(case: Case, request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> CaseRecord:
+    """What the campaign saw of the case; the first to ask has all selected cases measured."""
+    campaign = pytestconfig.stash[CAMPAIGN]
+    if campaign.run is None and not campaign.resuming:
+        selected = {
+            item.callspec.params["case"]: None
+            for item in request.session.items
+            if isinstance(item, pytest.Function) and "record" in item.fixturenames
+        }
+        campaign.plan = msgspec.structs.replace(campaign.plan, cases=list(selected))
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        try:
+            return campaign.record(case, Console(stderr=True))
+        except BenchError as error:
+            pytest.exit(str(error), returncode=error.exit_status)
+
+
+def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
+    """The fingerprint in pytest-benchmark's words; `node` is the hardware's name."""
+    machine = fingerprint()
+    return {
+        "node": machine.name,
+        "cpu": {"brand_raw": machine.cpu, "count": machine.cores},
+        "system": machine.os,
+        "python_version": machine.python,
+        "torch_version": machine.torch,
+    }
+
+
+def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict[str, Any]) -> None:
+    """Results land in the tree: only changed code makes it dirty."""
+    commit_info["dirty"] = fingerprint().dirty
+
+
+def pytest_benchmark_update_json(
+    config: pytest.Config, benchmarks: list[Any], output_json: dict[str, Any]
+) -> None:
+    """What --benchmark-json and --benchmark-save write holds the whole run too."""
+    run = config.stash[CAMPAIGN].run
+    if run is not None:
+        output_json["sumnet"] = msgspec.to_builtins(run)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    yield
+    config = session.config
+    campaign = config.stash.get(CAMPAIGN, None)
+    if campaign is None or campaign.run is None or campaign.journal is None:
+        return
+    hook = config.hook
+    commit_info = hook.pytest_benchmark_generate_commit_info(config=config)
+    hook.pytest_benchmark_update_commit_info(config=config, commit_info=commit_info)
+    document = hook.pytest_benchmark_generate_json(
+        config=config,
+        benchmarks=config.stash[BENCHMARKS],
+        include_data=True,
+        machine_info=hook.pytest_benchmark_generate_machine_info(config=config),
+        commit_info=commit_info,
+    )
+    try:
+        campaign.write(document)
+    except BenchError as error:
+        session.exitstatus = error.exit_status
+        config.get_terminal_writer().line(f"\n{error}; the run is kept in {campaign.journal.path}")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    campaign = config.stash.get(CAMPAIGN, None)
+    if campaign is None or campaign.journal is None:
+        return
+    if campaign.interrupted:
+        journal = campaign.journal.path
+        terminalreporter.write_line(
+            f"Interrupted. What was measured is kept in {journal}; finish it with\n"
+            f"  python -m bench run --resume {journal}"
+        )
+    elif campaign.run is not None and campaign.run_path is not None:
+        terminalreporter.section("training steps")
+        terminalreporter.write_line(comparison_text([campaign.run], [campaign.run.machine.name]))
+        terminalreporter.write_line(f"Run file: {campaign.run_path}")

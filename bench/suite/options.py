@@ -1,0 +1,109 @@
+"""The suite's own options, and pytest-benchmark's that mean something else here."""
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.matrix.axes import AXES
+from bench.matrix.case import Case, case_from_id
+from bench.matrix.presets import DEFAULT_PRESET, PRESETS, select
+from bench.measure.environment import ENVIRONMENTS
+from bench.measure.events import Plan
+
+MEANINGLESS = {
+    "--benchmark-timer": "durations come from the device's own clock",
+    "--benchmark-min-time": "a block is a fixed number of samples",
+    "--benchmark-max-time": "all cases share the time: use --budget SECONDS",
+    "--benchmark-min-rounds": "a round is a block, and replicates count: use --replicates N",
+    "--benchmark-precision": "intervals come from replicates: use --replicates N",
+    "--benchmark-confidence": "intervals are 95% prediction intervals",
+    "--benchmark-calibration-precision": "a block is a fixed number of samples",
+    "--benchmark-warmup": "every case is warmed up until it is steady",
+    "--benchmark-warmup-iterations": "every case is warmed up until it is steady",
+    "--benchmark-cprofile": "a timing taken under a profiler is not a timing",
+    "--benchmark-cprofile-loops": "a timing taken under a profiler is not a timing",
+    "--benchmark-cprofile-top": "a timing taken under a profiler is not a timing",
+    "--benchmark-cprofile-dump": "a timing taken under a profiler is not a timing",
+}
+"""pytest-benchmark's options that a replayed clock cannot honour, and why. --benchmark-disable-gc
+is what happens anyway: the collector never runs inside a block."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare the suite's options."""
+    group = parser.getgroup("sumnet", "training-step benchmark")
+    for axis in AXES.values():
+        group.addoption(f"--{axis.name}", metavar="A,B", help=f"{axis.help}: {axis.allowed}")
+    group.addoption(
+        "--preset", help=f"which cases: {', '.join(PRESETS)} (default {DEFAULT_PRESET})"
+    )
+    group.addoption("--case", action="append", default=[], metavar="ID", help="a case by its id")
+    group.addoption("--replicates", metavar="N", help="worker processes per case")
+    group.addoption("--budget", metavar="SECONDS", help="wall time to spend on measuring")
+    group.addoption("--environment", default="stock", help=f"{' or '.join(ENVIRONMENTS)}")
+    group.addoption("--order-seed", metavar="N", help="seeds the order of blocks")
+    group.addoption("--results", type=Path, default=Path("results"), help="where run files go")
+    group.addoption("--resume", type=Path, metavar="JOURNAL", help="finish an interrupted run")
+
+
+def refuse_meaningless(config: pytest.Config) -> None:
+    """Raise UsageError for a pytest-benchmark option that could only be ignored."""
+    given = [
+        *shlex.split(os.environ.get("PYTEST_ADDOPTS", "")),
+        *config.getini("addopts"),
+        *config.invocation_params.args,
+    ]
+    for word in given:
+        name = str(word).partition("=")[0]
+        if name in MEANINGLESS:
+            raise UsageError(f"{name} has no meaning here: {MEANINGLESS[name]}")
+
+
+def plan_from(config: pytest.Config) -> Plan:
+    """The plan that the options ask for. Raises UsageError for a value that is not allowed."""
+    chosen = {name: text for name in AXES if (text := config.getoption(name)) is not None}
+    ids: list[str] = config.getoption("case")
+    preset_name: str | None = config.getoption("preset")
+    if ids and (chosen or preset_name):
+        raise UsageError("--case names whole cases: it goes with neither --preset nor an axis")
+    preset = PRESETS.get(preset_name or DEFAULT_PRESET, PRESETS[DEFAULT_PRESET])
+    cases: list[Case] = (
+        [case_from_id(text) for text in dict.fromkeys(ids)]
+        if ids
+        else select(preset_name or DEFAULT_PRESET, chosen)
+    )
+    environment = config.getoption("environment")
+    if environment not in ENVIRONMENTS:
+        raise UsageError(
+            f"--environment: {environment!r} is not one; allowed: {', '.join(ENVIRONMENTS)}"
+        )
+    return Plan(
+        cases=cases,
+        replicates=_number(config, "replicates", int, 1, 1000, preset.replicates),
+        budget_s=_number(config, "budget", float, 0, 7 * 86400, preset.budget_s),
+        environment=environment,
+        seed=_number(config, "order_seed", int, 0, 2**63, int.from_bytes(os.urandom(4))),
+        preset=None if ids else preset_name or DEFAULT_PRESET,
+        named=bool(ids),
+    )
+
+
+def _number(
+    config: pytest.Config, name: str, kind: Any, least: float, most: float, default: Any
+) -> Any:
+    text = config.getoption(name)
+    if text is None:
+        return default
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not least <= value <= most:
+        option = name.replace("_", "-")
+        what = "a whole number" if kind is int else "a number"
+        raise UsageError(f"--{option}: {text!r} is not {what} from {least} to {most}")
+    return value

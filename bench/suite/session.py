@@ -1,0 +1,58 @@
+"""The suite as a command: one pytest session, and what its end means."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+DISPLAY_OPTIONS = ("--benchmark-columns", "--benchmark-sort", "--benchmark-group-by")
+"""Asking for one of these asks for pytest-benchmark's own table beside ours."""
+
+EXIT_STATUS = {
+    int(pytest.ExitCode.INTERNAL_ERROR): 4,
+    int(pytest.ExitCode.USAGE_ERROR): 2,
+    int(pytest.ExitCode.NO_TESTS_COLLECTED): 2,
+}
+
+
+class Interruptions:
+    """A pytest plugin that knows an interruption from an error that ended the session."""
+
+    seen = False
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self.seen = isinstance(excinfo.value, KeyboardInterrupt)
+
+
+def run_suite(options: list[str]) -> int:
+    """Run the suite's cases with these pytest options; the exit status of the command.
+
+    0 all measured, 1 a case failed, 2 wrong usage or nothing to run, 4 the machine would not let us
+    finish, 130 interrupted.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    interruptions = Interruptions()
+    quiet = [] if any(o.startswith(DISPLAY_OPTIONS) for o in options) else ["--benchmark-quiet"]
+    status = pytest.main(
+        [
+            str(Path(__file__).with_name("test_phases.py")),
+            f"--rootdir={Path(__file__).parent}",
+            "--config-file=/dev/null",
+            "--quiet",
+            "--no-header",
+            "--show-capture=no",
+            "-p",
+            "no:cacheprovider",
+            *quiet,
+            *options,
+        ],
+        plugins=[interruptions],
+    )
+    if interruptions.seen:
+        return 130
+    return EXIT_STATUS.get(int(status), int(status))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
