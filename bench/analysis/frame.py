@@ -1,6 +1,7 @@
 """Any number of runs as one tidy frame: a row for each run, case and series."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from bench.analysis.stats import (
     estimates,
     floor_of,
     quiet_blocks,
+    slowness,
 )
 from bench.matrix.case import SERIES
 from bench.records.schema import Blocks, CaseRecord, RunRecord
@@ -22,18 +24,17 @@ STATISTICS = ("quiet", "typical")
 
 def heard_floors(run: RunRecord) -> dict[str, int]:
     """This run's own floors, nanoseconds, by the metronome and what else its speed depends on."""
-    readings: dict[str, list[int]] = {}
+    heard: dict[str, list[int]] = {}
     for case in run.cases:
-        for blocks in case.blocks.values():
-            for worker in blocks:
-                heard = readings.setdefault(floor_key(run, case), [])
-                heard += worker.before_ns + worker.after_ns
-    return {key: floor_of(values) for key, values in sorted(readings.items())}
+        for blocks in (worker for workers in case.blocks.values() for worker in workers):
+            for name, readings in blocks.readings_ns.items():
+                heard.setdefault(_floor_key(run, case, name), []).extend(readings)
+    return {key: floor_of(values) for key, values in sorted(heard.items())}
 
 
-def floor_key(run: RunRecord, case: CaseRecord) -> str:
+def _floor_key(run: RunRecord, case: CaseRecord, metronome: str) -> str:
     """What a floor is valid for, within one version of metronome and software."""
-    return f"{case.metronome}, t{case.axes['threads']}, {run.plan.environment}"
+    return f"{metronome}, t{case.axes['threads']}, {run.plan.environment}"
 
 
 def software_key(run: RunRecord) -> tuple[object, ...]:
@@ -67,26 +68,40 @@ def _shared_floors(runs: Iterable[RunRecord]) -> dict[tuple[object, ...], dict[s
     return shared
 
 
+@dataclass(frozen=True)
+class _Replicate:
+    """One worker's evidence for one series, nanoseconds; `quiet_ns` is None if it got no quiet."""
+
+    quiet_ns: float | None
+    typical_ns: float
+    high_ns: float
+    quiet_share: float
+
+
+def _replicate(worker: Blocks, series: str, floors: dict[str, int]) -> _Replicate:
+    slow = slowness(worker.readings_ns, floors)
+    quiet = quiet_blocks(slow)
+    percentiles = {name: np.asarray(v, float) for name, v in worker.percentiles_ns[series].items()}
+    at_best_speed = percentiles["p10"][quiet] / slow[quiet]
+    return _Replicate(
+        quiet_ns=float(np.median(at_best_speed)) if quiet.sum() >= MIN_QUIET_BLOCKS else None,
+        typical_ns=float(np.median(percentiles["p50"])),
+        high_ns=float(np.median(percentiles["p90"])),
+        quiet_share=float(quiet.mean()),
+    )
+
+
 def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    quiet: list[list[float]] = []
-    typical: list[list[float]] = []
+    times: dict[str, list[list[float]]] = {name: [] for name in STATISTICS}
     for case in run.cases:
         kind_of = {s: ws for ws in case.blocks.values() for s in ws[0].percentiles_ns}
+        valid = {name: floors[_floor_key(run, case, name)] for name in _heard(case)}
         for series in SERIES:
-            workers = kind_of.get(series, [])
-            masks = [
-                quiet_blocks(w.before_ns, w.after_ns, floors[floor_key(run, case)]) for w in workers
-            ]
-            quiet.append(
-                [
-                    float(np.median(np.asarray(w.percentiles_ns[series]["p10"])[mask]))
-                    for w, mask in zip(workers, masks, strict=True)
-                    if mask.sum() >= MIN_QUIET_BLOCKS
-                ]
-            )
-            typical.append([_median(w, series, "p50") for w in workers])
-            high = [_median(w, series, "p90") for w in workers]
+            replicates = [_replicate(worker, series, valid) for worker in kind_of.get(series, [])]
+            quiet = [r.quiet_ns for r in replicates if r.quiet_ns is not None]
+            times["quiet"].append(quiet)
+            times["typical"].append([r.typical_ns for r in replicates])
             rows.append(
                 {
                     "run": label,
@@ -98,20 +113,24 @@ def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[st
                     "series": series,
                     "status": case.status,
                     "reason": case.reason,
-                    "replicates": len(workers),
-                    "quiet_replicates": len(quiet[-1]),
-                    "quiet_share": float(np.concatenate(masks).mean()) if masks else np.nan,
-                    "high_ns": float(np.exp(np.log(high).mean())) if high else np.nan,
+                    "replicates": len(replicates),
+                    "quiet_replicates": len(quiet),
+                    "quiet_share": _mean([r.quiet_share for r in replicates]),
+                    "high_ns": _mean([r.high_ns for r in replicates]),
                 }
             )
-    for name, replicates in (("quiet", quiet), ("typical", typical)):
-        for row, estimate in zip(rows, estimates(replicates), strict=True):
+    for name, replicates_of in times.items():
+        for row, estimate in zip(rows, estimates(replicates_of), strict=True):
             row |= _columns(name, estimate)
     return rows
 
 
-def _median(worker: Blocks, series: str, percentile: str) -> float:
-    return float(np.median(worker.percentiles_ns[series][percentile]))
+def _heard(case: CaseRecord) -> set[str]:
+    return {name for workers in case.blocks.values() for w in workers for name in w.readings_ns}
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else np.nan
 
 
 def _columns(name: str, estimate: Estimate | None) -> dict[str, float]:

@@ -4,15 +4,15 @@ The replicate, one worker's blocks, is the unit: samples inside a process are no
 are handled as logarithms, because machine noise multiplies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-QUIET_TOLERANCE = 0.10
-"""A block is quiet when both metronome readings beside it are within this of the floor."""
+QUIET_TOLERANCE = 0.15
+"""A block is quiet when what was heard before it was within this of the floor."""
 FLOOR_QUANTILE = 0.10
 """A run's own floor: its fastest tenth of readings."""
 MIN_QUIET_BLOCKS = 3
@@ -49,10 +49,19 @@ def floor_of(readings: Sequence[int]) -> int:
     return round(float(np.quantile(readings, FLOOR_QUANTILE)))
 
 
-def quiet_blocks(before: Sequence[int], after: Sequence[int], floor: float) -> NDArray[np.bool_]:
-    """Which blocks had the machine at full speed just before and just after them."""
-    slower: Floats = np.maximum(np.asarray(before, float), np.asarray(after, float))
-    return slower <= floor * (1 + QUIET_TOLERANCE)
+def slowness(readings: Mapping[str, Sequence[int]], floors: Mapping[str, int]) -> Floats:
+    """How many times slower than its best the machine was before each block.
+
+    The geometric mean over the metronomes heard there.
+    """
+    ratios = [np.asarray(values, float) / floors[name] for name, values in readings.items()]
+    mean: Floats = np.exp(np.mean(np.log(ratios), axis=0))
+    return mean
+
+
+def quiet_blocks(slow: Floats) -> NDArray[np.bool_]:
+    """Which blocks had the machine near its best just before them."""
+    return slow <= 1 + QUIET_TOLERANCE
 
 
 def estimates(series: Sequence[Sequence[float]]) -> list[Estimate | None]:

@@ -74,21 +74,20 @@ class Answers:
 
     def _measure(self, request: Measure) -> Block:
         resident = self._residents[request.case]
-        metronome = self._metronomes[resident.metronome]
         gc.collect()
         resident.restore()
-        before = listen(metronome, self._clock)
+        readings = {
+            name: listen(self._metronomes[name], self._clock) for name in resident.metronomes
+        }
         started = time.perf_counter_ns()
         samples = resident.time(request.kind, request.samples)
         elapsed = time.perf_counter_ns() - started
-        after = listen(metronome, self._clock)
         return Block(
             case=request.case,
             kind=request.kind,
             samples=request.samples,
             elapsed_ns=elapsed,
-            before_ns=before,
-            after_ns=after,
+            readings_ns=readings,
             quantiles_ns={series: percentiles(values) for series, values in samples.items()},
         )
 

@@ -93,7 +93,7 @@ class Coordinator:
         self._shuffle = random.Random(plan.seed + self._settled.workers)
         self._worker: WorkerProcess | None = None
         self._overhead_s = 0.0
-        """What the last replicate spent before its first block."""
+        """What the last replicate spent on its worker before the first block."""
 
     def measure(self) -> None:
         """Measure all there is left to measure.
@@ -116,13 +116,10 @@ class Coordinator:
                 if (replicate, index) not in self._settled.done
             ]
             for position, (replicate, index) in enumerate(units):
-                later = units[position + 1 :]
                 left = self.plan.budget_s - (time.monotonic() - started)
-                left -= self._overhead_s * len(later)
-                share = len(groups[index]) / sum(
-                    len(groups[i]) for _, i in [units[position], *later]
-                )
-                self._replicate(groups[index], left * share)
+                left -= self._overhead_s * (len(units) - position)
+                cases_left = sum(len(groups[i]) for _, i in units[position:])
+                self._replicate(groups[index], left * len(groups[index]) / cases_left)
                 self._emit(ReplicateDone(replicate, index))
             self._emit(SittingEnded(time.time()))
         finally:
@@ -141,16 +138,19 @@ class Coordinator:
         return [case for case in reasons if case not in refused]
 
     def _replicate(self, group: list[Case], seconds: float) -> None:
-        """One worker's worth of evidence for each case; more workers only where one is lost."""
-        started = time.monotonic()
-        deadline = started + seconds
+        """One worker's worth of evidence for each case, in so many seconds of sweeps.
+
+        It takes more workers only where one is lost.
+        """
         while pending := self._unsettled(group):
             try:
-                self._have_fresh_worker(pending[0])
+                startup_s = self._have_fresh_worker(pending[0]).startup_s
+                started = time.monotonic()
                 for case in pending:
                     self._prepare(case)
-                self._overhead_s = time.monotonic() - started
-                self._sweep(pending, deadline)
+                prepared = time.monotonic()
+                self._overhead_s = startup_s + prepared - started
+                self._sweep(pending, prepared + seconds)
                 break
             except _WorkerReplaced:
                 continue
@@ -209,11 +209,12 @@ class Coordinator:
         """The present worker's, among all of the run."""
         return self._settled.workers - 1
 
-    def _have_fresh_worker(self, case: Case) -> None:
-        """Have an unused worker on this case's device and threads."""
-        if self._worker is None or self._worker.setting != _setting(case):
-            self._end_worker()
-            self._start_worker(case)
+    def _have_fresh_worker(self, case: Case) -> WorkerProcess:
+        """An unused worker on this case's device and threads."""
+        if self._worker is not None and self._worker.setting == _setting(case):
+            return self._worker
+        self._end_worker()
+        return self._start_worker(case)
 
     def _start_worker(self, case: Case) -> WorkerProcess:
         worker = WorkerProcess(self._side, *_setting(case), self._deadlines.hello_s)
@@ -252,9 +253,10 @@ def _check(case: str, request: Request, reply: Reply) -> None:
             pass
         case Measure(), Block(named) if named == case:
             values = [value for row in reply.quantiles_ns.values() for value in row]
+            values += reply.readings_ns.values()
             if (reply.kind, reply.samples) != (request.kind, request.samples) or not values:
                 raise WorkerLost("failed", "the worker answered a block that was not asked for")
             if set(reply.quantiles_ns) != set(KINDS[request.kind]) or min(values) <= 0:
-                raise WorkerLost("failed", f"the worker answered nonsense: {reply.quantiles_ns}")
+                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
         case _:
             raise WorkerLost("failed", f"the worker answered out of turn: {reply!r:.80}")

@@ -1,12 +1,16 @@
-"""Fixed reference loops run between blocks. They hear the speed the machine has at the moment.
+"""Fixed reference loops run before every block: they hear the machine's speed at the moment.
 
 A shared machine has speed states that last from milliseconds to minutes and that no counter inside
 a virtual machine shows. A metronome does the same work each time, none of it the subject's, so when
-it is slow the machine is. One is bound by dispatch, as small cases are; one by memory and
-arithmetic, as large cases are.
+it is slow the machine is. Both are small training steps, written out in plain torch and never to be
+changed with the subject: of all loops tried, those that do the subject's kind of work follow its
+speed best. One is bound by dispatch, as small cases are; the other by memory, and large cases hear
+both. Nothing is heard after a block: a case may slow the core for what follows it, as matrix units
+at work do, and that is not noise.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from bench.devices.base import Clock
 from bench.measure.stopwatch import time_calls
@@ -17,38 +21,56 @@ VERSION = 1
 DISPATCH = "dispatch"
 MEMORY = "memory"
 
-SAMPLES = 8
-"""Calls a reading."""
 LARGE_BYTES = 2**18
-"""A case whose activations are larger than this hears the memory metronome."""
+"""A case with larger activations depends on memory as well."""
 
 
-def metronome_for(activation_bytes: int) -> str:
-    """The metronome that hears what a case with such activations suffers from."""
-    return MEMORY if activation_bytes > LARGE_BYTES else DISPATCH
+class Metronome(NamedTuple):
+    """A fixed amount of work, and how often a reading repeats it."""
+
+    loop: Callable[[], object]
+    calls: int
 
 
-def build_metronomes() -> dict[str, Callable[[], None]]:
-    """The reference loops by name, each a fixed amount of work on the CPU in float32."""
+def metronomes_for(activation_bytes: int) -> tuple[str, ...]:
+    """The metronomes that hear what a case with such activations suffers from."""
+    return (DISPATCH, MEMORY) if activation_bytes > LARGE_BYTES else (DISPATCH,)
+
+
+def build_metronomes() -> dict[str, Metronome]:
+    """The reference loops by name, on the CPU in float32: steps over 64 and over 8192 rows."""
+    return {
+        DISPATCH: Metronome(_training_step(64), 6),
+        MEMORY: Metronome(_training_step(8192), 4),
+    }
+
+
+def _training_step(rows: int) -> Callable[[], None]:
     import torch
+    from torch.nn import functional
 
-    small = torch.linspace(0.0, 1.0, 16)
-    large = torch.linspace(0.0, 1.0, 2**17)
+    pairs = torch.linspace(0.0, 1.0, 2 * rows).reshape(rows, 2)
+    sums = pairs.sum(1, keepdim=True)
+    parameters = [
+        torch.linspace(-1.0, 1.0, 20).reshape(10, 2).requires_grad_(),
+        torch.zeros(10, requires_grad=True),
+        torch.linspace(-1.0, 1.0, 10).reshape(1, 10).requires_grad_(),
+    ]
+    weight, bias, output = parameters
 
-    def dispatch() -> None:
-        value = small
-        for _ in range(8):
-            value = value * 0.5
-            value = value + small
+    def step() -> None:
+        hidden = torch.relu(functional.linear(pairs, weight, bias))
+        loss = functional.mse_loss(functional.linear(hidden, output), sums)
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for parameter in parameters:
+                assert parameter.grad is not None
+                parameter.add_(parameter.grad, alpha=0.0)  # the same numbers, step after step
+                parameter.grad = None
 
-    def memory() -> None:
-        value = large * 0.5
-        value = value + large
-        value.relu_()
-
-    return {DISPATCH: dispatch, MEMORY: memory}
+    return step
 
 
-def listen(loop: Callable[[], None], clock: Clock) -> int:
-    """One reading: the lower quartile of SAMPLES calls, nanoseconds a call."""
-    return sorted(time_calls(loop, clock, SAMPLES))[SAMPLES // 4]
+def listen(metronome: Metronome, clock: Clock) -> int:
+    """One reading: the lower quartile of its calls, nanoseconds a call."""
+    return sorted(time_calls(metronome.loop, clock, metronome.calls))[metronome.calls // 4]

@@ -61,8 +61,8 @@ class Prepared(msgspec.Struct, tag=True, frozen=True):
     """Loss after the verification's steps over the loss before them."""
     graphs: int
     """Graphs torch.compile captured for this case."""
-    metronome: str
-    """Which metronome hears this case's kind of noise."""
+    metronomes: tuple[str, ...]
+    """The metronomes that are heard before its blocks."""
 
 
 class Refused(msgspec.Struct, tag=True, frozen=True):
@@ -81,9 +81,8 @@ class Block(msgspec.Struct, tag=True, frozen=True):
     samples: int
     elapsed_ns: int
     """Wall time of all its steps, the discarded one too."""
-    before_ns: int
-    after_ns: int
-    """The metronome's reading just before and just after."""
+    readings_ns: dict[str, int]
+    """Metronome to its reading just before the block."""
     quantiles_ns: dict[str, list[int]]
     """Series to its samples' percentiles, as QUANTILES has them."""
 

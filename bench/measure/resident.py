@@ -7,7 +7,7 @@ from torch._dynamo.utils import counters
 
 from bench.devices import DEVICES
 from bench.matrix.case import WHOLE, Case
-from bench.measure.metronome import metronome_for
+from bench.measure.metronome import metronomes_for
 from bench.measure.protocol import Prepared
 from bench.measure.stopwatch import Samples, time_block, time_steps
 from bench.measure.verify import InvalidCase, verify
@@ -23,7 +23,7 @@ class Resident:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.metronome = metronome_for(activation_bytes=4 * case.batch * case.hidden)
+        self.metronomes = metronomes_for(activation_bytes=4 * case.batch * case.hidden)
         self._device = DEVICES[case.device.partition(":")[0]]
         self._clock = self._device.clock()
         graphs_before = _captured_graphs()
@@ -53,7 +53,7 @@ class Resident:
             warmup_steps=self._warmup_steps,
             loss_ratio=self._loss_ratio,
             graphs=self._graphs,
-            metronome=self.metronome,
+            metronomes=self.metronomes,
         )
 
     def restore(self) -> None:
@@ -71,6 +71,11 @@ class Resident:
     def time(self, kind: str, samples: int) -> Samples:
         """One block of the given kind from the restored state."""
         return time_block(self._loop, self._clock, kind, samples)
+
+    def synchronised_step(self) -> None:
+        """One whole step, and waiting for the device to have done it."""
+        self._loop.train_step()
+        self._device.synchronize()
 
     def _warm_up(self) -> int:
         """Step until the median no longer falls from one window to the next; that median, ns."""

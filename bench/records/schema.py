@@ -39,9 +39,8 @@ class Blocks(msgspec.Struct):
     worker: int
     at_s: list[float] = msgspec.field(default_factory=list)
     """Seconds since the run's first sitting began."""
-    before_ns: list[int] = msgspec.field(default_factory=list)
-    after_ns: list[int] = msgspec.field(default_factory=list)
-    """The metronome's readings just before and just after each block."""
+    readings_ns: dict[str, list[int]] = msgspec.field(default_factory=dict)
+    """Metronome to its reading just before each block."""
     percentiles_ns: dict[str, dict[str, list[int]]] = msgspec.field(default_factory=dict)
     """Series to percentile ("p10") to one value a block."""
 
@@ -55,7 +54,6 @@ class CaseRecord(msgspec.Struct):
     reason: str | None = None
     samples: int | None = None
     """Samples a block holds."""
-    metronome: str | None = None
     prepared: Prepared | None = None
     """As its first worker found it."""
     blocks: dict[str, list[Blocks]] = msgspec.field(default_factory=dict)
@@ -127,7 +125,6 @@ def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
             case CasePrepared():
                 record = records[event.prepared.case]
                 record.samples = event.samples
-                record.metronome = event.prepared.metronome
                 record.prepared = record.prepared or event.prepared
             case BlockMeasured():
                 _add_block(run, records[event.block.case], event)
@@ -168,8 +165,8 @@ def _add_block(run: RunRecord, record: CaseRecord, event: BlockMeasured) -> None
         of_kind.append(Blocks(event.worker))
     columns = of_kind[-1]
     columns.at_s.append(round(event.at - run.sittings[0].started_at, 3))
-    columns.before_ns.append(block.before_ns)
-    columns.after_ns.append(block.after_ns)
+    for metronome_name, reading in block.readings_ns.items():
+        columns.readings_ns.setdefault(metronome_name, []).append(reading)
     for series, values in block.quantiles_ns.items():
         column = columns.percentiles_ns.setdefault(series, {f"p{q}": [] for q in QUANTILES})
         for percent, value in zip(QUANTILES, values, strict=True):

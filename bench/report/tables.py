@@ -1,15 +1,15 @@
 """Comparison tables, as people read them and as machines read them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
-from bench.analysis.compare import RUN, Comparison, varying
+from bench.analysis.compare import DIMENSIONS, RUN, Comparison, varying
 from bench.analysis.frame import missing_reason
 from bench.matrix.axes import AXES
-from bench.matrix.case import SERIES, WHOLE
+from bench.matrix.case import PHASES, WHOLE
 from bench.records.schema import RunRecord
 
 TABULATE_FORMATS = {
@@ -69,48 +69,54 @@ def _alignment(rows: Sequence[Row], name: str) -> str:
 
 
 def phase_rows(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) -> list[Row]:
-    """A row for each measured case of each run: whole step, phases, throughput, ratio."""
+    """A row for each case of each run: whole step, phases, throughput, ratio.
+
+    A case without evidence has its status where the time would be.
+    """
     names = varying(frame) or ["case"]
-    wide = frame.set_index(["run", "case", "series"])
+    times = _by_key(frame, f"{statistic}_ns")
     ratios = {} if comparison is None else _ratios(comparison)
     rows: list[Row] = []
-    for whole in _in_order(frame, comparison):
-        if not whole.replicates:
-            continue
-        case = wide.loc[(whole.run, whole.case)]
-        step = case.loc[WHOLE]
-        row: Row = {name: getattr(whole, name) for name in names}
+    for entry in _in_order(frame, comparison):
+        key = (entry["run"], entry["case"])
+        row: Row = {name: entry[name] for name in names}
         row |= {
-            "quiet": duration(step["quiet_ns"]),
-            "± 95%": percent(step["quiet_half"]),
-            "typical": duration(step["typical_ns"]),
-            "± 95% ": percent(step["typical_half"]),
-            "p90": duration(step["high_ns"]),
+            "quiet": duration(entry["quiet_ns"]) if entry["status"] == "ok" else entry["status"],
+            "± 95%": percent(entry["quiet_half"]),
+            "typical": duration(entry["typical_ns"]),
+            "± 95% ": percent(entry["typical_half"]),
+            "p90": duration(entry["high_ns"]),
         }
         if comparison is not None:
-            row[f"vs {comparison.by} {comparison.reference}"] = ratios.get(
-                (whole.run, whole.case), "-"
-            )
-        row |= {name: duration(case.loc[name][f"{statistic}_ns"]) for name in SERIES[:-1]}
-        row["samples/s"] = rate(whole.batch / step[f"{statistic}_ns"] * 1e9)
-        row["quiet blocks"] = f"{100 * step['quiet_share']:.0f}%"
+            row[f"vs {comparison.by} {comparison.reference}"] = ratios.get(key, "-")
+        for phase in PHASES:
+            row[phase] = duration(times[(*key, phase)])
+        row["samples/s"] = rate(entry["batch"] / entry[f"{statistic}_ns"] * 1e9)
+        row["quiet blocks"] = _share(entry["quiet_share"])
         rows.append(row)
     return rows
 
 
-def _in_order(frame: pd.DataFrame, comparison: Comparison | None) -> Sequence[Any]:
-    """One row per run and case, what is compared side by side."""
+def _in_order(frame: pd.DataFrame, comparison: Comparison | None) -> list["pd.Series[Any]"]:
+    """One entry per run and case, with what is compared side by side."""
     whole = frame[frame["series"] == WHOLE]
     if comparison is not None:
-        order = [name for name in (*AXES, RUN) if name != comparison.by]
-        first_seen = {
-            name: {v: i for i, v in enumerate(dict.fromkeys(whole[name]))} for name in order
-        }
-        ranks: Callable[[pd.Series], pd.Series] = lambda column: column.map(  # noqa: E731
-            first_seen[str(column.name)]
+        others = [name for name in DIMENSIONS if name != comparison.by]
+        seen = {name: {v: i for i, v in enumerate(whole[name].unique())} for name in others}
+        whole = whole.sort_values(
+            others, key=lambda column: column.map(seen[str(column.name)]), kind="stable"
         )
-        whole = whole.sort_values(order, key=ranks, kind="stable")
-    return list(whole.itertuples())
+    return [entry for _, entry in whole.iterrows()]
+
+
+def _by_key(frame: pd.DataFrame, column: str) -> dict[tuple[str, str, str], float]:
+    """A column by run, case and series."""
+    keys = zip(frame["run"], frame["case"], frame["series"], strict=True)
+    return dict(zip(keys, frame[column], strict=True))
+
+
+def _share(fraction: float) -> str:
+    return "-" if pd.isna(fraction) else f"{100 * fraction:.0f}%"
 
 
 def _ratios(comparison: Comparison) -> dict[tuple[str, str], str]:
@@ -181,14 +187,23 @@ def notes(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) ->
             lines.append(f"No case has a {statistic} time for every {comparison.by}: no mean.")
         for value, missing in comparison.lonely.items():
             lines.append(f"{comparison.by} {value} has no row for: " + "; ".join(missing) + ".")
-    whole = frame[frame["series"] == WHOLE]
-    for _, row in whole.iterrows():
-        where = f"{row['case']}" + (f" in {row['run']}" if frame["run"].nunique() > 1 else "")
+    return lines + _reasons(frame)
+
+
+def _reasons(frame: pd.DataFrame) -> list[str]:
+    """Why rows lack a time: a line for each reason, with the cases it holds for."""
+    several = frame["run"].nunique() > 1
+    cases: dict[str, list[str]] = {}
+    for _, row in frame[frame["series"] == WHOLE].iterrows():
         if row["status"] != "ok":
-            lines.append(f"{row['status']}: {where}: {row['reason']}.")
+            reason = f"{row['status']}: {row['reason']}"
         elif pd.isna(row["quiet_ns"]):
-            lines.append(f"No quiet time: {where}: {missing_reason(row)}.")
-    return lines
+            reason = f"no quiet time: {missing_reason(row)}"
+        else:
+            continue
+        where = f"{row['case']} in {row['run']}" if several else str(row["case"])
+        cases.setdefault(reason, []).append(where)
+    return [f"{reason}: {', '.join(where)}." for reason, where in cases.items()]
 
 
 def machine_notes(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[str]:
