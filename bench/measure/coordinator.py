@@ -40,7 +40,7 @@ from bench.measure.worker_process import Side, WorkerLost, WorkerProcess
 
 BLOCK_NS = 3_000_000
 MIN_SAMPLES, MAX_SAMPLES = 8, 40
-MIN_SWEEPS = 3
+MIN_SWEEPS = 5
 """Every case is swept so often in every replicate, whatever the budget says."""
 
 
@@ -149,7 +149,8 @@ class Coordinator:
                 for case in pending:
                     self._prepare(case)
                 prepared = time.monotonic()
-                self._overhead_s = startup_s + prepared - started
+                if self._number > 0:  # the first worker's compilations find cold caches
+                    self._overhead_s = startup_s + prepared - started
                 self._sweep(pending, prepared + seconds)
                 break
             except _WorkerReplaced:

@@ -51,6 +51,14 @@ class Journal:
         journal._write(msgspec.json.encode(header))
         return journal
 
+    @classmethod
+    def reopen(cls, path: Path, header: Header) -> Self:
+        """The journal at `path`, to go on with; a last line that was cut off is cut away."""
+        content = _read(path)
+        with _reporting_errors(path):
+            os.truncate(path, content.rfind(b"\n") + 1)
+            return cls(path, header)
+
     def tell(self, event: Event) -> None:
         """Append an event. Raises MachineError where the disk will not take it."""
         self._write(msgspec.json.encode(event))

@@ -9,7 +9,7 @@ from tabulate import tabulate
 from bench.analysis.compare import DIMENSIONS, RUN, Comparison, varying
 from bench.analysis.frame import missing_reason
 from bench.matrix.axes import AXES
-from bench.matrix.case import PHASES, WHOLE
+from bench.matrix.case import PHASES, SERIES, WHOLE
 from bench.records.schema import RunRecord
 
 TABULATE_FORMATS = {
@@ -74,6 +74,8 @@ def phase_rows(frame: pd.DataFrame, comparison: Comparison | None, statistic: st
     A case without evidence has its status where the time would be.
     """
     names = varying(frame) or ["case"]
+    if comparison is not None and comparison.by in names:  # last, so that rows read as groups
+        names = [*(name for name in names if name != comparison.by), comparison.by]
     times = _by_key(frame, f"{statistic}_ns")
     ratios = {} if comparison is None else _ratios(comparison)
     rows: list[Row] = []
@@ -193,8 +195,8 @@ def notes(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) ->
 def _reasons(frame: pd.DataFrame) -> list[str]:
     """Why rows lack a time: a line for each reason, with the cases it holds for."""
     several = frame["run"].nunique() > 1
-    cases: dict[str, list[str]] = {}
-    for _, row in frame[frame["series"] == WHOLE].iterrows():
+    cases: dict[str, dict[str, list[str]]] = {}
+    for _, row in frame.iterrows():
         if row["status"] != "ok":
             reason = f"{row['status']}: {row['reason']}"
         elif pd.isna(row["quiet_ns"]):
@@ -202,8 +204,15 @@ def _reasons(frame: pd.DataFrame) -> list[str]:
         else:
             continue
         where = f"{row['case']} in {row['run']}" if several else str(row["case"])
-        cases.setdefault(reason, []).append(where)
-    return [f"{reason}: {', '.join(where)}." for reason, where in cases.items()]
+        cases.setdefault(reason, {}).setdefault(where, []).append(str(row["series"]))
+    return [
+        f"{reason}: " + ", ".join(_named(where, series) for where, series in of_case.items()) + "."
+        for reason, of_case in cases.items()
+    ]
+
+
+def _named(case: str, series: list[str]) -> str:
+    return case if len(series) == len(SERIES) else f"{case} ({', '.join(series)})"
 
 
 def machine_notes(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ import msgspec
 from rich.console import Console
 
 from bench.analysis.frame import heard_floors
-from bench.errors import UsageError
+from bench.errors import MachineError, UsageError
 from bench.matrix.case import Case
 from bench.measure.coordinator import Coordinator
 from bench.measure.events import Event, Plan
@@ -38,7 +38,7 @@ class Campaign:
         self.journal: Journal | None = None
         self.run: RunRecord | None = None
         self.run_path: Path | None = None
-        self.interrupted = False
+        self.unfinished = False
         self.resuming = resume is not None
         self._resume = resume
         self._brief = brief
@@ -68,7 +68,7 @@ class Campaign:
             header, earlier = resumable(self._resume)
             sittings = assemble(header, earlier).sittings
             spent_s = sum(sitting.ended_at - sitting.started_at for sitting in sittings)
-            self.journal = Journal(self._resume, header)
+            self.journal = Journal.reopen(self._resume, header)
         elif not self._brief:
             self.journal = Journal.create(self.results, header)
         self._events += earlier
@@ -84,12 +84,12 @@ class Campaign:
         try:
             with display:
                 coordinator.measure()
-        except KeyboardInterrupt:
-            self.interrupted = True
-            raise
         except UsageError:
             if self.journal is not None and self._resume is None:
                 self.journal.discard()
+            raise
+        except (KeyboardInterrupt, MachineError):
+            self.unfinished = True
             raise
         finally:
             if self.journal is not None:

@@ -33,12 +33,15 @@ def pytest_configure(config: pytest.Config) -> None:
         plan = plan_from(config) if resume is None else resumable(resume)[0].plan
     except BenchError as error:
         raise pytest.UsageError(str(error)) from None
+    brief = config.getoption("benchmark_disable") and not config.getoption("benchmark_enable")
+    if brief:
+        plan = msgspec.structs.replace(plan, replicates=1, budget_s=0)
     config.stash[BENCHMARKS] = []
     config.stash[CAMPAIGN] = Campaign(
         plan,
         config.getoption("results") if resume is None else resume.parent.parent,
         resume=resume,
-        brief=config.getoption("benchmark_disable") and not config.getoption("benchmark_enable"),
+        brief=brief,
     )
 
 
@@ -126,10 +129,10 @@ def pytest_terminal_summary(
     campaign = config.stash.get(CAMPAIGN, None)
     if campaign is None or campaign.journal is None:
         return
-    if campaign.interrupted:
+    if campaign.unfinished:
         journal = campaign.journal.path
         terminalreporter.write_line(
-            f"Interrupted. What was measured is kept in {journal}; finish it with\n"
+            f"Unfinished. What was measured is kept in {journal}; finish it with\n"
             f"  python -m bench run --resume {journal}"
         )
     elif campaign.run is not None and campaign.run_path is not None:
