@@ -1,5 +1,6 @@
 """The command line. Each verb imports what it needs when it runs, so that --help is quick."""
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,7 +58,7 @@ def list_cases(
     from bench.matrix.presets import DEFAULT_PRESET, select
 
     chosen = {name: text for name, text in locals().items() if name in AXES and text is not None}
-    cases = select(preset or DEFAULT_PRESET, chosen)
+    cases = select(DEFAULT_PRESET if preset is None else preset, chosen)
     from bench.devices import probe
     from bench.matrix.support import unsupported_reason
 
@@ -120,6 +121,11 @@ def run(
     for word in words:
         if word not in options and word not in cases:
             raise UsageError(f"no such option: {word}; `run --help` lists them")
+    for option, word in itertools.pairwise(words):
+        if option in options and "=" not in option and word in cases and not _is_case_id(word):
+            raise UsageError(
+                f"{word!r} is not a case id; if it is the value of {option}, write {option}={word}"
+            )
     for name, value in given.items():
         if value is not None:
             flag = name if name.startswith("-") else "--" + name.replace("_", "-")
@@ -127,6 +133,16 @@ def run(
     from bench.suite.session import run_suite
 
     raise typer.Exit(run_suite([*options, *(f"--case={case}" for case in cases)]))
+
+
+def _is_case_id(text: str) -> bool:
+    from bench.matrix.case import case_from_id
+
+    try:
+        case_from_id(text)
+    except UsageError:
+        return False
+    return True
 
 
 @app.command()
@@ -166,13 +182,22 @@ def compare(
     )
 
 
-@app.callback()
-def _top(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(f"sumnet-bench {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

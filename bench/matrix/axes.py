@@ -46,7 +46,7 @@ def _one_of(name: str, help: str, values: tuple[str, ...], prefix: str = "") -> 
 
 def _count(name: str, help: str, default: int, maximum: int, prefix: str) -> Axis:
     def parse(text: str) -> int | None:
-        canonical = re.fullmatch(r"[1-9][0-9]*", text)
+        canonical = re.fullmatch(r"[1-9][0-9]{0,9}", text)
         return int(text) if canonical and int(text) <= maximum else None
 
     return Axis(name, help, default, parse, f"a whole number from 1 to {maximum}", prefix)

@@ -13,6 +13,7 @@ from bench.devices import DEVICES
 from bench.errors import UsageError
 from bench.matrix.case import Case
 from bench.matrix.support import Facts, unsupported_reason
+from bench.measure.anonymous import anonymous
 from bench.measure.environment import ENVIRONMENTS
 from bench.measure.events import (
     BlockMeasured,
@@ -28,6 +29,7 @@ from bench.measure.events import (
 from bench.measure.groups import group_cases
 from bench.measure.protocol import (
     KINDS,
+    QUANTILES,
     Block,
     Measure,
     Prepare,
@@ -203,7 +205,7 @@ class Coordinator:
 
     def _end_case(self, case: str, status: str, reason: str) -> None:
         self._settled.ended.add(case)
-        self._emit(CaseEnded(case, status, reason))
+        self._emit(CaseEnded(case, status, anonymous(reason)))
 
     @property
     def _number(self) -> int:
@@ -251,13 +253,16 @@ def _check(case: str, request: Request, reply: Reply) -> None:
             if status == "oom":  # what it could not free would weigh on the next case
                 raise WorkerLost(status, reason)
         case Prepare(), Prepared(named) if named == case:
-            pass
+            if reply.step_ns <= 0:
+                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
         case Measure(), Block(named) if named == case:
             values = [value for row in reply.quantiles_ns.values() for value in row]
             values += reply.readings_ns.values()
             if (reply.kind, reply.samples) != (request.kind, request.samples) or not values:
                 raise WorkerLost("failed", "the worker answered a block that was not asked for")
-            if set(reply.quantiles_ns) != set(KINDS[request.kind]) or min(values) <= 0:
+            complete = set(reply.quantiles_ns) == set(KINDS[request.kind])
+            complete &= all(len(row) == len(QUANTILES) for row in reply.quantiles_ns.values())
+            if not complete or min(values) <= 0:
                 raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
         case _:
             raise WorkerLost("failed", f"the worker answered out of turn: {reply!r:.80}")

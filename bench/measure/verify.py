@@ -24,12 +24,15 @@ def verify(case: Case, loop: TrainingLoop) -> float:
     loss = loop.forward()
     loop.backward(loss)
     _check_tensors(case, loop)
+    seen = loss.item()
     loop.step()
     for _ in range(STEPS - 1):
         loop.train_step()
     after, _ = evaluate(loop.model, loop.batch)
     if not math.isfinite(after):
         raise InvalidCase(f"the loss is {after} after {STEPS} steps")
+    if not math.isfinite(seen):
+        raise InvalidCase(f"the forward pass gives a loss of {seen}")
     if after > FALLEN * before:
         raise InvalidCase(
             f"the loss does not fall: {before:.4g} before, {after:.4g} after {STEPS} steps"

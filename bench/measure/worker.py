@@ -10,13 +10,14 @@ import sys
 
 import msgspec
 
-from bench.measure.answers import Answers
 from bench.measure.protocol import Reply, Request
 
 
 def main(device: str, threads: int) -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    # Only now: torch and the subject may print while they are imported.
+    from bench.measure.answers import Answers
 
     def say(reply: Reply) -> None:
         replies.write(msgspec.json.encode(reply) + b"\n")

@@ -59,6 +59,7 @@ class WorkerProcess:
                 start_new_session=True,
             )
         except OSError as error:
+            self._stderr.close()
             raise MachineError(f"cannot start {side.python}: {error.strerror}") from None
         self._buffer = b""
         self._decode = msgspec.json.Decoder(Reply).decode
@@ -135,7 +136,7 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             return WorkerLost("failed", "the worker closed its output and went on running")
         if code < 0:
-            name = signal.Signals(-code).name
+            name = _signal_name(-code)
             hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
             return WorkerLost(
                 "killed", f"the worker was killed by {name}{hint}{self._last_words()}"
@@ -146,3 +147,10 @@ class WorkerProcess:
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return f": {lines[-1].strip()}" if lines else ""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals
+        return f"signal {number}"

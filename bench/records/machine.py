@@ -11,6 +11,7 @@ import msgspec
 import psutil
 
 from bench.devices import available_cores
+from bench.measure.anonymous import anonymous
 from bench.measure.protocol import subject_hash
 from bench.measure.worker_process import ROOT
 
@@ -57,7 +58,7 @@ def fingerprint() -> Machine:
         python=f"{platform.python_implementation()} {platform.python_version()}",
         torch=metadata.version("torch"),
         environment={
-            name: value
+            name: anonymous(value)
             for name, value in sorted(os.environ.items())
             if ENVIRONMENT.fullmatch(name) or name in ENVIRONMENT_NAMES
         },
@@ -86,7 +87,8 @@ def _slug(text: str) -> str:
 
 def _commit() -> tuple[str, bool]:
     commit = _output("git", "-C", str(ROOT), "rev-parse", "--short=10", "HEAD")
-    if not commit:
+    # Installed inside another project's checkout, that project's commit says nothing of this code.
+    if not commit or not _output("git", "-C", str(ROOT), "ls-files", "--", *CODE):
         return "unknown", False
     return commit, bool(_output("git", "-C", str(ROOT), "status", "--porcelain", "--", *CODE))
 

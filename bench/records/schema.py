@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from bench.matrix.axes import Value
+from bench.matrix.axes import AXES, Value
 from bench.matrix.case import Case
 from bench.measure import metronome
 from bench.measure.events import (
@@ -18,7 +18,7 @@ from bench.measure.events import (
     SittingStarted,
     WorkerStarted,
 )
-from bench.measure.protocol import QUANTILES, Hello, Prepared
+from bench.measure.protocol import KINDS, QUANTILES, Hello, Prepared
 from bench.records.machine import Machine
 
 SCHEMA = 1
@@ -137,6 +137,30 @@ def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
             case ReplicateDone():
                 pass
     return run
+
+
+def inconsistency(run: RunRecord) -> str | None:
+    """What is wrong with a run that has the right shape, or None: it may have been edited."""
+    if not run.cases:
+        return "it has no cases"
+    if min(run.floors_ns.values(), default=1) <= 0:
+        return "a floor is not positive"
+    for case in run.cases:
+        if set(case.axes) != set(AXES):
+            return f"{case.id} has the axes {', '.join(case.axes)}"
+        for kind, workers in case.blocks.items():
+            if not workers or kind not in KINDS:
+                return f"{case.id} has no blocks of kind {kind}"
+            for blocks in workers:
+                series = [c for of in blocks.percentiles_ns.values() for c in of.values()]
+                columns = [*blocks.readings_ns.values(), *series]
+                if set(blocks.percentiles_ns) != set(KINDS[kind]) or not blocks.readings_ns:
+                    return f"{case.id} lacks a series or its metronomes"
+                if any(len(c) != len(blocks.at_s) or min(c, default=0) <= 0 for c in columns):
+                    return (
+                        f"{case.id} has columns of unequal length, or times that are not positive"
+                    )
+    return None
 
 
 def _case_record(case: Case) -> CaseRecord:

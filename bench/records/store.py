@@ -17,10 +17,11 @@ from filelock import FileLock
 from bench.errors import MachineError, UsageError
 from bench.measure.coordinator import Settled
 from bench.measure.events import CaseEnded, CasePrepared, Event, ReplicateDone, WorkerStarted
-from bench.records.schema import SCHEMA, Header, RunRecord, assemble
+from bench.records.schema import SCHEMA, Header, RunRecord, assemble, inconsistency
 
 JOURNAL_SUFFIX = ".journal"
 SYNC_S = 2.0
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 class Journal:
@@ -64,12 +65,15 @@ class Journal:
         self._write(msgspec.json.encode(event))
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # told of when it was written
+            self._file.close()
 
     def discard(self) -> None:
         """Remove it: its run was refused, or is written."""
-        self._file.close()
+        self.close()
         self.path.unlink()
+        with contextlib.suppress(OSError):  # not empty
+            self.path.parent.rmdir()
 
     def run_path(self) -> Path:
         """Where the finished run belongs."""
@@ -92,6 +96,8 @@ def read_journal(path: Path) -> tuple[Header, list[Event]]:
     Raises UsageError where it is not a journal.
     """
     lines = _read(path).split(b"\n")
+    if len(lines) == 1:
+        raise UsageError(f"{path} is not a journal of this suite: its first line is cut off")
     events: list[Event] = []
     try:
         header = msgspec.json.decode(lines[0], type=Header)
@@ -99,7 +105,7 @@ def read_journal(path: Path) -> tuple[Header, list[Event]]:
         for number, line in enumerate(lines[1:], start=2):
             if line and number < len(lines):  # a whole line ends in a newline
                 events.append(decode(line))
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise UsageError(f"{path} is not a journal of this suite: {error}") from None
     return header, events
 
@@ -134,7 +140,7 @@ def load_run(path: Path) -> RunRecord:
         return assemble(*read_journal(path))
     try:
         document = msgspec.json.decode(_read(path))
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise UsageError(f"{path} is cut off or is not JSON: {error}") from None
     if not isinstance(document, dict) or "sumnet" not in document:
         raise UsageError(f"{path} is not a run file: it has no `sumnet` key")
@@ -145,9 +151,12 @@ def load_run(path: Path) -> RunRecord:
             f"up to {SCHEMA}): update the suite"
         )
     try:
-        return msgspec.convert(run, RunRecord)
+        record = msgspec.convert(run, RunRecord)
     except msgspec.ValidationError as error:
         raise UsageError(f"{path} is not a run file: {error}") from None
+    if (wrong := inconsistency(record)) is not None:
+        raise UsageError(f"{path} contradicts itself: {wrong}")
+    return record
 
 
 def latest_runs(results: Path) -> list[Path]:
@@ -169,13 +178,12 @@ def remember_floors(results: Path, run: RunRecord, heard: Mapping[str, int]) -> 
             floors = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, int]])
         except FileNotFoundError:
             floors = {}
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise UsageError(f"{path} is damaged ({error}): mend or delete it") from None
         best = floors.setdefault(software, {})
         for name, reading in heard.items():
             best[name] = min(reading, best.get(name, reading))
         _write_atomically(path, msgspec.json.format(msgspec.json.encode(floors), indent=1))
-    Path(str(path) + ".lock").unlink(missing_ok=True)
     return {name: best[name] for name in heard}
 
 

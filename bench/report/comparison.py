@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from bench.analysis.compare import DIMENSIONS, RUN, compare
+from bench.analysis.compare import DIMENSIONS, RUN, compare, varying
 from bench.analysis.frame import STATISTICS, tidy
 from bench.errors import UsageError
 from bench.matrix.case import SERIES, WHOLE
@@ -26,10 +26,11 @@ def run_labels(runs: Sequence[RunRecord], paths: Sequence[Path]) -> list[str]:
     """What to call each run: its machine where that tells them apart, else its file."""
     machines = [run.machine.name for run in runs]
     stems = [path.stem for path in paths]
-    for names in (machines, stems):
+    both = [f"{machine}/{stem}" for machine, stem in zip(machines, stems, strict=True)]
+    for names in (machines, stems, both):
         if len(set(names)) == len(names):
             return names
-    return [f"{machine}/{stem}" for machine, stem in zip(machines, stems, strict=True)]
+    return [str(path) for path in paths]
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def comparison_text(
     if asked.style == "csv":
         return render(numeric_rows(frame, comparison), asked.style)
     if asked.rows or asked.columns:
-        rows, columns = asked.rows or "batch", asked.columns or by or RUN
+        columns = asked.columns or next(n for n in (by, RUN, "batch") if n and n != asked.rows)
+        rows = asked.rows or next(n for n in ("batch", *varying(frame), RUN) if n != columns)
         table = pivot_rows(frame, rows, columns, asked.series, asked.statistic)
     else:
         table = phase_rows(frame, comparison, asked.statistic)

@@ -63,7 +63,7 @@ class ProgressDisplay:
             case WorkerStarted(worker):
                 self._worker = worker + 1
             case CasePrepared(prepared=prepared):
-                self._show(f"preparing {prepared.case}")
+                self._show(f"prepared {prepared.case}")
             case BlockMeasured(block=block):
                 self._blocks += 1
                 self._show(f"measuring {block.case}")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
@@ -35,8 +36,8 @@ def duration(ns: float) -> str:
 
 
 def percent(half_width: float) -> str:
-    """A half-width as text: `1.2%`."""
-    return "-" if pd.isna(half_width) else f"{100 * half_width:.1f}%"
+    """A half-width, a logarithm, as text: `1.2%`, the wider side."""
+    return "-" if pd.isna(half_width) else f"{100 * np.expm1(half_width):.1f}%"
 
 
 def rate(per_second: float) -> str:
@@ -44,7 +45,7 @@ def rate(per_second: float) -> str:
     if pd.isna(per_second):
         return "-"
     for divisor, prefix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if per_second >= divisor:
+        if per_second >= 0.9995 * divisor:  # which three digits show as the divisor
             return f"{per_second / divisor:.3g}{prefix}"
     return f"{per_second:.3g}"
 
@@ -130,7 +131,7 @@ def _ratios(comparison: Comparison) -> dict[tuple[str, str], str]:
 def _ratio(ratio: Any, half: Any) -> str:
     if pd.isna(ratio):
         return "-"
-    return "1" if half == 0 else f"{ratio:.3f} ± {percent(half)}"
+    return "1" if (ratio, half) == (1, 0) else f"{ratio:.3f} ± {percent(half)}"
 
 
 def pivot_rows(
@@ -163,7 +164,7 @@ def numeric_rows(frame: pd.DataFrame, comparison: Comparison | None) -> list[Row
     table = frame.drop(columns=["quiet_half", "typical_half"])
     for name in ("quiet", "typical"):
         for bound, sign in (("low", -1), ("high", 1)):
-            table[f"{name}_{bound}_ns"] = frame[f"{name}_ns"] * (1 + sign * frame[f"{name}_half"])
+            table[f"{name}_{bound}_ns"] = frame[f"{name}_ns"] * np.exp(sign * frame[f"{name}_half"])
     if comparison is not None:
         keys = ["run", "case", "series"]
         ratios = comparison.table.set_index(keys)[["ratio", "ratio_half"]]

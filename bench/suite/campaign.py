@@ -7,7 +7,7 @@ import msgspec
 from rich.console import Console
 
 from bench.analysis.frame import heard_floors
-from bench.errors import MachineError, UsageError
+from bench.errors import BenchError, MachineError, UsageError
 from bench.matrix.case import Case
 from bench.measure.coordinator import Coordinator
 from bench.measure.events import Event, Plan
@@ -54,10 +54,14 @@ class Campaign:
         """Write the run file from pytest-benchmark's document, and let go of the journal."""
         if self.journal is None or self.run is None:
             return
-        self.run.floors_ns = remember_floors(self.results, self.run, heard_floors(self.run))
-        document["sumnet"] = msgspec.to_builtins(self.run)
+        try:
+            self.run.floors_ns = remember_floors(self.results, self.run, heard_floors(self.run))
+            document["sumnet"] = msgspec.to_builtins(self.run)
+            write_run(self.journal.run_path(), document)
+        except BenchError:
+            self.unfinished = True
+            raise
         self.run_path = self.journal.run_path()
-        write_run(self.run_path, document)
         self.journal.discard()
 
     def _measure(self, console: Console) -> RunRecord:

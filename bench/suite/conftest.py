@@ -1,23 +1,39 @@
 """How pytest and pytest-benchmark drive a campaign: options, replayed rounds, the run file."""
 
 import os
-from collections.abc import Iterator
+import shlex
+import sys
+from collections.abc import Generator
 from typing import Any
 
 import msgspec
 import pytest
 from rich.console import Console
 
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, MachineError, UsageError
 from bench.matrix.case import SERIES, Case
 from bench.records.machine import fingerprint
 from bench.records.schema import CaseRecord
 from bench.report.comparison import comparison_text
 from bench.suite.campaign import Campaign, resumable
-from bench.suite.options import add_options, plan_from, refuse_meaningless
+from bench.suite.options import (
+    DEFAULT_RESULTS,
+    add_options,
+    plan_from,
+    refuse_beside_resume,
+    refuse_meaningless,
+)
 
 CAMPAIGN: pytest.StashKey[Campaign] = pytest.StashKey()
 BENCHMARKS: pytest.StashKey[list[Any]] = pytest.StashKey()
+ERROR: pytest.StashKey[BenchError] = pytest.StashKey()
+"""What ended the session early."""
+
+PYTEST_STATUS = {
+    UsageError.exit_status: pytest.ExitCode.USAGE_ERROR,
+    MachineError.exit_status: pytest.ExitCode.INTERNAL_ERROR,
+}
+"""Our exit status in pytest's own words, whose 4 is our 2."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if os.environ.get("PYTEST_XDIST_WORKER") or config.getoption("numprocesses", None):
             raise UsageError("tests in parallel would disturb each other's timings: drop -n")
         resume = config.getoption("resume")
+        if resume is not None:
+            refuse_beside_resume(config)
         plan = plan_from(config) if resume is None else resumable(resume)[0].plan
     except BenchError as error:
         raise pytest.UsageError(str(error)) from None
@@ -39,7 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BENCHMARKS] = []
     config.stash[CAMPAIGN] = Campaign(
         plan,
-        config.getoption("results") if resume is None else resume.parent.parent,
+        (config.getoption("results") or DEFAULT_RESULTS)
+        if resume is None
+        else resume.parent.parent,
         resume=resume,
         brief=brief,
     )
@@ -70,7 +90,19 @@ def record(case: Case, request: pytest.FixtureRequest, pytestconfig: pytest.Conf
         try:
             return campaign.record(case, Console(stderr=True))
         except BenchError as error:
-            pytest.exit(str(error), returncode=error.exit_status)
+            pytestconfig.stash[ERROR] = error
+            pytest.exit(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """An error of ours that ends the session is told in the summary, not as an interruption."""
+    try:
+        return (yield)
+    except pytest.exit.Exception:
+        if ERROR not in session.config.stash:
+            raise
+        return True
 
 
 def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
@@ -100,32 +132,49 @@ def pytest_benchmark_update_json(
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
-    yield
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """Write the run file, before what pytest-benchmark writes can go wrong."""
     config = session.config
     campaign = config.stash.get(CAMPAIGN, None)
-    if campaign is None or campaign.run is None or campaign.journal is None:
-        return
+    if campaign is not None and campaign.run is not None and campaign.journal is not None:
+        try:
+            campaign.write(_document(config))
+        except BenchError as error:
+            config.stash[ERROR] = error
+    try:
+        return (yield)
+    except OSError as error:  # --benchmark-json, --benchmark-save
+        config.stash[ERROR] = MachineError(f"cannot write {error.filename}: {error.strerror}")
+        return None
+    finally:
+        if (told := config.stash.get(ERROR, None)) is not None:
+            session.exitstatus = PYTEST_STATUS[told.exit_status]
+
+
+def _document(config: pytest.Config) -> dict[str, Any]:
+    """What pytest-benchmark would write."""
     hook = config.hook
     commit_info = hook.pytest_benchmark_generate_commit_info(config=config)
     hook.pytest_benchmark_update_commit_info(config=config, commit_info=commit_info)
-    document = hook.pytest_benchmark_generate_json(
+    document: dict[str, Any] = hook.pytest_benchmark_generate_json(
         config=config,
         benchmarks=config.stash[BENCHMARKS],
         include_data=True,
         machine_info=hook.pytest_benchmark_generate_machine_info(config=config),
         commit_info=commit_info,
     )
-    try:
-        campaign.write(document)
-    except BenchError as error:
-        session.exitstatus = error.exit_status
-        config.get_terminal_writer().line(f"\n{error}; the run is kept in {campaign.journal.path}")
+    return document
 
 
 def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and CAMPAIGN in config.stash:
+        given = [("-k", config.getoption("keyword")), ("-m", config.getoption("markexpr"))]
+        asked = " ".join(f"{flag} {text!r}" for flag, text in given if text)
+        _tell_error(f"{asked} selects no case; `python -m bench list` prints the ids there are")
+    if (error := config.stash.get(ERROR, None)) is not None:
+        _tell_error(str(error))
     campaign = config.stash.get(CAMPAIGN, None)
     if campaign is None or campaign.journal is None:
         return
@@ -133,9 +182,15 @@ def pytest_terminal_summary(
         journal = campaign.journal.path
         terminalreporter.write_line(
             f"Unfinished. What was measured is kept in {journal}; finish it with\n"
-            f"  python -m bench run --resume {journal}"
+            f"  python -m bench run --resume {shlex.quote(str(journal))}"
         )
     elif campaign.run is not None and campaign.run_path is not None:
         terminalreporter.section("training steps")
         terminalreporter.write_line(comparison_text([campaign.run], [campaign.run.machine.name]))
         terminalreporter.write_line(f"Run file: {campaign.run_path}")
+
+
+def _tell_error(text: str) -> None:
+    """As pytest tells of wrong usage."""
+    sys.stdout.flush()
+    print(f"ERROR: {text}\n", file=sys.stderr)

@@ -32,6 +32,12 @@ MEANINGLESS = {
 """pytest-benchmark's options that a replayed clock cannot honour, and why. --benchmark-disable-gc
 is what happens anyway: the collector never runs inside a block."""
 
+DEFAULT_ENVIRONMENT = "stock"
+DEFAULT_RESULTS = Path("results")
+
+PLANNED = (*AXES, "preset", "case", "replicates", "budget", "environment", "order_seed", "results")
+"""Options that a resumed run has from its journal."""
+
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare the suite's options."""
@@ -44,9 +50,9 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--case", action="append", default=[], metavar="ID", help="a case by its id")
     group.addoption("--replicates", metavar="N", help="worker processes per case")
     group.addoption("--budget", metavar="SECONDS", help="wall time to spend on measuring")
-    group.addoption("--environment", default="stock", help=f"{' or '.join(ENVIRONMENTS)}")
+    group.addoption("--environment", help=f"{' or '.join(ENVIRONMENTS)}")
     group.addoption("--order-seed", metavar="N", help="seeds the order of blocks")
-    group.addoption("--results", type=Path, default=Path("results"), help="where run files go")
+    group.addoption("--results", type=Path, help="where run files go")
     group.addoption("--resume", type=Path, metavar="JOURNAL", help="finish an interrupted run")
 
 
@@ -63,20 +69,33 @@ def refuse_meaningless(config: pytest.Config) -> None:
             raise UsageError(f"{name} has no meaning here: {MEANINGLESS[name]}")
 
 
+def refuse_beside_resume(config: pytest.Config) -> None:
+    """Raise UsageError for an option that a resumed run could only ignore."""
+    given = [f"--{name.replace('_', '-')}" for name in PLANNED if config.getoption(name)]
+    given += [
+        flag for flag, name in (("-k", "keyword"), ("-m", "markexpr")) if config.getoption(name)
+    ]
+    if config.getoption("benchmark_disable"):
+        given.append("--benchmark-disable")
+    if given:
+        raise UsageError(f"--resume finishes a run as it was planned: drop {', '.join(given)}")
+
+
 def plan_from(config: pytest.Config) -> Plan:
     """The plan that the options ask for. Raises UsageError for a value that is not allowed."""
     chosen = {name: text for name in AXES if (text := config.getoption(name)) is not None}
     ids: list[str] = config.getoption("case")
-    preset_name: str | None = config.getoption("preset")
-    if ids and (chosen or preset_name):
+    asked: str | None = config.getoption("preset")
+    if ids and (chosen or asked is not None):
         raise UsageError("--case names whole cases: it goes with neither --preset nor an axis")
-    preset = PRESETS.get(preset_name or DEFAULT_PRESET, PRESETS[DEFAULT_PRESET])
+    preset_name = DEFAULT_PRESET if asked is None else asked
+    preset = PRESETS.get(preset_name, PRESETS[DEFAULT_PRESET])
     cases: list[Case] = (
-        [case_from_id(text) for text in dict.fromkeys(ids)]
-        if ids
-        else select(preset_name or DEFAULT_PRESET, chosen)
+        [case_from_id(text) for text in dict.fromkeys(ids)] if ids else select(preset_name, chosen)
     )
     environment = config.getoption("environment")
+    if environment is None:
+        environment = DEFAULT_ENVIRONMENT
     if environment not in ENVIRONMENTS:
         raise UsageError(
             f"--environment: {environment!r} is not one; allowed: {', '.join(ENVIRONMENTS)}"
@@ -87,7 +106,7 @@ def plan_from(config: pytest.Config) -> Plan:
         budget_s=_number(config, "budget", float, 0, 7 * 86400, preset.budget_s),
         environment=environment,
         seed=_number(config, "order_seed", int, 0, 2**63, int.from_bytes(os.urandom(4))),
-        preset=None if ids else preset_name or DEFAULT_PRESET,
+        preset=None if ids else preset_name,
         named=bool(ids),
     )
 

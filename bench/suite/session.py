@@ -6,7 +6,19 @@ from types import FrameType
 
 import pytest
 
-DISPLAY_OPTIONS = ("--benchmark-columns", "--benchmark-sort", "--benchmark-group-by")
+DISPLAY_OPTIONS = tuple(
+    f"--benchmark-{what}"
+    for what in (
+        "columns",
+        "sort",
+        "group-by",
+        "name",
+        "time-unit",
+        "verbose",
+        "compare",
+        "histogram",
+    )
+)
 """Asking for one of these asks for pytest-benchmark's own table beside ours."""
 
 EXIT_STATUS = {

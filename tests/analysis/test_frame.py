@@ -1,0 +1,195 @@
+"""The tidy frame: true times out of a noisy machine's runs, and reasons where there are none."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.analysis.frame import heard_floors, missing_reason, tidy
+from bench.matrix.case import SERIES, WHOLE, Case
+from bench.records.schema import RunRecord
+from tests import synthetic
+from tests.synthetic import READINGS_NS, SHARES, SPREAD, Moods
+
+SMALL = Case()
+ADAM = Case(optimizer="adam", batch=1024)
+LARGE = Case(batch=16384)
+TRUE_NS = {SMALL: 120_000.0, ADAM: 260_000.0, LARGE: 900_000.0}
+
+QUIET = Moods()
+RESTLESS = Moods(speeds=(1.0, 1.3, 1.6), blocks=40)
+NEVER_QUIET = Moods(speeds=(1.3, 1.6), blocks=40)
+
+
+def frame_of(*runs: RunRecord) -> pd.DataFrame:
+    return tidy(runs, [f"run{number}" for number in range(len(runs))])
+
+
+def row(frame: pd.DataFrame, case: Case, series: str = WHOLE, run: str = "run0") -> Any:
+    chosen = (frame["case"] == case.id) & (frame["series"] == series) & (frame["run"] == run)
+    (found,) = frame[chosen].to_dict("records")
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("speeds", [(1.0,), (1.0, 1.3, 1.6), (1.0, 1.08, 2.5)])
+def test_quiet_times_are_the_true_ones_whatever_the_machine_does_between(
+    speeds: tuple[float, ...], seed: int
+) -> None:
+    moods = Moods(speeds=speeds, blocks=40, seed=seed)
+    frame = frame_of(synthetic.run(TRUE_NS, replicates=5, moods=moods))
+    for case, true_ns in TRUE_NS.items():
+        for series in SERIES:
+            found = row(frame, case, series)["quiet_ns"]
+            assert found == pytest.approx(true_ns * SHARES[series], rel=0.02)
+
+
+def test_blocks_that_were_not_quiet_do_not_weigh_on_the_quiet_time() -> None:
+    moods = Moods(speeds=(1.0, 1.6, 1.6), strain=2.0, blocks=40)
+    frame = frame_of(synthetic.run(TRUE_NS, moods=moods))
+    for case, true_ns in TRUE_NS.items():
+        assert row(frame, case)["quiet_ns"] == pytest.approx(true_ns, rel=0.02)
+
+
+def test_frame_has_a_row_for_every_run_case_and_series() -> None:
+    run = synthetic.run(TRUE_NS)
+    frame = tidy([run, run], ["first", "second"])
+    keys = set(zip(frame["run"], frame["case"], frame["series"], strict=True))
+    assert keys == {(r, c.id, s) for r in ("first", "second") for c in TRUE_NS for s in SERIES}
+    assert len(frame) == len(keys)
+
+
+def test_rows_name_what_was_measured_where() -> None:
+    run = synthetic.run(TRUE_NS, environment="steady", on=synthetic.machine(torch="2.11.0"))
+    found = row(frame_of(run), ADAM)
+    assert {name: found[name] for name in ("machine", "torch", "environment", "status")} == {
+        "machine": "test-cpu-4c-8gib",
+        "torch": "2.11.0",
+        "environment": "steady",
+        "status": "ok",
+    }
+    assert {name: found[name] for name in ADAM.axes} == ADAM.axes
+
+
+def test_typical_time_includes_the_noise_that_the_quiet_time_leaves_out() -> None:
+    calm = row(frame_of(synthetic.run(TRUE_NS, moods=QUIET)), SMALL)
+    loud = row(frame_of(synthetic.run(TRUE_NS, moods=RESTLESS)), SMALL)
+    assert loud["quiet_ns"] == pytest.approx(calm["quiet_ns"], rel=0.02)
+    assert calm["typical_ns"] == pytest.approx(TRUE_NS[SMALL] * SPREAD[50], rel=0.02)
+    assert loud["typical_ns"] == pytest.approx(TRUE_NS[SMALL] * SPREAD[50] * 1.3, rel=0.05)
+    assert calm["high_ns"] == pytest.approx(TRUE_NS[SMALL] * SPREAD[90], rel=0.02)
+
+
+def test_share_of_quiet_blocks_is_told() -> None:
+    frame = frame_of(synthetic.run(TRUE_NS, moods=RESTLESS, replicates=5))
+    assert row(frame, SMALL)["quiet_share"] == pytest.approx(1 / 3, abs=0.1)
+    calm = frame_of(synthetic.run(TRUE_NS, moods=QUIET))
+    assert row(calm, SMALL)["quiet_share"] == 1.0
+
+
+def test_large_case_is_quiet_only_where_both_metronomes_say_so() -> None:
+    run = synthetic.run({LARGE: TRUE_NS[LARGE]}, moods=Moods(blocks=20))
+    for worker in run.cases[0].blocks[WHOLE]:  # memory is slow before every other block
+        worker.readings_ns["memory"][::2] = [round(READINGS_NS["memory"] * 1.6)] * 10
+    assert row(frame_of(run), LARGE)["quiet_share"] == pytest.approx(0.5)
+
+
+def test_run_that_was_never_quiet_has_no_quiet_time_beside_a_better_run() -> None:
+    good = synthetic.run(TRUE_NS, moods=QUIET)
+    poor = synthetic.run(TRUE_NS, moods=NEVER_QUIET)
+    found = row(frame_of(poor, good), SMALL, run="run0")
+    assert np.isnan(found["quiet_ns"]) and np.isnan(found["quiet_half"])
+    assert found["typical_ns"] > 1.3 * TRUE_NS[SMALL]
+    assert (found["replicates"], found["quiet_replicates"]) == (3, 0)
+    reason = missing_reason(pd.Series(found))
+    assert reason == "the machine was quiet in 0 of 3 replicates, an estimate needs 3"
+    assert row(frame_of(poor, good), SMALL, run="run1")["quiet_ns"] > 0
+
+
+def test_run_that_was_never_quiet_has_no_quiet_time_by_the_floors_it_was_written_with() -> None:
+    poor = synthetic.run(TRUE_NS, moods=NEVER_QUIET)
+    poor.floors_ns = heard_floors(synthetic.run(TRUE_NS, moods=QUIET))
+    assert np.isnan(row(frame_of(poor), SMALL)["quiet_ns"])
+
+
+def test_slightly_disturbed_run_is_scaled_to_the_best_speed_ever_heard() -> None:
+    run = synthetic.run(TRUE_NS, moods=Moods(speeds=(1.1,)))
+    assert row(frame_of(run), SMALL)["quiet_ns"] == pytest.approx(1.1 * 120_000, rel=0.02)
+    run.floors_ns = heard_floors(synthetic.run(TRUE_NS, moods=QUIET))
+    assert row(frame_of(run), SMALL)["quiet_ns"] == pytest.approx(120_000, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "other-cpu-4c-8gib"},
+        {"torch": "2.11.0"},
+        {"python": "CPython 3.12.1"},
+    ],
+)
+def test_floors_are_not_shared_across_machines_or_software(changes: dict[str, str]) -> None:
+    good = synthetic.run(TRUE_NS, moods=QUIET)
+    poor = synthetic.run(TRUE_NS, moods=NEVER_QUIET, on=synthetic.machine(**changes))
+    found = row(frame_of(good, poor), SMALL, run="run1")
+    assert found["quiet_ns"] == pytest.approx(1.3 * TRUE_NS[SMALL], rel=0.02)
+
+
+def test_floors_are_not_shared_across_metronome_versions() -> None:
+    good = synthetic.run(TRUE_NS, moods=QUIET)
+    poor = synthetic.run(TRUE_NS, moods=NEVER_QUIET)
+    poor.metronome_version += 1
+    assert row(frame_of(good, poor), SMALL, run="run1")["quiet_ns"] > 0
+
+
+def test_floors_are_not_shared_across_environments_or_threads() -> None:
+    two_threads = Case(threads=2)
+    good = synthetic.run({SMALL: 120_000.0}, moods=QUIET)
+    steady = synthetic.run({SMALL: 120_000.0}, moods=NEVER_QUIET, environment="steady")
+    threaded = synthetic.run({two_threads: 120_000.0}, moods=NEVER_QUIET)
+    frame = frame_of(good, steady, threaded)
+    assert row(frame, SMALL, run="run1")["quiet_ns"] > 0
+    assert row(frame, two_threads, run="run2")["quiet_ns"] > 0
+
+
+def test_heard_floors_are_the_metronomes_own_speeds() -> None:
+    floors = heard_floors(synthetic.run(TRUE_NS, moods=RESTLESS, replicates=5))
+    assert floors == {
+        "dispatch, t1, stock": pytest.approx(READINGS_NS["dispatch"], rel=0.02),
+        "memory, t1, stock": pytest.approx(READINGS_NS["memory"], rel=0.02),
+    }
+
+
+@pytest.mark.parametrize("status", ["unsupported", "invalid", "failed", "oom", "timeout", "killed"])
+def test_case_without_evidence_is_a_row_with_its_status_and_reason(status: str) -> None:
+    run = synthetic.run({SMALL: 120_000.0}, ended={ADAM: (status, "so it goes")})
+    frame = frame_of(run)
+    for series in SERIES:
+        found = row(frame, ADAM, series)
+        assert (found["status"], found["reason"], found["replicates"]) == (status, "so it goes", 0)
+        assert np.isnan([found["quiet_ns"], found["typical_ns"], found["quiet_share"]]).all()
+    assert row(frame, SMALL)["status"] == "ok"
+
+
+def test_two_replicates_give_no_estimate_and_say_so() -> None:
+    found = row(frame_of(synthetic.run(TRUE_NS, replicates=2)), SMALL)
+    assert np.isnan(found["quiet_ns"]) and np.isnan(found["typical_ns"])
+    assert missing_reason(pd.Series(found)) == "2 of the 3 replicates an estimate needs"
+
+
+def test_replicate_with_two_quiet_blocks_did_not_get_quiet() -> None:
+    run = synthetic.run({SMALL: 120_000.0}, replicates=4, moods=QUIET)
+    for worker, spoilt in zip(run.cases[0].blocks[WHOLE], (18, 18, 17, 17), strict=True):
+        readings = worker.readings_ns["dispatch"]
+        readings[:spoilt] = [2 * value for value in readings[:spoilt]]
+    found = row(frame_of(run), SMALL)
+    assert found["quiet_replicates"] == 2
+    assert missing_reason(pd.Series(found)).startswith("the machine was quiet in 2 of 4")
+
+
+def test_interval_widens_with_what_replicates_disagree_by() -> None:
+    calm = frame_of(synthetic.run(TRUE_NS, moods=replace(QUIET, between=0.005)))
+    loud = frame_of(synthetic.run(TRUE_NS, moods=replace(QUIET, between=0.05)))
+    assert loud["quiet_half"].mean() > 3 * calm["quiet_half"].mean()
+    assert (calm["quiet_half"] > 0).all()

@@ -1,0 +1,110 @@
+"""Cases and their ids: one id a case, one case an id."""
+
+import re
+
+import pytest
+from hypothesis import given
+
+from bench.errors import UsageError
+from bench.matrix.axes import AXES
+from bench.matrix.case import PHASES, SERIES, WHOLE, Case, case_from_id
+from tests.matrix.strategies import CASES
+
+ID = "cpu/float32/b2/sgd/default/compile-off/h10/t1"
+
+
+def test_the_default_case_has_this_id() -> None:
+    assert Case().id == ID
+
+
+def test_an_id_shows_every_axis_in_order() -> None:
+    case = Case("cuda:1", "bfloat16", 1024, "adam", "fused", "on", 256, 4)
+    assert case.id == "cuda:1/bfloat16/b1024/adam/fused/compile-on/h256/t4"
+    assert list(case.axes) == list(AXES)
+    assert list(case.axes.values()) == [
+        "cuda:1",
+        "bfloat16",
+        1024,
+        "adam",
+        "fused",
+        "on",
+        256,
+        4,
+    ]
+
+
+def test_the_defaults_of_a_case_are_those_of_the_axes() -> None:
+    assert Case().axes == {name: axis.default for name, axis in AXES.items()}
+
+
+def test_the_series_are_the_three_phases_and_the_whole_step() -> None:
+    assert PHASES == ("forward", "backward", "step")
+    assert WHOLE == "train_step"
+    assert SERIES == ("forward", "backward", "step", "train_step")
+
+
+@given(CASES)
+def test_an_id_reads_back_as_its_case(case: Case) -> None:
+    assert case_from_id(case.id) == case
+
+
+@given(CASES, CASES)
+def test_different_cases_have_different_ids(one: Case, other: Case) -> None:
+    assert (one.id == other.id) == (one == other)
+
+
+@given(CASES)
+def test_an_id_can_be_typed_without_quotes(case: Case) -> None:
+    assert re.fullmatch(r"[a-z0-9:/-]+", case.id)
+
+
+@pytest.mark.parametrize("text", ["", "cpu", ID + "/", "/" + ID, ID + "/x", ID.rpartition("/")[0]])
+def test_an_id_of_another_length_is_refused_and_an_example_given(text: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        case_from_id(text)
+    assert str(refusal.value) == (
+        f"{text!r} is not a case id: it has {text.count('/') + 1} parts, not 8; "
+        f"an id looks like {ID}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "wrong", "said"),
+    [
+        ("cpu", "tpu", "--device: 'tpu' is not a value; allowed: cpu, cuda, cuda:INDEX, mps"),
+        ("cpu", "CPU", "--device: 'CPU' is not a value"),
+        ("cpu", "", "--device: '' is not a value"),
+        ("float32", "float16", "--dtype: 'float16' is not a value; allowed: float32"),
+        ("float32", "torch.float32", "--dtype: 'torch.float32' is not a value"),
+        ("b2", "2", "'2' should start with 'b'"),
+        ("b2", "", "'' should start with 'b'"),
+        ("b2", "b", "--batch: '' is not a value; allowed: a whole number from 1 to 4194304"),
+        ("b2", "b0", "--batch: '0' is not a value"),
+        ("b2", "b02", "--batch: '02' is not a value"),
+        ("b2", "bb2", "--batch: 'b2' is not a value"),
+        ("b2", "b4194305", "--batch: '4194305' is not a value"),
+        ("sgd", "lion", "--optimizer: 'lion' is not a value; allowed: sgd, sgd-momentum"),
+        ("default", "slow", "--implementation: 'slow' is not a value; allowed: default"),
+        ("compile-off", "off", "'off' should start with 'compile-'"),
+        ("compile-off", "compile-maybe", "--compile: 'maybe' is not a value; allowed: off, on"),
+        ("h10", "10", "'10' should start with 'h'"),
+        ("h10", "h-10", "--hidden: '-10' is not a value"),
+        ("h10", "h4097", "--hidden: '4097' is not a value"),
+        ("t1", "h1", "'h1' should start with 't'"),
+        ("t1", "t1 ", "--threads: '1 ' is not a value"),
+        ("t1", "t1025", "--threads: '1025' is not a value; allowed: a whole number from 1 to 1024"),
+    ],
+)
+def test_a_malformed_id_is_refused_naming_the_part(part: str, wrong: str, said: str) -> None:
+    parts = ID.split("/")
+    parts[parts.index(part)] = wrong
+    text = "/".join(parts)
+    with pytest.raises(UsageError) as refusal:
+        case_from_id(text)
+    assert str(refusal.value).startswith(f"{text!r} is not a case id: {said}")
+
+
+@given(CASES)
+def test_parts_in_another_order_are_no_id(case: Case) -> None:
+    with pytest.raises(UsageError, match="is not a case id"):
+        case_from_id("/".join(reversed(case.id.split("/"))))

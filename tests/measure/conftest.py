@@ -1,0 +1,43 @@
+"""Workers that measure nothing and answer at once, so that tests need not wait for torch."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from bench.measure.worker_process import Side
+
+settings.register_profile("untimed", deadline=None)  # a busy machine must not fail a test
+settings.load_profile("untimed")
+
+MakeSide = Callable[..., Side]
+
+
+@pytest.fixture
+def script_side(tmp_path: Path) -> MakeSide:
+    """A side whose interpreter is the given shell script; it ignores its arguments."""
+
+    def make(script: str) -> Side:
+        interpreter = tmp_path / "interpreter"
+        interpreter.write_text(f"#!/bin/sh\n{script}\n")
+        interpreter.chmod(0o755)
+        return Side(python=str(interpreter))
+
+    return make
+
+
+@pytest.fixture
+def fake_side(tmp_path: Path, script_side: MakeSide) -> MakeSide:
+    """A side whose workers are fake_worker.py, with what `body` defines put over its own."""
+
+    def make(body: str = "") -> Side:
+        overrides = tmp_path / "overrides.py"
+        overrides.write_text(body)
+        fake = Path(__file__).with_name("fake_worker.py")
+        words = [sys.executable, "-P", str(fake), str(overrides)]
+        return script_side(f'exec {shlex.join(words)} "$@"')
+
+    return make

@@ -1,0 +1,186 @@
+"""The fingerprint: hardware, software and code, and nothing of whose machine it is."""
+
+import getpass
+import os
+import platform
+import socket
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import psutil
+import pytest
+
+from bench.records import machine
+from bench.records.machine import fingerprint
+
+HOST = "hostname-of-no-concern"
+USER = "user-of-no-concern"
+
+
+@pytest.fixture
+def someones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine belongs to USER and calls itself HOST."""
+    here = platform.uname()
+    there = here._replace(node=HOST)
+    monkeypatch.setattr(platform, "uname", lambda: there)
+    monkeypatch.setattr(platform, "node", lambda: HOST)
+    monkeypatch.setattr(socket, "gethostname", lambda: HOST)
+    monkeypatch.setattr(getpass, "getuser", lambda: USER)
+    for name in ("USER", "LOGNAME", "USERNAME"):
+        monkeypatch.setenv(name, USER)
+    monkeypatch.setenv("HOSTNAME", HOST)
+    monkeypatch.setenv("HOME", f"/home/{USER}")
+
+
+def hardware(monkeypatch: pytest.MonkeyPatch, model: str, cores: int, gib: float) -> None:
+    memory = SimpleNamespace(total=int(gib * 2**30))
+    monkeypatch.setattr(machine, "_cpu_model", lambda: model)
+    monkeypatch.setattr(psutil, "cpu_count", lambda: cores)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+
+
+def test_fingerprint_names_neither_host_nor_user(
+    monkeypatch: pytest.MonkeyPatch, someones: None
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", f"/tmp/torchinductor_{USER}")
+    monkeypatch.setenv("TORCH_HOME", f"/home/{USER}/models")
+    text = msgspec.json.encode(fingerprint()).decode()
+    assert "TORCHINDUCTOR_CACHE_DIR" in text and "TORCH_HOME" in text
+    assert HOST not in text
+    assert USER not in text
+
+
+@pytest.mark.parametrize(
+    ("model", "cores", "gib", "name"),
+    [
+        ("Intel(R) Xeon(R) Processor", 2, 23.6, "intel-xeon-2c-24gib"),
+        (
+            "Intel(R) Core(TM) i7-8650U CPU @ 1.90GHz",
+            8,
+            15.4,
+            "intel-core-i7-8650u-8c-15gib",
+        ),
+        ("AMD EPYC 7763 64-Core Processor", 128, 503.6, "amd-epyc-7763-64-core-128c-504gib"),
+        ("AMD Ryzen 9 5950X 16-Core Processor", 32, 62.7, "amd-ryzen-9-5950x-16-core-32c-63gib"),
+        ("Apple M2 Pro", 10, 16.0, "apple-m2-pro-10c-16gib"),
+        ("Neoverse-N1", 4, 7.6, "neoverse-n1-4c-8gib"),
+        ("aarch64", 4, 3.8, "aarch64-4c-4gib"),
+        ("odd/../name with: signs\\", 1, 1.0, "odd-..-name-with-signs-1c-1gib"),
+    ],
+)
+def test_name_says_the_hardware_in_one_plain_word(
+    monkeypatch: pytest.MonkeyPatch, model: str, cores: int, gib: float, name: str
+) -> None:
+    hardware(monkeypatch, model, cores, gib)
+    found = fingerprint()
+    assert (found.name, found.cpu, found.cores) == (name, model, cores)
+    assert "/" not in found.name
+
+
+def test_cpu_model_is_read_from_the_kernel_on_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpuinfo = "processor\t: 0\nmodel\t\t: 85\nmodel name\t: Fast CPU: v2\nflags\t: a"
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(Path, "read_text", lambda self: cpuinfo)
+    assert machine._cpu_model() == "Fast CPU: v2"
+
+
+def test_cpu_model_falls_back_where_the_kernel_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(Path, "read_text", lambda self: "processor\t: 0\n")
+    assert machine._cpu_model() == "aarch64"
+
+
+def test_environment_keeps_what_changes_timings_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in list(os.environ):
+        if machine.ENVIRONMENT.fullmatch(name) or name in machine.ENVIRONMENT_NAMES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "1024")
+    monkeypatch.setenv("LD_PRELOAD", "libjemalloc.so")
+    monkeypatch.setenv("SECRET_TOKEN", "hush")
+    monkeypatch.setenv("MY_OMP_NUM_THREADS", "4")
+    assert fingerprint().environment == {
+        "LD_PRELOAD": "libjemalloc.so",
+        "MALLOC_TOP_PAD_": "1024",
+        "OMP_NUM_THREADS": "3",
+    }
+
+
+# What the code was
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A committed tree of code and results that the fingerprint takes for its own."""
+    for name in ("bench/cli.py", "sumnet/train.py", "results/README.md", "README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("first\n")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--no-gpg-sign", "-m", "first")
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    return tmp_path
+
+
+def test_commit_is_the_checkouts_and_clean(checkout: Path) -> None:
+    found = fingerprint()
+    assert git(checkout, "rev-parse", "HEAD").startswith(found.commit)
+    assert len(found.commit) >= 10
+    assert not found.dirty
+
+
+@pytest.mark.parametrize("file", ["results/README.md", "results/box/run.json", "README.md", "x.py"])
+def test_change_beside_the_code_is_not_dirty(checkout: Path, file: str) -> None:
+    (checkout / file).parent.mkdir(exist_ok=True)
+    (checkout / file).write_text("changed\n")
+    assert not fingerprint().dirty
+
+
+@pytest.mark.parametrize("file", ["bench/cli.py", "sumnet/train.py", "bench/new.py"])
+def test_change_to_the_code_is_dirty_and_another_code(checkout: Path, file: str) -> None:
+    before = fingerprint()
+    (checkout / file).write_text("changed\n")
+    after = fingerprint()
+    assert (before.dirty, after.dirty) == (False, True)
+    assert before.commit == after.commit
+    assert before.code_hash != after.code_hash
+
+
+def test_removed_code_is_dirty(checkout: Path) -> None:
+    (checkout / "sumnet/train.py").unlink()
+    assert fingerprint().dirty
+
+
+def test_code_hash_tells_instrument_from_subject(checkout: Path) -> None:
+    instrument, subject = fingerprint().code_hash.split("-")
+    (checkout / "sumnet/train.py").write_text("changed\n")
+    assert fingerprint().code_hash.split("-")[0] == instrument
+    assert fingerprint().code_hash.split("-")[1] != subject
+
+
+def test_commit_is_unknown_outside_a_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    found = fingerprint()
+    assert (found.commit, found.dirty) == ("unknown", False)
+
+
+def test_commit_is_unknown_without_git(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (checkout / "bench/cli.py").write_text("changed\n")
+    monkeypatch.setenv("PATH", str(checkout))
+    found = fingerprint()
+    assert (found.commit, found.dirty) == ("unknown", False)

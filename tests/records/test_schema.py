@@ -1,0 +1,153 @@
+"""Assembling a run from its journal's events, whole or cut short."""
+
+import msgspec
+import pytest
+
+from bench.matrix.case import PHASES, WHOLE, Case
+from bench.measure.events import CaseEnded, Event, ReplicateDone, SittingEnded, SittingStarted
+from bench.records.schema import SCHEMA, RunRecord, assemble
+from tests import synthetic
+from tests.synthetic import EPOCH, SAMPLES, STARTUP_S, block_measured, case_prepared, worker_started
+
+SGD = Case()
+ADAM = Case(optimizer="adam")
+LARGE = Case(batch=16384)
+CASES = [SGD, ADAM]
+
+FIRST: list[Event] = [
+    SittingStarted(EPOCH),
+    worker_started(0, EPOCH + 2),
+    case_prepared(0, SGD, 1e5),
+    case_prepared(0, ADAM, 2e5),
+    block_measured(0, EPOCH + 3, SGD, "phases", 100_000),
+    block_measured(0, EPOCH + 4, ADAM, WHOLE, 200_000),
+    block_measured(0, EPOCH + 5, SGD, WHOLE, 101_000),
+    block_measured(0, EPOCH + 6, SGD, "phases", 104_000),
+    ReplicateDone(0, 0),
+    worker_started(1, EPOCH + 8),
+    case_prepared(1, SGD, 9e5),
+    block_measured(1, EPOCH + 9, SGD, "phases", 108_000),
+]
+SECOND: list[Event] = [
+    SittingStarted(EPOCH + 100),
+    worker_started(2, EPOCH + 102),
+    case_prepared(2, SGD, 1e5),
+    block_measured(2, EPOCH + 103, SGD, WHOLE, 99_000),
+    SittingEnded(EPOCH + 104),
+]
+
+
+def assembled(events: list[Event], cases: list[Case] = CASES) -> RunRecord:
+    return assemble(synthetic.header(cases), events)
+
+
+def test_empty_journal_is_a_run_of_cases_without_evidence() -> None:
+    run = assembled([])
+    assert [record.id for record in run.cases] == [SGD.id, ADAM.id]
+    assert [(r.status, r.reason, r.samples, r.blocks) for r in run.cases] == [
+        ("ok", None, None, {}),
+        ("ok", None, None, {}),
+    ]
+    assert not run.complete
+    assert run.sittings == [] and run.workers == []
+
+
+def test_run_carries_what_its_header_says() -> None:
+    header = synthetic.header(CASES, environment="steady", seed=7)
+    run = assemble(header, [])
+    assert (run.plan, run.machine, run.schema) == (header.plan, header.machine, SCHEMA)
+    assert run.cases[1].axes == ADAM.axes
+
+
+def test_blocks_stand_by_kind_and_worker_in_the_order_measured() -> None:
+    run = assembled(FIRST)
+    blocks = run.cases[0].blocks
+    assert {kind: [worker.worker for worker in of] for kind, of in blocks.items()} == {
+        "phases": [0, 1],
+        WHOLE: [0],
+    }
+    first, second = blocks["phases"]
+    assert first.at_s == [3.0, 6.0]
+    assert first.readings_ns == {"dispatch": [80_000, 80_000]}
+    assert set(first.percentiles_ns) == set(PHASES)
+    assert first.percentiles_ns["forward"]["p10"] == [40_000, 41_600]
+    assert second.percentiles_ns["step"]["p50"] == [round(108_000 * 0.2 * 1.1)]
+    assert blocks[WHOLE][0].percentiles_ns == {
+        WHOLE: {"p10": [101_000], "p25": [103_020], "p50": [111_100], "p90": [141_400]}
+    }
+
+
+def test_one_cases_blocks_do_not_mix_with_anothers() -> None:
+    run = assembled(FIRST)
+    assert set(run.cases[1].blocks) == {WHOLE}
+    assert run.cases[1].blocks[WHOLE][0].percentiles_ns[WHOLE]["p10"] == [200_000]
+
+
+def test_every_metronome_has_its_column() -> None:
+    events = [*FIRST[:2], case_prepared(0, LARGE)]
+    events += [block_measured(0, EPOCH + 3 + i, LARGE, WHOLE, 9e5) for i in range(3)]
+    (record,) = assembled(events, [LARGE]).cases
+    assert record.blocks[WHOLE][0].readings_ns == {
+        "dispatch": [80_000] * 3,
+        "memory": [350_000] * 3,
+    }
+
+
+def test_case_is_described_as_its_first_worker_found_it() -> None:
+    record = assembled(FIRST).cases[0]
+    assert record.prepared is not None
+    assert record.prepared.step_ns == 100_000
+    assert record.samples == SAMPLES
+
+
+@pytest.mark.parametrize("status", ["unsupported", "invalid", "failed", "oom", "timeout", "killed"])
+def test_ended_case_keeps_status_reason_and_the_evidence_it_had(status: str) -> None:
+    run = assembled([*FIRST, CaseEnded(SGD.id, status, "why")])
+    ended, other = run.cases
+    assert (ended.status, ended.reason) == (status, "why")
+    assert len(ended.blocks["phases"]) == 2
+    assert (other.status, other.reason) == ("ok", None)
+
+
+def test_sitting_adds_up_what_its_time_went_to() -> None:
+    (sitting,) = assembled([*FIRST, SittingEnded(EPOCH + 10)]).sittings
+    assert (sitting.started_at, sitting.ended_at) == (EPOCH, EPOCH + 10)
+    assert sitting.startup_s == 2 * STARTUP_S
+    steps_ns = 100_000 + 200_000 + 101_000 + 104_000 + 108_000
+    assert sitting.block_s == pytest.approx(steps_ns * (SAMPLES + 1) / 1e9)
+
+
+def test_run_is_complete_when_its_last_sitting_ended_by_itself() -> None:
+    assert assembled([*FIRST, SittingEnded(EPOCH + 10)]).complete
+    assert not assembled(FIRST).complete
+    assert assembled([*FIRST, *SECOND]).complete
+    assert not assembled([*FIRST, SittingEnded(EPOCH + 10), *SECOND[:-1]]).complete
+
+
+def test_interrupted_sitting_ends_with_the_last_it_saw() -> None:
+    (sitting,) = assembled(FIRST).sittings
+    assert (sitting.ended_at, sitting.complete) == (EPOCH + 9, False)
+    (only_started,) = assembled(FIRST[:2]).sittings
+    assert only_started.ended_at == EPOCH + 2
+
+
+def test_further_sitting_adds_workers_and_blocks_on_one_time_line() -> None:
+    run = assembled([*FIRST, *SECOND])
+    assert [(s.started_at, s.ended_at, s.complete) for s in run.sittings] == [
+        (EPOCH, EPOCH + 9, False),
+        (EPOCH + 100, EPOCH + 104, True),
+    ]
+    assert run.sittings[1].startup_s == STARTUP_S
+    assert [worker.started_at - EPOCH for worker in run.workers] == [2, 8, 102]
+    assert [(w.worker, w.at_s) for w in run.cases[0].blocks[WHOLE]] == [(0, [5.0]), (2, [103.0])]
+
+
+@pytest.mark.parametrize("told", range(len(FIRST + SECOND) + 1))
+def test_any_part_of_a_journal_is_a_run_that_survives_its_file_format(told: int) -> None:
+    run = assembled([*FIRST, *SECOND][:told])
+    assert msgspec.convert(msgspec.to_builtins(run), RunRecord) == run
+    for record in run.cases:
+        for worker in (worker for workers in record.blocks.values() for worker in workers):
+            columns = [column for of in worker.percentiles_ns.values() for column in of.values()]
+            columns += worker.readings_ns.values()
+            assert {len(column) for column in columns} == {len(worker.at_s)}

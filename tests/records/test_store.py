@@ -1,0 +1,440 @@
+"""Files: journals that survive what happens to them, run files that are whole or not there."""
+
+import errno
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bench.errors import MachineError, UsageError
+from bench.matrix.case import Case
+from bench.measure.events import CaseEnded, Event, ReplicateDone, SittingEnded
+from bench.records.schema import SCHEMA, RunRecord, assemble
+from bench.records.store import (
+    Journal,
+    latest_runs,
+    load_run,
+    read_journal,
+    remember_floors,
+    settled_by,
+    write_run,
+)
+from tests import synthetic
+from tests.synthetic import EPOCH, Moods, case_prepared, worker_started
+
+ROOT = Path(__file__).parents[2]
+SGD = Case()
+ADAM = Case(optimizer="adam")
+HEADER = synthetic.header([SGD, ADAM])
+EVENTS = synthetic.events(
+    {SGD: 1e5}, replicates=2, moods=Moods(blocks=2), ended={ADAM: ("failed", "it broke")}
+)
+RUN = assemble(HEADER, EVENTS)
+
+
+def journal_of(path: Path, events: list[Event]) -> Path:
+    journal = Journal.create(path, HEADER)
+    for event in events:
+        journal.tell(event)
+    journal.close()
+    return journal.path
+
+
+def saved(path: Path, run: Any = RUN) -> Path:
+    path.write_bytes(msgspec.json.encode({"benchmarks": [], "sumnet": run}))
+    return path
+
+
+@pytest.fixture
+def same_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "strftime", lambda *_: "20260102T030405Z")
+
+
+# Journals
+
+
+def test_journal_reads_back_as_it_was_told(tmp_path: Path) -> None:
+    header, events = read_journal(journal_of(tmp_path, EVENTS))
+    assert header == HEADER
+    assert events == EVENTS
+
+
+def test_what_is_told_is_in_the_file_before_the_journal_is_closed(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, HEADER)
+    for told, event in enumerate(EVENTS):
+        assert read_journal(journal.path)[1] == EVENTS[:told]
+        journal.tell(event)
+    journal.close()
+
+
+def test_journal_lies_in_its_machines_folder_and_is_named_by_time_and_commit(
+    tmp_path: Path, same_second: None
+) -> None:
+    path = journal_of(tmp_path / "new" / "results", [])
+    folder = tmp_path / "new" / "results" / "test-cpu-4c-8gib"
+    assert path == folder / "20260102T030405Z-0123456789.journal"
+    changed = synthetic.header([SGD], synthetic.machine(dirty=True))
+    journal = Journal.create(tmp_path / "new" / "results", changed)
+    journal.close()
+    assert journal.path.name == "20260102T030405Z-0123456789-dirty.journal"
+
+
+def test_last_line_cut_off_anywhere_is_left_out_and_the_rest_kept(tmp_path: Path) -> None:
+    path = journal_of(tmp_path, EVENTS)
+    content = path.read_bytes()
+    last = content.rstrip(b"\n").rfind(b"\n") + 1
+    assert len(content) - last > 10
+    for length in range(last, len(content)):
+        path.write_bytes(content[:length])
+        assert read_journal(path) == (HEADER, EVENTS[:-1]), content[last:length]
+    path.write_bytes(content)
+    assert read_journal(path) == (HEADER, EVENTS)
+
+
+def test_journal_cut_off_at_any_byte_keeps_every_whole_line(tmp_path: Path) -> None:
+    path = journal_of(tmp_path, EVENTS[:4])
+    content = path.read_bytes()
+    for length in range(content.index(b"\n") + 1, len(content)):
+        path.write_bytes(content[:length])
+        assert read_journal(path)[1] == EVENTS[: content[:length].count(b"\n") - 1]
+
+
+def test_journal_cut_off_anywhere_can_be_gone_on_with(tmp_path: Path) -> None:
+    path = journal_of(tmp_path, EVENTS[:3])
+    content = path.read_bytes()
+    last = content.rstrip(b"\n").rfind(b"\n") + 1
+    for length in range(last, len(content) + 1):
+        path.write_bytes(content[:length])
+        journal = Journal.reopen(path, HEADER)
+        journal.tell(EVENTS[-1])
+        journal.close()
+        whole = EVENTS[: 3 if length == len(content) else 2]
+        assert read_journal(path) == (HEADER, [*whole, EVENTS[-1]])
+
+
+def test_reopening_a_journal_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read .*nowhere"):
+        Journal.reopen(tmp_path / "nowhere.journal", HEADER)
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"garbage", b'{"type":"Unknown"}', b"{}", b'{"type":"SittingStarted"', b"\xff\x00"]
+)
+def test_garbage_in_the_middle_is_refused_by_name(tmp_path: Path, garbage: bytes) -> None:
+    path = journal_of(tmp_path, EVENTS)
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*lines[:3], garbage, *lines[3:]]))
+    with pytest.raises(UsageError, match=f"{path.name} is not a journal"):
+        read_journal(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n", b'{"plan":', b"\xff\xfe", b"[1]\n"])
+def test_file_that_does_not_begin_as_a_journal_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd.journal"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"odd\.journal is not a journal"):
+        load_run(path)
+
+
+def test_text_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
+    path = journal_of(tmp_path, EVENTS)
+    path.write_bytes(path.read_bytes().replace(b"it broke", b"it \xffroke"))
+    with pytest.raises(UsageError, match=f"{path.name} is not a journal"):
+        read_journal(path)
+    run_file = saved(tmp_path / "run.json")
+    run_file.write_bytes(run_file.read_bytes().replace(b"it broke", b"it \xffroke"))
+    with pytest.raises(UsageError, match=r"run\.json is cut off or is not JSON"):
+        load_run(run_file)
+
+
+def test_journal_where_no_folder_can_be_is_refused(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "results"
+    in_the_way.write_text("a file")
+    with pytest.raises(UsageError, match=r"cannot write results to .*--results") as caught:
+        Journal.create(in_the_way, HEADER)
+    assert caught.value.exit_status == 2
+    assert in_the_way.read_text() == "a file"
+
+
+def test_journals_of_the_same_second_do_not_share_a_name(tmp_path: Path, same_second: None) -> None:
+    paths = [journal_of(tmp_path, [event]) for event in EVENTS[:3]]
+    assert len(set(paths)) == 3
+    assert [read_journal(path)[1] for path in paths] == [[event] for event in EVENTS[:3]]
+
+
+def test_journal_keeps_clear_of_a_run_file_of_the_same_second(
+    tmp_path: Path, same_second: None
+) -> None:
+    first = Journal.create(tmp_path, HEADER)
+    write_run(first.run_path(), {"sumnet": msgspec.to_builtins(RUN)})
+    first.discard()
+    second = Journal.create(tmp_path, HEADER)
+    second.close()
+    assert second.run_path() != first.run_path()
+    assert load_run(first.run_path()) == RUN
+
+
+def test_discarded_journal_is_gone(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, HEADER)
+    journal.discard()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_full_disk_is_the_machines_fault_and_closing_does_not_hide_it() -> None:
+    journal = Journal(Path("/dev/full"), HEADER)
+    with pytest.raises(MachineError, match="cannot write /dev/full: No space left") as caught:
+        journal.tell(EVENTS[0])
+    assert caught.value.exit_status == 4
+    journal.close()
+
+
+def test_journal_is_a_run_that_can_be_loaded(tmp_path: Path) -> None:
+    assert load_run(journal_of(tmp_path, EVENTS)) == RUN
+    assert not load_run(journal_of(tmp_path, EVENTS[:-1])).complete
+
+
+def test_events_settle_what_a_further_sitting_need_not_do() -> None:
+    events: list[Event] = [
+        worker_started(0, EPOCH),
+        case_prepared(0, SGD),
+        ReplicateDone(0, 0),
+        CaseEnded(ADAM.id, "failed", "it broke"),
+        worker_started(1, EPOCH + 1),
+        ReplicateDone(0, 1),
+        ReplicateDone(1, 0),
+    ]
+    settled = settled_by(events, 12.5)
+    assert settled.ended == {ADAM.id}
+    assert settled.done == {(0, 0), (0, 1), (1, 0)}
+    assert settled.samples == {SGD.id: synthetic.SAMPLES}
+    assert (settled.workers, settled.spent_s) == (2, 12.5)
+    nothing = settled_by([SittingEnded(EPOCH)], 0.0)
+    assert (nothing.ended, nothing.done, nothing.samples, nothing.workers) == (set(), set(), {}, 0)
+
+
+# Run files
+
+
+def test_run_file_reads_back_beside_what_else_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    write_run(path, {"benchmarks": [{"name": "x"}], "sumnet": msgspec.to_builtins(RUN)})
+    assert load_run(path) == RUN
+    assert msgspec.json.decode(path.read_bytes())["benchmarks"] == [{"name": "x"}]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("step", ["replace", "fsync"])
+@pytest.mark.parametrize("before", [None, b"the old file"])
+def test_run_file_that_cannot_be_finished_leaves_things_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, before: bytes | None
+) -> None:
+    path = tmp_path / "run.json"
+    if before is not None:
+        path.write_bytes(before)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, step, fail)
+        with pytest.raises(MachineError, match=r"cannot write .*run\.json: No space") as caught:
+            write_run(path, {"sumnet": {}})
+    assert caught.value.exit_status == 4
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == (
+        {} if before is None else {"run.json": before}
+    )
+
+
+def test_run_file_in_no_folder_is_the_machines_fault(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"cannot write .*: No such file or directory"):
+        write_run(tmp_path / "gone" / "run.json", {"sumnet": {}})
+
+
+def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    for name in ("gone.json", "gone.journal"):
+        with pytest.raises(UsageError, match=f"cannot read .*{name}: No such file") as caught:
+            load_run(tmp_path / name)
+        assert caught.value.exit_status == 2
+    with pytest.raises(UsageError, match=r"cannot read .*: Is a directory"):
+        load_run(tmp_path)
+
+
+def test_truncated_run_file_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:
+    path = saved(tmp_path / "run.json")
+    content = path.read_bytes()
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        with pytest.raises(UsageError, match=r"run\.json is cut off or is not JSON"):
+            load_run(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"not JSON", "is cut off or is not JSON"),
+        (b'{"benchmarks": []}', "is not a run file: it has no `sumnet` key"),
+        (b'[{"sumnet": {}}]', "is not a run file: it has no `sumnet` key"),
+        (b"7", "is not a run file: it has no `sumnet` key"),
+        (b'{"sumnet": null}', "is not a run file: Expected `object`, got `null`"),
+        (b'{"sumnet": []}', "is not a run file: Expected `object`, got `array`"),
+        (b'{"sumnet": {}}', "is not a run file: .*missing required field `schema`"),
+        (b'{"sumnet": {"schema": "1"}}', "is not a run file: Expected `int`, got `str`"),
+    ],
+)
+def test_file_that_is_not_a_run_is_refused_by_name(
+    tmp_path: Path, content: bytes, complaint: str
+) -> None:
+    path = tmp_path / "odd.json"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=rf"odd\.json {complaint}"):
+        load_run(path)
+
+
+def test_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    run = msgspec.to_builtins(RUN) | {"schema": SCHEMA + 1, "cases": "in a shape yet unknown"}
+    path = saved(tmp_path / "run.json", run)
+    complaint = rf"run\.json was written by a newer version \(schema {SCHEMA + 1}; .*: update"
+    with pytest.raises(UsageError, match=complaint):
+        load_run(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        ("cases", {}),
+        ("machine", "here"),
+        ("plan", None),
+        ("sittings", [1]),
+        ("floors_ns", {"a": 1.5}),
+    ],
+)
+def test_wrong_type_is_refused_with_its_place(tmp_path: Path, key: str, wrong: Any) -> None:
+    path = saved(tmp_path / "run.json", msgspec.to_builtins(RUN) | {key: wrong})
+    with pytest.raises(UsageError, match=rf"run\.json is not a run file: .*\$\.{key}"):
+        load_run(path)
+
+
+def test_latest_runs_are_the_newest_of_each_machine(tmp_path: Path) -> None:
+    for name in (
+        "big/20260101T000000Z-aaaa.json",
+        "big/20260301T000000Z-aaaa-dirty.json",
+        "big/20260201T235959Z-ffff.json",
+        "big/20260401T000000Z-aaaa.journal",
+        "big/floors.json",
+        "small/20250101T000000Z-unknown.json",
+        "small/floors.json",
+        "empty/floors.json",
+        "README.md",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert [path.relative_to(tmp_path).as_posix() for path in latest_runs(tmp_path)] == [
+        "big/20260301T000000Z-aaaa-dirty.json",
+        "small/20250101T000000Z-unknown.json",
+    ]
+    assert latest_runs(tmp_path / "nowhere") == []
+
+
+# Floors
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of RUN's machine."""
+    path = tmp_path / RUN.machine.name
+    path.mkdir()
+    return path
+
+
+def other_run(**changes: Any) -> RunRecord:
+    return assemble(synthetic.header([SGD], synthetic.machine(**changes)), [])
+
+
+def test_floors_keep_the_fastest_ever_heard(tmp_path: Path, folder: Path) -> None:
+    assert remember_floors(tmp_path, RUN, {"a": 100, "b": 300}) == {"a": 100, "b": 300}
+    assert remember_floors(tmp_path, RUN, {"a": 120, "b": 200}) == {"a": 100, "b": 200}
+    assert remember_floors(tmp_path, RUN, {"b": 250, "c": 50}) == {"b": 200, "c": 50}
+    assert remember_floors(tmp_path, RUN, {"a": 999}) == {"a": 100}
+
+
+def test_floors_are_kept_apart_by_software_and_metronome(tmp_path: Path, folder: Path) -> None:
+    remember_floors(tmp_path, RUN, {"a": 100})
+    newer_torch, newer_python = other_run(torch="3.0"), other_run(python="CPython 3.14.0")
+    newer_metronome = other_run()
+    newer_metronome.metronome_version += 1
+    for run in (newer_torch, newer_python, newer_metronome):
+        assert remember_floors(tmp_path, run, {"a": 500}) == {"a": 500}
+    assert remember_floors(tmp_path, RUN, {"a": 900}) == {"a": 100}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"software": 7}', b'{"s": {"a": "b"}}'])
+def test_damaged_floors_are_reported_and_left_alone(
+    tmp_path: Path, folder: Path, content: bytes
+) -> None:
+    (folder / "floors.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"floors\.json is damaged .* mend or delete it"):
+        remember_floors(tmp_path, RUN, {"a": 100})
+    assert (folder / "floors.json").read_bytes() == content
+
+
+def test_floors_that_cannot_be_written_are_the_machines_fault(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember_floors(tmp_path, RUN, {"a": 100})
+    before = (folder / "floors.json").read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(MachineError, match=r"cannot write .*floors\.json"):
+        remember_floors(tmp_path, RUN, {"a": 50})
+    assert (folder / "floors.json").read_bytes() == before
+
+
+def test_floors_survive_writers_in_parallel(tmp_path: Path, folder: Path) -> None:
+    writer = """
+        import sys
+        from pathlib import Path
+        from bench.records.store import remember_floors
+        from tests.records.test_store import RUN
+
+        results, me = Path(sys.argv[1]), sys.argv[2]
+        for number in range(60):
+            remember_floors(results, RUN, {f"{me}-{number}": 100, "shared": 1000 - number})
+    """
+    command = [sys.executable, "-c", textwrap.dedent(writer), str(tmp_path)]
+    writers = [subprocess.Popen([*command, str(me)], cwd=ROOT) for me in range(3)]
+    assert [process.wait() for process in writers] == [0, 0, 0]
+    names = [f"{me}-{number}" for me in range(3) for number in range(60)]
+    kept = remember_floors(tmp_path, RUN, dict.fromkeys(names, 200) | {"shared": 2000})
+    assert kept == dict.fromkeys(names, 100) | {"shared": 941}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda run: run.cases.clear(), "no cases"),
+        (lambda run: run.cases[0].axes.pop("batch"), "axes"),
+        (lambda run: run.cases[0].blocks["train_step"].clear(), "no blocks of kind train_step"),
+        (lambda run: run.cases[0].blocks["phases"][0].at_s.pop(), "unequal length"),
+        (lambda run: run.floors_ns.update(dispatch=0), "floor"),
+    ],
+)
+def test_run_file_that_contradicts_itself_is_refused(
+    tmp_path: Path, spoil: Callable[[RunRecord], object], complaint: str
+) -> None:
+    run = msgspec.convert(msgspec.to_builtins(RUN), RunRecord)
+    spoil(run)
+    path = saved(tmp_path / "edited.json", run)
+    with pytest.raises(UsageError, match=complaint) as caught:
+        load_run(path)
+    assert str(path) in str(caught.value)

@@ -1,0 +1,110 @@
+"""Progress: a live line on a terminal, a plain one now and then elsewhere."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from bench.matrix.case import WHOLE, Case
+from bench.measure.events import CaseEnded, Plan, SittingEnded, SittingStarted
+from bench.report import progress
+from bench.report.progress import ProgressDisplay
+from tests.synthetic import EPOCH, block_measured, case_prepared, worker_started
+
+SGD = Case()
+ADAM = Case(optimizer="adam", batch=1024)
+PLAN = Plan([SGD, ADAM], replicates=3, budget_s=60.0)
+
+
+class Clock(SimpleNamespace):
+    """A clock that stands until it is moved."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    stopped = Clock()
+    monkeypatch.setattr(progress, "time", stopped)
+    return stopped
+
+
+def console(terminal: bool) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=160, _environ={})
+
+
+def written(shown_on: Console) -> str:
+    assert isinstance(shown_on.file, io.StringIO)
+    return shown_on.file.getvalue()
+
+
+def test_without_a_terminal_there_are_plain_lines(clock: Clock) -> None:
+    out = console(terminal=False)
+    with ProgressDisplay(PLAN, out) as display:
+        display.tell(SittingStarted(EPOCH))
+        display.tell(worker_started(0, EPOCH))
+        clock.now += 12
+        display.tell(case_prepared(0, SGD))
+        clock.now += 12
+        display.tell(block_measured(0, EPOCH, ADAM, WHOLE, 1e5))
+        display.tell(CaseEnded(SGD.id, "failed", "it [bold]broke[/bold] " + "so " * 60))
+        display.tell(SittingEnded(EPOCH))
+    assert written(out).splitlines() == [
+        "measuring 2 cases, 3 replicates, about 60 s",
+        f"worker 1: prepared {SGD.id}; 0 blocks, 48 s left",
+        f"worker 1: measuring {ADAM.id}; 1 blocks, 36 s left",
+        f"failed: {SGD.id}: it [bold]broke[/bold] " + "so " * 60,
+    ]
+
+
+def test_plain_lines_come_now_and_then_and_count_every_block(clock: Clock) -> None:
+    out = console(terminal=False)
+    with ProgressDisplay(PLAN, out) as display:
+        for _ in range(300):
+            clock.now += 0.1
+            display.tell(block_measured(0, EPOCH, SGD, WHOLE, 1e5))
+    lines = written(out).splitlines()[1:]
+    assert len(lines) == 3
+    counts = [int(line.split("; ")[1].split()[0]) for line in lines]
+    assert counts[0] == 1 and counts[1:] == pytest.approx([101, 201], abs=2)
+
+
+def test_time_left_counts_earlier_sittings_and_does_not_go_below_none(clock: Clock) -> None:
+    out = console(terminal=False)
+    with ProgressDisplay(PLAN, out, spent_s=45) as display:
+        clock.now += 5
+        display.tell(block_measured(0, EPOCH, SGD, WHOLE, 1e5))
+        clock.now += 500
+        display.tell(block_measured(0, EPOCH, SGD, WHOLE, 1e5))
+    lines = written(out).splitlines()
+    assert [line.split(", ")[-1] for line in lines[1:]] == ["10 s left", "0 s left"]
+
+
+def test_terminal_shows_the_case_the_worker_and_the_time_left(clock: Clock) -> None:
+    out = console(terminal=True)
+    with ProgressDisplay(PLAN, out) as display:
+        display.tell(worker_started(4, EPOCH))
+        clock.now += 20
+        display.tell(block_measured(4, EPOCH, ADAM, WHOLE, 1e5))
+        display.tell(CaseEnded(SGD.id, "timeout", "no answer within 60 s"))
+    text = written(out)
+    assert f"worker 5: measuring {ADAM.id}" in text
+    assert "40 s left" in text
+    assert f"timeout: {SGD.id}: no answer within 60 s" in text
+    assert "measuring 2 cases" not in text
+
+
+def test_terminal_is_given_back_when_measuring_breaks_off(clock: Clock) -> None:
+    out = console(terminal=True)
+    with pytest.raises(KeyboardInterrupt), ProgressDisplay(PLAN, out) as display:
+        clock.now += 1
+        display.tell(block_measured(0, EPOCH, SGD, WHOLE, 1e5))
+        raise KeyboardInterrupt
+    hide, show = "\x1b[?25l", "\x1b[?25h"
+    text = written(out)
+    assert hide in text
+    assert text.rfind(show) > text.rfind(hide)

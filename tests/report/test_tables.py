@@ -1,0 +1,366 @@
+"""Tables: numbers as people read them, rows that never vanish, formats that parse back."""
+
+import io
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.analysis.compare import Comparison, compare
+from bench.analysis.frame import tidy
+from bench.matrix.case import SERIES, WHOLE, Case
+from bench.records.schema import RunRecord
+from bench.report.tables import (
+    FORMATS,
+    duration,
+    machine_notes,
+    notes,
+    numeric_rows,
+    percent,
+    phase_rows,
+    pivot_rows,
+    rate,
+    render,
+)
+from tests import synthetic
+from tests.synthetic import Moods
+
+SGD = Case(batch=1024)
+ADAM = Case(batch=1024, optimizer="adam")
+FUSED = Case(batch=1024, optimizer="adam", implementation="fused")
+DOUBLE = Case(batch=1024, dtype="float64")
+EXACT = Moods(noise=0, between=0, blocks=4)
+
+NO_KERNEL = ("unsupported", "no such kernel here")
+BROKE = ("failed", "the worker was killed")
+
+
+def frame_of(*runs: RunRecord) -> pd.DataFrame:
+    return tidy(runs, ["ours", "theirs", "others"][: len(runs)])
+
+
+def by_run(frame: pd.DataFrame) -> Comparison:
+    return compare(frame, "run", None, WHOLE, "quiet")
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (0.4, "0.4 ns"),
+        (999, "999 ns"),
+        (1e3, "1 us"),
+        (128_400, "128.4 us"),
+        (128_449, "128.4 us"),
+        (12_345, "12.35 us"),
+        (999_999, "1000 us"),
+        (1e6, "1 ms"),
+        (1_234_567_890, "1.235 s"),
+        (90e9, "90 s"),
+        (np.nan, "-"),
+    ],
+)
+def test_duration_has_four_digits_and_a_unit(ns: float, text: str) -> None:
+    assert duration(ns) == text
+
+
+@pytest.mark.parametrize(
+    ("half", "text"), [(0.0, "0.0%"), (0.0123, "1.2%"), (np.log(2.5), "150.0%"), (np.nan, "-")]
+)
+def test_half_width_is_a_percentage(half: float, text: str) -> None:
+    assert percent(half) == text
+
+
+@pytest.mark.parametrize(
+    ("per_second", "text"),
+    [
+        (0.25, "0.25"),
+        (16.04, "16"),
+        (999.4, "999"),
+        (999.7, "1 k"),
+        (7_123, "7.12 k"),
+        (999_700, "1 M"),
+        (7_944_000, "7.94 M"),
+        (2.5e9, "2.5 G"),
+        (np.nan, "-"),
+    ],
+)
+def test_rate_has_three_digits_and_a_prefix(per_second: float, text: str) -> None:
+    assert rate(per_second) == text
+
+
+# Every format
+
+
+ROWS = [
+    {"case": "a", "quiet": "1.5 us", "± 95%": "1.0%"},
+    {"case": "b & c", "quiet": "failed", "± 95%": "-"},
+]
+
+
+@pytest.mark.parametrize("style", FORMATS)
+def test_every_format_holds_every_cell(style: str) -> None:
+    text = render(ROWS, style)
+    for word in ("case", "quiet", "1.5 us", "1.0", "failed", "-"):
+        assert word in text
+    assert len(text.splitlines()) >= 3
+    assert not text.endswith("\n")
+
+
+def test_formats_are_what_they_say() -> None:
+    texts = {style: render(ROWS, style) for style in FORMATS}
+    assert texts["github"].splitlines()[1].startswith("|-")
+    assert texts["html"].startswith("<table>") and "b &amp; c" in texts["html"]
+    assert r"\begin{tabular}{lrr}" in texts["latex"] and r"b \& c" in texts["latex"]
+    assert texts["csv"].splitlines()[0] == "case,quiet,± 95%"
+    tsv = [[cell.strip() for cell in line.split("\t")] for line in texts["tsv"].splitlines()]
+    assert tsv == [["case", "quiet", "± 95%"], ["a", "1.5 us", "1.0%"], ["b & c", "failed", "-"]]
+
+
+def test_csv_parses_back_with_numbers_as_numbers() -> None:
+    ours = synthetic.run({SGD: 1e5, ADAM: 2e5}, ended={FUSED: NO_KERNEL})
+    theirs = synthetic.run({SGD: 1.5e5, ADAM: 2e5})
+    frame = frame_of(ours, theirs)
+    text = render(numeric_rows(frame, by_run(frame)), "csv")
+    back = pd.read_csv(io.StringIO(text))
+    assert len(back) == 5 * len(SERIES)
+    assert set(back["series"]) == set(SERIES)
+    numbers = ["batch", "replicates", "quiet_share", "quiet_ns", "quiet_low_ns", "quiet_high_ns"]
+    numbers += ["typical_ns", "typical_low_ns", "typical_high_ns", "high_ns", "ratio", "ratio_half"]
+    for name in numbers:
+        assert pd.api.types.is_numeric_dtype(back[name]), name
+    assert back["quiet_ns"].to_numpy() == pytest.approx(frame["quiet_ns"].to_numpy(), nan_ok=True)
+    fused = back[back["case"] == FUSED.id]
+    assert set(fused["status"]) == {"unsupported"}
+    assert set(fused["reason"]) == {"no such kernel here"}
+    assert fused["quiet_ns"].isna().all()
+    whole = back[(back["series"] == WHOLE) & (back["case"] == SGD.id)].set_index("run")
+    assert whole.loc["theirs", "ratio"] == pytest.approx(1.5, rel=0.02)
+
+
+def test_csv_bounds_are_those_of_the_prediction_interval() -> None:
+    frame = frame_of(synthetic.run({SGD: 1e5}, moods=Moods(between=0.8)))
+    (whole,) = (row for row in numeric_rows(frame, None) if row["series"] == WHOLE)
+    (half,) = frame.loc[frame["series"] == WHOLE, "quiet_half"]
+    assert half > 0.5
+    assert whole["quiet_low_ns"] == pytest.approx(whole["quiet_ns"] * np.exp(-half))
+    assert whole["quiet_high_ns"] == pytest.approx(whole["quiet_ns"] * np.exp(half))
+
+
+# The table of phases
+
+
+def test_row_has_the_case_its_times_and_its_rate() -> None:
+    (row,) = phase_rows(frame_of(synthetic.run({SGD: 1e5}, moods=EXACT)), None, "quiet")
+    assert row == {
+        "case": SGD.id,
+        "quiet": "100 us",
+        "± 95%": "0.0%",
+        "typical": "110 us",
+        "± 95% ": "0.0%",
+        "p90": "140 us",
+        "forward": "40 us",
+        "backward": "40 us",
+        "step": "20 us",
+        "samples/s": "10.2 M",
+        "quiet blocks": "100%",
+    }
+
+
+def test_phases_and_rate_are_of_the_statistic_asked_for() -> None:
+    (row,) = phase_rows(frame_of(synthetic.run({SGD: 1e5}, moods=EXACT)), None, "typical")
+    assert (row["forward"], row["step"], row["samples/s"]) == ("44 us", "22 us", "9.31 M")
+
+
+def test_only_what_differs_names_a_row() -> None:
+    frame = frame_of(synthetic.run({SGD: 1e5, ADAM: 2e5}, moods=EXACT))
+    rows = phase_rows(frame, None, "quiet")
+    assert [(row["optimizer"], row["quiet"]) for row in rows] == [
+        ("sgd", "100 us"),
+        ("adam", "200 us"),
+    ]
+    assert not {"case", "run", "batch", "dtype"} & set(rows[0])
+
+
+def test_rows_that_are_compared_stand_together_with_their_ratio() -> None:
+    ours = synthetic.run({SGD: 1e5, ADAM: 2e5}, moods=EXACT)
+    theirs = synthetic.run({SGD: 1.5e5, ADAM: 1e5}, moods=EXACT)
+    frame = frame_of(ours, theirs)
+    rows = phase_rows(frame, by_run(frame), "quiet")
+    assert [(row["optimizer"], row["run"], row["vs run ours"]) for row in rows] == [
+        ("sgd", "ours", "1"),
+        ("sgd", "theirs", "1.500 ± 0.0%"),
+        ("adam", "ours", "1"),
+        ("adam", "theirs", "0.500 ± 0.0%"),
+    ]
+
+
+def test_case_that_only_one_run_has_gets_no_ratio() -> None:
+    frame = frame_of(
+        synthetic.run({SGD: 1e5}, moods=EXACT), synthetic.run({SGD: 1e5, ADAM: 2e5}, moods=EXACT)
+    )
+    rows = phase_rows(frame, by_run(frame), "quiet")
+    assert [row["vs run ours"] for row in rows if row["optimizer"] == "adam"] == ["-"]
+
+
+@pytest.mark.parametrize("why", [NO_KERNEL, BROKE])
+def test_case_without_evidence_keeps_its_row_with_its_status(why: tuple[str, str]) -> None:
+    frame = frame_of(synthetic.run({SGD: 1e5}, moods=EXACT, ended={ADAM: why}))
+    kept = phase_rows(frame, None, "quiet")[1]
+    assert (kept["optimizer"], kept["quiet"]) == ("adam", why[0])
+    assert {kept[name] for name in ("typical", "forward", "samples/s", "quiet blocks")} == {"-"}
+
+
+# Pivot
+
+
+def test_pivot_puts_one_axis_down_and_one_across() -> None:
+    frame = frame_of(
+        synthetic.run(
+            {Case(): 1e5, Case(optimizer="adam"): 2e5, SGD: 3e5}, moods=EXACT, ended={ADAM: BROKE}
+        )
+    )
+    assert pivot_rows(frame, "batch", "optimizer", WHOLE, "quiet") == [
+        {"batch": 2, "optimizer sgd": "100 us ± 0.0%", "optimizer adam": "200 us ± 0.0%"},
+        {"batch": 1024, "optimizer sgd": "300 us ± 0.0%", "optimizer adam": "failed"},
+    ]
+
+
+def test_cases_that_would_share_a_cell_get_rows_of_their_own() -> None:
+    times = {SGD: 1e5, ADAM: 2e5, FUSED: 3e5, DOUBLE: 4e5}
+    rows = pivot_rows(
+        frame_of(synthetic.run(times, moods=EXACT)), "batch", "optimizer", "step", "quiet"
+    )
+    assert rows == [
+        {
+            "batch": 1024,
+            "dtype": "float32",
+            "implementation": "default",
+            "optimizer sgd": "20 us ± 0.0%",
+            "optimizer adam": "40 us ± 0.0%",
+        },
+        {
+            "batch": 1024,
+            "dtype": "float32",
+            "implementation": "fused",
+            "optimizer sgd": "",
+            "optimizer adam": "60 us ± 0.0%",
+        },
+        {
+            "batch": 1024,
+            "dtype": "float64",
+            "implementation": "default",
+            "optimizer sgd": "80 us ± 0.0%",
+            "optimizer adam": "",
+        },
+    ]
+
+
+# Notes
+
+
+def test_reasons_stand_below_once_each_with_their_cases() -> None:
+    run = synthetic.run(
+        {SGD: 1e5}, moods=EXACT, ended={ADAM: NO_KERNEL, FUSED: NO_KERNEL, DOUBLE: BROKE}
+    )
+    assert notes(frame_of(run), None, "quiet") == [
+        f"unsupported: no such kernel here: {ADAM.id}, {FUSED.id}.",
+        f"failed: the worker was killed: {DOUBLE.id}.",
+    ]
+
+
+def test_reasons_name_the_run_where_there_are_several() -> None:
+    ours = synthetic.run({SGD: 1e5, ADAM: 1e5}, moods=EXACT)
+    theirs = synthetic.run({SGD: 1e5}, moods=EXACT, ended={ADAM: BROKE})
+    assert notes(frame_of(ours, theirs), None, "quiet") == [
+        f"failed: the worker was killed: {ADAM.id} in theirs."
+    ]
+
+
+def test_missing_quiet_time_is_explained() -> None:
+    few = frame_of(synthetic.run({SGD: 1e5}, replicates=2))
+    assert notes(few, None, "quiet") == [
+        f"no quiet time: 2 of the 3 replicates an estimate needs: {SGD.id}."
+    ]
+
+
+def test_missing_quiet_time_of_some_phases_names_them() -> None:
+    run = synthetic.run({SGD: 1e5})
+    for worker in run.cases[0].blocks[WHOLE]:
+        worker.readings_ns["dispatch"] = [2 * value for value in worker.readings_ns["dispatch"]]
+    (line,) = notes(frame_of(run), None, "quiet")
+    assert line.startswith("no quiet time: the machine was quiet in 0 of 3 replicates")
+    assert line.endswith(f"{SGD.id} (train_step).")
+
+
+def test_means_and_what_one_side_lacks_are_told() -> None:
+    ours = synthetic.run({SGD: 1e5, ADAM: 1e5}, moods=EXACT)
+    theirs = synthetic.run({SGD: 4e5, FUSED: 1e5}, moods=EXACT)
+    frame = frame_of(ours, theirs)
+    assert notes(frame, by_run(frame), "quiet") == [
+        "Geometric mean of time over run ours, over the 1 cases that all have: theirs 4.000.",
+        "run ours has no row for: optimizer=adam implementation=fused.",
+        "run theirs has no row for: optimizer=adam implementation=default.",
+    ]
+
+
+def test_absent_mean_is_told() -> None:
+    frame = frame_of(
+        synthetic.run({SGD: 1e5}, replicates=2), synthetic.run({SGD: 1e5}, replicates=2)
+    )
+    assert notes(frame, by_run(frame), "quiet")[0] == (
+        "No case has a quiet time for every run: no mean."
+    )
+
+
+def differences(*runs: RunRecord) -> list[str]:
+    lines = machine_notes(runs, ["ours", "theirs"][: len(runs)])
+    assert len(lines) >= len(runs)
+    return lines[len(runs) :]
+
+
+def test_each_run_says_where_it_comes_from() -> None:
+    run = synthetic.run({SGD: 1e5}, on=synthetic.machine(available_cores=2, dirty=True))
+    assert machine_notes([run], ["ours"]) == [
+        "ours: Test CPU, 2 of 4 cores, torch 2.13.0, CPython 3.11.9, commit 0123456789 with "
+        "uncommitted changes, stock environment, pinned."
+    ]
+
+
+def test_incomplete_or_unpinned_run_says_so() -> None:
+    run = synthetic.run({SGD: 1e5})
+    run.sittings[-1].complete = False
+    run.workers[1].cores = []
+    (line,) = machine_notes([run], ["ours"])
+    assert re.search(r"unpinned, INCOMPLETE\.$", line)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"torch": "2.11.0"}, "torch: ours: 2.13.0, theirs: 2.11.0"),
+        ({"available_cores": 1}, "cores available: ours: 4, theirs: 1"),
+        ({"os": "Darwin 24"}, "os: ours: Linux 6.1, theirs: Darwin 24"),
+        ({"dirty": True}, "commit: ours: 0123456789, theirs: 0123456789-dirty"),
+        ({"code_hash": "a-b"}, "code: ours: aaaaaaaa-bbbbbbbb, theirs: a-b"),
+        (
+            {"environment": {"OMP_NUM_THREADS": "4"}},
+            "OMP_NUM_THREADS: ours: not set, theirs: 4",
+        ),
+    ],
+)
+def test_what_differs_between_machines_is_told(changes: dict[str, Any], told: str) -> None:
+    theirs = synthetic.run({SGD: 1e5}, on=synthetic.machine(**changes))
+    assert differences(synthetic.run({SGD: 1e5}), theirs) == [f"Differs: {told}."]
+
+
+def test_what_is_alike_is_not_told() -> None:
+    assert differences(synthetic.run({SGD: 1e5}), synthetic.run({SGD: 1e5})) == []
+
+
+def test_environments_that_differ_are_told() -> None:
+    theirs = synthetic.run({SGD: 1e5}, environment="steady")
+    assert differences(synthetic.run({SGD: 1e5}), theirs) == [
+        "Differs: environment: ours: stock, theirs: steady."
+    ]

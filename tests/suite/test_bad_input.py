@@ -1,0 +1,242 @@
+"""Wrong usage: one message that names the value and what is allowed, status 2, nothing written."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+
+import bench.suite.conftest as suite
+from bench.errors import UsageError
+from bench.matrix.axes import AXES
+from bench.matrix.presets import PRESETS
+from bench.measure.events import Plan
+from bench.records.machine import Machine, fingerprint
+from bench.records.schema import Header
+from bench.suite.campaign import resumable
+from bench.suite.options import plan_from
+from tests.suite.driving import (
+    LEAST,
+    SEED_CASE,
+    bench_run,
+    run_files,
+    run_pytest,
+    stub_config,
+    the_error,
+    written,
+)
+
+PHASES = "bench/suite/test_phases.py"
+OTHER_AXES_WORDS = {"device": "tpu", "threads": "1025", "batch": "0", "hidden": "4097"}
+
+
+def refusal(*words: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        plan_from(stub_config(*words))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("text", ["wrong", "", "-1", "1.5", None])
+def test_unknown_axis_value_is_named_beside_what_is_allowed(axis: str, text: str | None) -> None:
+    word = OTHER_AXES_WORDS.get(axis, "Float32") if text is None else text
+    message = refusal(f"--{axis}={word}")
+    assert message == f"--{axis}: {word!r} is not a value; allowed: {AXES[axis].allowed}"
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_one_wrong_value_in_a_list_refuses_the_list(axis: str) -> None:
+    message = refusal(f"--{axis}={AXES[axis].default},wrong")
+    assert message.startswith(f"--{axis}: 'wrong' ")
+
+
+@pytest.mark.parametrize("name", ["Quick", "everything", ""])
+def test_unknown_preset_is_named_beside_the_presets(name: str) -> None:
+    message = refusal(f"--preset={name}")
+    assert message == f"--preset: {name!r} is not a preset; allowed: {', '.join(PRESETS)}"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "it has 1 parts, not 8; an id looks like cpu/"),
+        ("cpu/float32", "it has 2 parts, not 8; an id looks like cpu/"),
+        (SEED_CASE + "/x", "it has 9 parts, not 8"),
+        (SEED_CASE.replace("b2", "2"), "'2' should start with 'b'"),
+        (SEED_CASE.replace("sgd", "sdg"), "--optimizer: 'sdg' is not a value; allowed: sgd, "),
+        (SEED_CASE.replace("t1", "t0"), "--threads: '0' is not a value; allowed: a whole number"),
+        (SEED_CASE.replace("b2", "b02"), "--batch: '02' is not a value"),
+    ],
+)
+def test_malformed_case_id_says_which_part_is_wrong(text: str, complaint: str) -> None:
+    message = refusal(f"--case={text}")
+    assert message.startswith(f"{text!r} is not a case id: ")
+    assert complaint in message
+
+
+@pytest.mark.parametrize("other", ["--preset=seed", "--batch=2", "--preset="])
+def test_case_by_id_goes_with_no_other_selection(other: str) -> None:
+    message = refusal(f"--case={SEED_CASE}", other)
+    assert message == "--case names whole cases: it goes with neither --preset nor an axis"
+
+
+NUMBERS = {
+    "replicates": ("a whole number from 1 to 1000", ["0", "1001", "-1", "2.5", "x", ""]),
+    "budget": ("a number from 0 to 604800", ["-1", "nan", "inf", "604801", "x", ""]),
+    "order-seed": ("a whole number from 0 to", ["-1", "1e3", "x", ""]),
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "text"), [(name, text) for name, (_, texts) in NUMBERS.items() for text in texts]
+)
+def test_number_out_of_range_is_named_beside_the_range(option: str, text: str) -> None:
+    allowed, _ = NUMBERS[option]
+    assert refusal(f"--{option}={text}").startswith(f"--{option}: {text!r} is not {allowed}")
+
+
+@pytest.mark.parametrize("text", ["Steady", "quiet", ""])
+def test_unknown_environment_is_named_beside_the_environments(text: str) -> None:
+    message = refusal(f"--environment={text}")
+    assert message == f"--environment: {text!r} is not one; allowed: stock, steady"
+
+
+def test_tests_in_parallel_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def configure(**others: Any) -> None:
+        suite.pytest_configure(stub_config("--preset=seed", **others))
+
+    with pytest.raises(pytest.UsageError, match=r"in parallel .*: drop -n"):
+        configure(numprocesses=2)
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    with pytest.raises(pytest.UsageError, match=r"in parallel .*: drop -n"):
+        configure()
+
+
+def journal_of(path: Path, machine: Machine) -> Path:
+    header = Header(Plan([], replicates=1, budget_s=0), machine)
+    path.write_bytes(msgspec.json.encode(header) + b"\n")
+    return path
+
+
+@pytest.mark.parametrize("fact", ["name", "torch", "python", "code_hash"])
+def test_journal_of_another_machine_torch_python_or_code_is_not_resumed(
+    tmp_path: Path, fact: str
+) -> None:
+    here = fingerprint()
+    other = msgspec.structs.replace(here, **{fact: "another"})
+    journal = journal_of(tmp_path / "run.journal", other)
+    with pytest.raises(UsageError) as caught:
+        resumable(journal)
+    for told in (str(journal), f"{fact} another", str(getattr(here, fact)), "start a new run"):
+        assert told in str(caught.value)
+
+
+def test_journal_of_this_machine_and_code_is_resumed(tmp_path: Path) -> None:
+    journal = journal_of(tmp_path / "run.journal", fingerprint())
+    header, events = resumable(journal)
+    assert (header.plan.replicates, events) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "cannot read {}: No such file or directory"),
+        (b"", "{} is not a journal of this suite: "),
+        (b"neither JSON nor a journal\n", "{} is not a journal of this suite: "),
+        (b'{"benchmarks": []}\n', "{} is not a journal of this suite: "),
+        (b"\xff\xfe\x00\n", "{} is not a journal of this suite: "),
+    ],
+)
+def test_what_is_not_a_journal_is_not_resumed(
+    tmp_path: Path, content: bytes | None, complaint: str
+) -> None:
+    path = tmp_path / "run.journal"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        resumable(path)
+    assert str(caught.value).startswith(complaint.format(path))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch=0"], "--batch: '0' is not a value; allowed: a whole number from 1 to 4194304"),
+        (["--benchmark-timer=time.time"], "--benchmark-timer has no meaning here: durations come"),
+        (["-k", "nothing"], "-k 'nothing' selects no case; `python -m bench list` prints the ids"),
+        (["--frobnicate"], "no such option: --frobnicate; `run --help` lists them"),
+        (["-n", "2"], "no such option: -n; `run --help` lists them"),
+        (["--benchmark-columns", "min,max"], "'min,max' is not a case id; if it is the value of "
+         "--benchmark-columns, write --benchmark-columns=min,max"),
+    ],
+)  # fmt: skip
+def test_wrong_word_ends_the_command_with_one_message(
+    tmp_path: Path, words: list[str], message: str
+) -> None:
+    ran = bench_run("--preset=seed", f"--results={tmp_path / 'results'}", *words)
+    assert ran.returncode == 2
+    assert the_error(ran.stderr).startswith(message)
+    assert "Traceback" not in ran.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_pytests_own_front_refuses_with_the_same_message(tmp_path: Path) -> None:
+    ran = run_pytest(PHASES, "--environment=quiet", f"--results={tmp_path}")
+    assert ran.returncode == pytest.ExitCode.USAGE_ERROR
+    assert the_error(ran.stderr) == "--environment: 'quiet' is not one; allowed: stock, steady"
+    assert written(tmp_path) == []
+
+
+def test_unreadable_journal_ends_the_command_with_one_message(tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage.journal"
+    garbage.write_text("not a journal\n")
+    ran = bench_run("--resume", garbage)
+    assert ran.returncode == 2
+    assert the_error(ran.stderr).startswith(f"{garbage} is not a journal of this suite: ")
+    assert garbage.read_text() == "not a journal\n"
+
+
+def test_file_in_the_place_of_the_results_folder_is_told_before_measuring(tmp_path: Path) -> None:
+    place = tmp_path / "results"
+    place.write_text("mine")
+    ran = bench_run("--preset=seed", f"--results={place}")
+    assert ran.returncode == 2
+    message = the_error(ran.stderr)
+    assert message.startswith(f"cannot write results to {place}/")
+    assert message.endswith("name another folder with --results")
+    assert place.read_text() == "mine"
+
+
+def test_named_cases_that_cannot_run_here_are_each_told_why(tmp_path: Path) -> None:
+    crowded = SEED_CASE.replace("t1", "t1024")
+    fused = SEED_CASE.replace("default", "fused").replace("compile-off", "compile-on")
+    ran = bench_run(SEED_CASE, crowded, fused, *LEAST, f"--results={tmp_path}")
+    assert ran.returncode == 2
+    first, *reasons = the_error(ran.stderr).splitlines()
+    assert first == "cannot run here:"
+    assert [reason.split(": ")[0].strip() for reason in reasons] == [crowded, fused]
+    assert "needs 1024 cores, one per thread; this process may use" in reasons[0]
+    assert "captures nothing of a fused optimizer step" in reasons[1]
+    assert written(tmp_path) == []
+    assert "Exit" not in ran.stdout + ran.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_selection_of_which_nothing_can_run_here_is_refused(tmp_path: Path) -> None:
+    ran = bench_run("--preset=seed", "--device=cuda", *LEAST, f"--results={tmp_path}")
+    assert ran.returncode == 2
+    message = the_error(ran.stderr)
+    assert message.startswith("nothing asked for can run here:\n  cuda/float32/b2/sgd/")
+    assert message.endswith("sees no cuda device here")
+    assert written(tmp_path) == []
+
+
+def test_copy_that_cannot_be_written_costs_the_run_nothing(tmp_path: Path) -> None:
+    results, copy = tmp_path / "results", tmp_path / "missing" / "copy.json"
+    words = (f"--results={results}", f"--benchmark-json={copy}")
+    ran = bench_run("--preset=seed", *LEAST, *words)
+    assert ran.returncode == 4
+    assert the_error(ran.stderr) == f"cannot write {copy}: No such file or directory"
+    (file,) = run_files(results)
+    assert f"Run file: {file}" in ran.stdout

@@ -1,0 +1,145 @@
+"""The plan that the suite's options ask for, and what pytest-benchmark's options become."""
+
+import argparse
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pytest_benchmark.plugin import pytest_addoption as declare_benchmark_options
+
+from bench.errors import UsageError
+from bench.matrix.case import Case
+from bench.matrix.presets import PRESETS, select
+from bench.suite.options import MEANINGLESS, plan_from, refuse_beside_resume, refuse_meaningless
+from bench.suite.session import DISPLAY_OPTIONS
+from tests.suite.driving import SEED_CASE, stub_config
+
+ADAM_CASE = "cpu/float64/b64/adam/default/compile-off/h10/t1"
+HONOURED = {
+    *DISPLAY_OPTIONS,
+    "--benchmark-compare-fail",
+    "--benchmark-disable",
+    "--benchmark-disable-gc",
+    "--benchmark-enable",
+    "--benchmark-only",
+    "--benchmark-skip",
+    "--benchmark-save",
+    "--benchmark-autosave",
+    "--benchmark-save-data",
+    "--benchmark-json",
+    "--benchmark-storage",
+    "--benchmark-netrc",
+    "--benchmark-quiet",
+}
+
+
+def plan(*words: str) -> Any:
+    return plan_from(stub_config(*words))
+
+
+def benchmark_options() -> set[str]:
+    """Every option pytest-benchmark declares."""
+    parser = argparse.ArgumentParser()
+
+    def add(*names: str, **settings: Any) -> None:
+        parser.add_argument(*names, **settings)
+
+    group = SimpleNamespace(addoption=add)
+    declare_benchmark_options(
+        SimpleNamespace(getgroup=lambda *_: group, addini=lambda *_, **__: None)
+    )
+    return {option for action in parser._actions for option in action.option_strings} - {
+        "-h",
+        "--help",
+    }
+
+
+def test_nothing_asked_for_is_the_quick_preset_in_the_stock_environment() -> None:
+    found = plan()
+    quick = PRESETS["quick"]
+    assert found.cases == select("quick", {})
+    assert (found.preset, found.named, found.environment) == ("quick", False, "stock")
+    assert (found.replicates, found.budget_s) == (quick.replicates, quick.budget_s)
+
+
+def test_preset_brings_its_own_replicates_and_budget() -> None:
+    found = plan("--preset", "full")
+    assert (found.replicates, found.budget_s) == (PRESETS["full"].replicates, 2400)
+
+
+def test_given_numbers_replace_the_presets() -> None:
+    found = plan("--preset=seed", "--replicates=17", "--budget=2.5", "--order-seed=0")
+    assert (found.replicates, found.budget_s, found.seed) == (17, 2.5, 0)
+
+
+def test_axis_replaces_the_presets_values_in_the_order_given() -> None:
+    found = plan("--preset=seed", "--batch=64,2", "--dtype=float64")
+    assert found.cases == [Case(dtype="float64", batch=64), Case(dtype="float64", batch=2)]
+    assert found.preset == "seed"
+
+
+def test_cases_by_id_are_taken_once_each_and_in_order() -> None:
+    found = plan(f"--case={ADAM_CASE}", f"--case={SEED_CASE}", f"--case={ADAM_CASE}")
+    assert [case.id for case in found.cases] == [ADAM_CASE, SEED_CASE]
+    assert (found.named, found.preset) == (True, None)
+
+
+def test_order_of_blocks_differs_from_run_to_run_unless_seeded() -> None:
+    assert len({plan().seed for _ in range(5)}) > 1
+    assert {plan("--order-seed=7").seed for _ in range(5)} == {7}
+
+
+def test_environment_is_the_one_asked_for() -> None:
+    assert plan("--environment=steady").environment == "steady"
+
+
+def test_every_option_of_pytest_benchmark_is_honoured_or_refused() -> None:
+    assert HONOURED.isdisjoint(MEANINGLESS)
+    assert benchmark_options() <= HONOURED | set(MEANINGLESS)
+
+
+@pytest.mark.parametrize("option", sorted(MEANINGLESS))
+def test_option_that_a_replayed_clock_cannot_honour_is_refused_with_the_reason(option: str) -> None:
+    for words in ([f"{option}=3"], [option, "3"], [option]):
+        with pytest.raises(UsageError) as caught:
+            refuse_meaningless(stub_config(*words))
+        assert str(caught.value) == f"{option} has no meaning here: {MEANINGLESS[option]}"
+
+
+def test_meaningless_option_is_refused_wherever_it_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_file = stub_config(addopts=("-ra", "--benchmark-max-time=2"))
+    with pytest.raises(UsageError, match=r"--benchmark-max-time .* --budget"):
+        refuse_meaningless(in_file)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-q --benchmark-min-rounds 7")
+    with pytest.raises(UsageError, match=r"--benchmark-min-rounds .* --replicates"):
+        refuse_meaningless(stub_config())
+
+
+def test_option_that_keeps_its_meaning_passes() -> None:
+    refuse_meaningless(stub_config(*HONOURED, "--preset=seed"))
+
+
+@pytest.mark.parametrize(
+    ("words", "others", "named"),
+    [
+        (("--preset=seed",), {}, "--preset"),
+        (("--batch=2",), {}, "--batch"),
+        ((f"--case={SEED_CASE}",), {}, "--case"),
+        (("--replicates=9", "--order-seed=1"), {}, "--replicates, --order-seed"),
+        (("--environment=stock",), {}, "--environment"),
+        (("--results=elsewhere",), {}, "--results"),
+        ((), {"keyword": "b2"}, "-k"),
+        ((), {"markexpr": "slow"}, "-m"),
+        ((), {"benchmark_disable": True}, "--benchmark-disable"),
+    ],
+)
+def test_resumed_run_takes_no_plan_but_its_journals(
+    words: tuple[str, ...], others: dict[str, object], named: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        refuse_beside_resume(stub_config(*words, **others))
+    assert str(caught.value).endswith(f": drop {named}")
+
+
+def test_resume_alone_passes() -> None:
+    refuse_beside_resume(stub_config("--resume=some.journal"))

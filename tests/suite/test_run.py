@@ -1,0 +1,379 @@
+"""Whole runs: real commands, real workers, real files."""
+
+import getpass
+import json
+import platform
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from bench.matrix.case import SERIES
+from bench.records.machine import fingerprint
+from bench.records.schema import RunRecord
+from bench.records.store import load_run, read_journal
+from tests.suite.driving import (
+    LEAST,
+    SEED_CASE,
+    alive,
+    bench_run,
+    finish,
+    journals,
+    run_files,
+    run_pytest,
+    start,
+    wait_for,
+    workers_of,
+    written,
+)
+
+PHASES = "bench/suite/test_phases.py"
+CUDA_CASE = SEED_CASE.replace("cpu", "cuda")
+LARGE_CASE = SEED_CASE.replace("b2", "b1048576")
+STANDARD_KEYS = {"machine_info", "commit_info", "benchmarks", "datetime", "version"}
+without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+
+
+@dataclass
+class Finished:
+    """A run that came to its end: its results folder, what it printed, and its one file."""
+
+    results: Path
+    ran: subprocess.CompletedProcess[str]
+    path: Path
+    document: dict[str, Any]
+    run: RunRecord
+
+
+def finished(results: Path, ran: subprocess.CompletedProcess[str]) -> Finished:
+    (path,) = run_files(results)
+    return Finished(results, ran, path, json.loads(path.read_text()), load_run(path))
+
+
+def blocks_of(run: RunRecord, case_id: str, series: str) -> list[float]:
+    """The block medians of a series, ns, in the order they were measured."""
+    (record,) = [record for record in run.cases if record.id == case_id]
+    workers = record.blocks["train_step" if series == "train_step" else "phases"]
+    return [median for worker in workers for median in worker.percentiles_ns[series]["p50"]]
+
+
+def kept_files(done: Finished) -> set[str]:
+    """What stands in the machine's folder, locks aside, which mean nothing when nobody runs."""
+    names = {path.name for path in written(done.path.parent)}
+    return names - {"floors.json.lock"}
+
+
+def statuses(run: RunRecord) -> dict[str, str]:
+    return {record.id: record.status for record in run.cases}
+
+
+@pytest.fixture(scope="module")
+def selected(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Two of four cases, one of which cannot run here, with pytest-benchmark's own output too."""
+    results = tmp_path_factory.mktemp("selected")
+    ran = bench_run(
+        "--preset=seed",
+        "--device=cpu,cuda",
+        "--batch=2,64",
+        *("-k", "b2"),
+        *LEAST,
+        f"--results={results}",
+        f"--benchmark-json={results / 'copy.json'}",
+        "--benchmark-columns=min",
+        TORCHINDUCTOR_CACHE_DIR=f"/tmp/torchinductor_{getpass.getuser()}",
+        TORCH_HOME=str(Path.home() / "models"),
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return finished(results, ran)
+
+
+def test_run_file_is_named_by_machine_time_and_commit(selected: Finished) -> None:
+    machine = fingerprint()
+    assert selected.path.parent == selected.results / machine.name
+    assert re.fullmatch(r"\d{8}T\d{6}Z-(\w+)(-dirty)?\.json", selected.path.name)
+    assert selected.run.machine.commit in selected.path.name
+
+
+def test_run_leaves_its_file_and_the_machines_floors_and_nothing_else(selected: Finished) -> None:
+    assert kept_files(selected) == {selected.path.name, "floors.json"}
+
+
+def test_table_and_path_are_printed(selected: Finished) -> None:
+    assert f"Run file: {selected.path}" in selected.ran.stdout.splitlines()
+    table = [line for line in selected.ran.stdout.splitlines() if line.startswith("|")]
+    header = [cell.strip() for cell in table[0].strip("|").split("|")]
+    assert {"quiet", "typical", "p90", "forward", "backward", "step"} <= set(header)
+    assert len(table) == 2 + 2  # header and rule, then a row for each selected case
+
+
+def test_nothing_but_progress_goes_to_standard_error(selected: Finished) -> None:
+    ours = r"measuring .*|worker 1: .*|unsupported: .*|Wrote benchmark data in: .*|"
+    surprising = [x for x in selected.ran.stderr.splitlines() if not re.fullmatch(ours, x)]
+    assert surprising == []
+    assert "warning" not in selected.ran.stdout.lower()
+
+
+def test_file_has_the_standard_keys_and_ours(selected: Finished) -> None:
+    assert set(selected.document) == STANDARD_KEYS | {"sumnet"}
+    assert selected.document["machine_info"]["node"] == selected.run.machine.name
+    assert selected.document["commit_info"]["id"].startswith(selected.run.machine.commit)
+    assert selected.document["commit_info"]["dirty"] == selected.run.machine.dirty
+
+
+def test_file_names_neither_host_nor_user_nor_home(selected: Finished) -> None:
+    text = selected.path.read_text() + (selected.results / "copy.json").read_text()
+    assert str(Path.home()) not in text
+    for name in {platform.node(), platform.node().partition(".")[0], getpass.getuser()}:
+        assert re.findall(rf".*(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9]).*", text) == []
+    assert selected.run.machine.environment["TORCH_HOME"] == "~/models"
+    cache = selected.run.machine.environment["TORCHINDUCTOR_CACHE_DIR"]
+    assert cache == "/tmp/torchinductor_USER"
+
+
+def test_expression_selects_cases_of_which_the_others_leave_no_trace(selected: Finished) -> None:
+    assert [case.id for case in selected.run.plan.cases] == [SEED_CASE, CUDA_CASE]
+    assert "b64/" not in selected.path.read_text()
+
+
+@without_cuda
+def test_case_that_cannot_run_here_is_a_row_with_its_reason(selected: Finished) -> None:
+    assert statuses(selected.run) == {SEED_CASE: "ok", CUDA_CASE: "unsupported"}
+    reason = selected.run.cases[1].reason
+    assert reason is not None and reason.endswith("sees no cuda device here")
+    (row,) = re.findall(r"^\| cuda .*$", selected.ran.stdout, flags=re.MULTILINE)
+    assert "unsupported" in row
+    assert f"unsupported: {reason}: {CUDA_CASE}." in selected.ran.stdout
+
+
+def test_each_phase_is_a_benchmark_whose_rounds_are_its_blocks(selected: Finished) -> None:
+    benchmarks = {b["group"]: b for b in selected.document["benchmarks"]}
+    assert list(benchmarks) == list(SERIES)
+    for series, benchmark in benchmarks.items():
+        medians = blocks_of(selected.run, SEED_CASE, series)
+        assert len(medians) >= 3
+        data = benchmark["stats"]["data"]
+        assert data == pytest.approx([ns / 1e9 for ns in medians], rel=0, abs=1e-12)
+        assert benchmark["stats"]["rounds"] == len(medians)
+        assert benchmark["options"]["timer"] == "device_clock"
+        assert benchmark["extra_info"]["case"] == SEED_CASE
+
+
+def test_worker_measured_the_code_that_the_file_names(selected: Finished) -> None:
+    (worker,) = selected.run.workers
+    assert selected.run.machine.code_hash.split("-")[1] == worker.subject_hash[:8]
+    assert selected.run.machine.torch == worker.torch
+
+
+def test_run_is_complete_in_one_sitting(selected: Finished) -> None:
+    assert [sitting.complete for sitting in selected.run.sittings] == [True]
+
+
+def test_copy_by_pytest_benchmark_carries_the_whole_run(selected: Finished) -> None:
+    copy = json.loads((selected.results / "copy.json").read_text())
+    assert copy["sumnet"] == selected.document["sumnet"]
+    assert [b["stats"] for b in copy["benchmarks"]] == [
+        b["stats"] for b in selected.document["benchmarks"]
+    ]
+
+
+def test_asking_for_columns_shows_pytest_benchmarks_table_beside_ours(selected: Finished) -> None:
+    headers = re.findall(r"^Name \(time in \w+\) +(.*?) *$", selected.ran.stdout, re.MULTILINE)
+    assert headers == ["Min"] * len(SERIES)
+
+
+def test_pytest_benchmark_reads_the_file(selected: Finished) -> None:
+    command = [sys.executable, "-m", "pytest_benchmark", "compare", str(selected.path)]
+    ran = subprocess.run(command, cwd=selected.results, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    for series in SERIES:
+        assert f"test_phase[{SEED_CASE}-{series}]" in ran.stdout
+
+
+def test_compare_reads_the_file(selected: Finished) -> None:
+    ran = finish(start("bench", "compare", selected.path, "--format=csv"))
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count(SEED_CASE) == len(SERIES)
+
+
+def test_collecting_measures_nothing_and_writes_nothing(tmp_path: Path) -> None:
+    words = ("--preset=seed", f"--results={tmp_path}")
+    ran = run_pytest(PHASES, "--collect-only", "-q", *words)
+    assert ran.returncode == 0
+    ids = re.findall(r"test_phase\[(.*)\]", ran.stdout)
+    assert ids == [f"{SEED_CASE}-{series}" for series in SERIES]
+    assert "measuring" not in ran.stderr
+    assert written(tmp_path) == []
+
+
+def test_disabled_benchmarks_run_once_and_write_nothing(tmp_path: Path) -> None:
+    words = ("--preset=seed", f"--results={tmp_path}")
+    ran = bench_run("--benchmark-disable", *words)
+    assert ran.returncode == 0
+    assert "measuring 1 cases, 1 replicates" in ran.stderr
+    assert "4 passed" in ran.stdout
+    assert written(tmp_path) == []
+
+
+def test_plain_pytest_measures_and_keeps_what_its_expression_leaves_out(tmp_path: Path) -> None:
+    words = ("--preset=seed", *LEAST, f"--results={tmp_path}")
+    ran = run_pytest(PHASES, "-k", "backward", *words)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    done = finished(tmp_path, ran)
+    assert f"Run file: {done.path}" in ran.stdout
+    assert [b["group"] for b in done.document["benchmarks"]] == ["backward"]
+    assert len(blocks_of(done.run, SEED_CASE, "train_step")) >= 3
+
+
+def test_run_whose_worker_is_killed_goes_on_with_the_rest_and_exits_1(tmp_path: Path) -> None:
+    words = (LARGE_CASE, SEED_CASE, *LEAST, f"--results={tmp_path}")
+    command = start("bench", "run", *words)
+    wait_for("a worker", lambda: _events(tmp_path, "WorkerStarted"))
+    for worker in workers_of(command):
+        worker.kill()  # while it prepares the large case, which takes seconds
+    done = finished(tmp_path, finish(command))
+    assert done.ran.returncode == 1
+    assert statuses(done.run) == {LARGE_CASE: "killed", SEED_CASE: "ok"}
+    reason = done.run.cases[0].reason or ""
+    assert reason.startswith("the worker was killed by SIGKILL, perhaps for want of memory")
+    assert len(done.run.workers) == 2
+    assert [b["extra_info"]["case"] for b in done.document["benchmarks"]] == [SEED_CASE] * 4
+    assert f"killed: {reason}: {LARGE_CASE}." in done.ran.stdout
+    assert journals(tmp_path) == []
+
+
+def test_run_that_cannot_be_written_is_kept_and_finished_later(tmp_path: Path) -> None:
+    obstacle = tmp_path / fingerprint().name / "floors.json"
+    obstacle.mkdir(parents=True)
+    ran = bench_run("--preset=seed", *LEAST, f"--results={tmp_path}")
+    assert ran.returncode == 4
+    assert f"ERROR: cannot write {obstacle}: Is a directory" in ran.stderr
+    (journal,) = journals(tmp_path)
+    assert f"bench run --resume {journal}" in ran.stdout
+    measured = blocks_of(load_run(journal), SEED_CASE, "step")
+    obstacle.rmdir()
+    done = finished(tmp_path, bench_run("--resume", journal))
+    assert done.ran.returncode == 0, done.ran.stderr
+    assert len(measured) >= 3
+    assert blocks_of(done.run, SEED_CASE, "step") == measured  # nothing is measured again
+
+
+def _events(results: Path, tag: str) -> int:
+    """How many events of a kind are in the journal that is being written."""
+    tags = [path.read_text().count(f'"type":"{tag}"') for path in journals(results)]
+    return sum(tags)
+
+
+@dataclass
+class Broken:
+    """A run of two replicates that a signal ended between its first block and its end."""
+
+    ran: subprocess.CompletedProcess[str]
+    results: Path
+    workers: list[psutil.Process]
+    """The worker it had when the signal came."""
+    journal: Path
+    kept: RunRecord
+    """What the journal held when the command had ended."""
+
+
+def break_run(results: Path, number: signal.Signals) -> Broken:
+    words = ("--preset=seed", "--replicates=2", "--budget=0", f"--results={results}")
+    command = start("bench", "run", *words)
+    wait_for("a block", lambda: _events(results, "BlockMeasured"))
+    workers = wait_for("a worker", lambda: workers_of(command))
+    command.send_signal(number)
+    ran = finish(command)
+    (journal,) = journals(results)
+    assert run_files(results) == []
+    return Broken(ran, results, workers, journal, load_run(journal))
+
+
+def block_count(run: RunRecord) -> int:
+    return sum(len(blocks.at_s) for kind in run.cases[0].blocks.values() for blocks in kind)
+
+
+def resume_command(broken: Broken) -> list[str]:
+    """The words after `python -m` in the command that the interrupted run printed."""
+    (line,) = re.findall(r"python -m (bench run --resume .*)$", broken.ran.stdout, re.MULTILINE)
+    return shlex.split(line)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Broken:
+    return break_run(tmp_path_factory.mktemp("results with a space"), signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def resumed(interrupted: Broken) -> Finished:
+    """The interrupted run, finished with the very command it printed."""
+    ran = finish(start(*resume_command(interrupted)))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return finished(interrupted.results, ran)
+
+
+def check_interrupted(broken: Broken) -> None:
+    assert broken.ran.returncode == 130
+    assert [worker for worker in broken.workers if alive(worker)] == []
+    assert not broken.kept.complete
+    assert block_count(broken.kept) >= 1
+    assert resume_command(broken) == ["bench", "run", "--resume", str(broken.journal)]
+    assert "Traceback" not in broken.ran.stdout + broken.ran.stderr
+    assert "Run file" not in broken.ran.stdout
+
+
+def test_interrupted_run_exits_130_keeps_its_journal_and_names_what_finishes_it(
+    interrupted: Broken,
+) -> None:
+    check_interrupted(interrupted)
+
+
+def test_terminated_run_ends_as_an_interrupted_one(tmp_path: Path) -> None:
+    check_interrupted(break_run(tmp_path, signal.SIGTERM))
+
+
+def test_resumed_run_is_complete_in_two_sittings(interrupted: Broken, resumed: Finished) -> None:
+    assert [sitting.complete for sitting in resumed.run.sittings] == [False, True]
+    assert resumed.run.plan == interrupted.kept.plan
+    assert resumed.path == interrupted.journal.with_suffix(".json")
+    assert f"Run file: {resumed.path}" in resumed.ran.stdout
+
+
+def test_resumed_run_keeps_every_block_of_its_first_sitting(
+    interrupted: Broken, resumed: Finished
+) -> None:
+    before = blocks_of(interrupted.kept, SEED_CASE, "train_step")
+    assert blocks_of(resumed.run, SEED_CASE, "train_step")[: len(before)] == before
+    assert block_count(resumed.run) > block_count(interrupted.kept)
+    assert len(resumed.run.workers) > len(interrupted.kept.workers)
+
+
+def test_resumed_run_leaves_no_journal(resumed: Finished) -> None:
+    assert kept_files(resumed) == {resumed.path.name, "floors.json"}
+
+
+def test_run_shows_no_table_of_pytest_benchmarks_unless_asked(resumed: Finished) -> None:
+    assert "Name (time in" not in resumed.ran.stdout
+
+
+def test_killed_run_leaves_no_worker_and_a_journal_that_resumes(tmp_path: Path) -> None:
+    broken = break_run(tmp_path, signal.SIGKILL)
+    assert broken.ran.returncode == -signal.SIGKILL
+    wait_for("the worker to go", lambda: not any(alive(worker) for worker in broken.workers))
+    with broken.journal.open("ab") as journal:
+        journal.write(b'{"type":"BlockMea')  # a last line that was cut off
+    _, events = read_journal(broken.journal)
+    assert block_count(broken.kept) >= 1
+    done = finished(tmp_path, bench_run("--resume", broken.journal))
+    assert done.ran.returncode == 0, done.ran.stderr
+    assert [sitting.complete for sitting in done.run.sittings] == [False, True]
+    assert block_count(done.run) > block_count(broken.kept)
+    assert len(events) > block_count(broken.kept)
+    assert journals(tmp_path) == []

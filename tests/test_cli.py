@@ -1,0 +1,171 @@
+"""The command line: what the verbs print, and how they refuse."""
+
+import io
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from bench import __version__
+from bench.cli import app, main
+from bench.errors import BenchError, MachineError, UsageError
+from bench.matrix.case import Case
+from bench.records.schema import SCHEMA
+from tests import synthetic
+from tests.synthetic import Moods
+
+ROOT = Path(__file__).parents[1]
+SGD = Case()
+ADAM = Case(optimizer="adam")
+EXACT = Moods(noise=0, between=0, blocks=4)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Two run files, of machines that take 100 and 200 us for the first case."""
+    there = synthetic.machine("other-cpu-8c-16gib")
+    return [
+        synthetic.run_file(tmp_path / "results" / run.machine.name / "20260101T000000Z-a.json", run)
+        for run in (
+            synthetic.run({SGD: 1e5, ADAM: 2e5}, moods=EXACT),
+            synthetic.run({SGD: 2e5, ADAM: 2e5}, moods=EXACT, on=there),
+        )
+    ]
+
+
+def status_of(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int | str | None:
+    """The exit status of the console script, run here."""
+    monkeypatch.setattr(sys, "argv", ["sumnet-bench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code or 0
+
+
+def test_compare_prints_the_table_of_the_files_named(files: list[Path]) -> None:
+    done = CliRunner().invoke(app, ["compare", *map(str, files)])
+    assert done.exit_code == 0
+    assert "vs run test-cpu-4c-8gib" in done.stdout
+    assert "2.000 ± 0.0%" in done.stdout
+    assert "Differs: machine: " in done.stdout
+
+
+def test_compare_finds_the_newest_runs_by_itself(files: list[Path], tmp_path: Path) -> None:
+    words = ["--results", str(tmp_path / "results"), "--reference", "test-cpu-4c-8gib"]
+    done = CliRunner().invoke(app, ["compare", *words])
+    assert done.exit_code == 0
+    assert "2.000 ± 0.0%" in done.stdout
+
+
+def test_every_option_of_compare_reaches_the_comparison(files: list[Path]) -> None:
+    words = "--by optimizer --reference adam --phase step --statistic typical --format csv"
+    done = CliRunner().invoke(app, ["compare", str(files[0]), *words.split()])
+    assert done.exit_code == 0
+    back = pd.read_csv(io.StringIO(done.stdout)).to_dict("records")
+    ratios = {(row["optimizer"], row["series"]): row["ratio"] for row in back}
+    assert ratios["sgd", "step"] == 0.5
+    assert math.isnan(ratios["sgd", "train_step"])
+    pivot = ["compare", str(files[0]), "--rows", "optimizer", "--columns", "batch"]
+    table = CliRunner().invoke(app, [*pivot, "--format", "tsv"]).stdout.splitlines()
+    assert [line.split("\t")[1].strip() for line in table] == [
+        "batch 2",
+        "100 us ± 0.0%",
+        "200 us ± 0.0%",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("compare nowhere.json", "cannot read nowhere.json: No such file or directory"),
+        ("compare nowhere.json --by speed", "--by: 'speed' is not one; allowed: run, device, "),
+        ("compare --results nowhere", "no run files under nowhere: measure with `run`"),
+        ("compare odd.json", "odd.json is cut off or is not JSON: "),
+        ("compare odd.journal", "odd.journal is not a journal of this suite: "),
+        ("compare newer.json", "newer.json was written by a newer version"),
+        ("list --preset quickest", "--preset: 'quickest' is not a preset; allowed: seed, quick, "),
+        ("list --batch 2,many", "--batch: 'many' is not a value; allowed: a whole number from 1 "),
+        ("run --frobnicate", "no such option: --frobnicate; `run --help` lists them"),
+    ],
+)
+def test_error_is_one_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: str,
+    complaint: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("odd.json", "odd.journal"):
+        Path(name).write_text("{")
+    Path("newer.json").write_bytes(msgspec.json.encode({"sumnet": {"schema": SCHEMA + 1}}))
+    assert status_of(monkeypatch, *arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"error: {complaint}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", [BenchError, UsageError, MachineError])
+def test_exit_status_is_the_errors_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: type[BenchError]
+) -> None:
+    def fail(*_: object) -> None:
+        raise kind("what was wrong")
+
+    monkeypatch.setattr("bench.report.comparison.compare_files", fail)
+    assert status_of(monkeypatch, "compare") == kind.exit_status
+    assert capsys.readouterr().err == "error: what was wrong\n"
+
+
+def test_wrong_usage_has_status_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert status_of(monkeypatch, "frobnicate") == 2
+    assert status_of(monkeypatch, "compare", "--frobnicate") == 2
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--version", "compare"]])
+def test_version_is_printed(arguments: list[str]) -> None:
+    done = CliRunner().invoke(app, arguments)
+    assert (done.exit_code, done.output) == (0, f"sumnet-bench {__version__}\n")
+
+
+def test_help_names_the_verbs() -> None:
+    for arguments in (["--help"], ["-h"]):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0
+        for verb in ("list", "run", "compare"):
+            assert verb in done.stdout
+
+
+def test_module_is_the_command_and_shows_no_traceback(tmp_path: Path) -> None:
+    missing = tmp_path / "gone.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "compare", str(missing)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: cannot read {missing}: No such file or directory\n"
+
+
+def test_list_prints_ids_and_why_some_cannot_run() -> None:
+    words = "list --preset seed --batch 2,64 --device cpu,mps --optimizer adam"
+    done = CliRunner().invoke(app, [*words.split(), "--threads", "1,1024"])
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    ids = [line.split("  unsupported: ")[0] for line in lines]
+    assert ids == [
+        f"{device}/float32/b{batch}/adam/default/compile-off/h10/t{threads}"
+        for device in ("cpu", "mps")
+        for batch in (2, 64)
+        for threads in (1, 1024)
+    ]
+    assert lines[0] == ids[0]
+    assert lines[1].startswith(f"{ids[1]}  unsupported: needs 1024 cores, one per thread; this")
+    assert all("  unsupported: " in line and " mps device" in line for line in lines[4:])

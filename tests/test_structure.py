@@ -1,0 +1,160 @@
+"""The house keeps its order: imports point one way, and what should be light is light."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = (
+    "errors",
+    "matrix",
+    "devices",
+    "measure",
+    "records",
+    "analysis",
+    "report",
+    "suite",
+    "cli",
+    "__main__",
+)
+"""From left to right: each may import itself and what stands before it."""
+MAX_LINES = 320
+
+
+def modules(root: Path, package: str) -> list[Path]:
+    return sorted((root / package).rglob("*.py"))
+
+
+def imported(tree: ast.AST, root: Path, package: str) -> Iterator[str]:
+    """The modules that are imported anywhere in a file, type-checking imports too.
+
+    A `from` import counts as the most precise module it can mean. `package` is the file's own, as
+    relative imports see it.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: -(node.level - 1) or None] if node.level else []
+            base = ".".join([*above, *(node.module or "").split(".")]).strip(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                place = root.joinpath(*inner.split("."))
+                is_module = place.is_dir() or place.with_suffix(".py").is_file()
+                yield inner if is_module else base
+
+
+def room(module: str) -> str | None:
+    """The room of a module of bench; None for the package itself and for all else."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "bench" and len(parts) > 1 else None
+
+
+def wrong_arrows(root: Path) -> list[str]:
+    """Every import that points back, as `file -> module`."""
+    found = []
+    for path in [*modules(root, "bench"), *modules(root, "sumnet")]:
+        here = path.relative_to(root).with_suffix("")
+        package = ".".join(here.parts[:-1])
+        own = room(".".join(here.parts).removesuffix(".__init__"))
+        tree = ast.parse(path.read_text(), str(path))
+        for target in imported(tree, root, package):
+            theirs = room(target)
+            if here.parts[0] == "sumnet":
+                wrong = target.split(".")[0] == "bench"
+            elif theirs is None:
+                wrong = False
+            else:
+                wrong = own is None or ROOMS.index(theirs) > ROOMS.index(own)
+            if wrong:
+                found.append(f"{'/'.join(here.parts)} -> {target}")
+    return found
+
+
+def test_imports_point_one_way() -> None:
+    assert wrong_arrows(ROOT) == []
+
+
+def test_every_room_of_bench_has_its_place_in_the_order() -> None:
+    there = {path.stem for path in (ROOT / "bench").iterdir() if path.suffix in ("", ".py")}
+    assert there - {"__init__", "__pycache__"} == set(ROOMS)
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("sumnet/train.py", "import bench"),
+        ("sumnet/train.py", "from bench.errors import UsageError"),
+        ("bench/errors.py", "from bench.matrix import case"),
+        ("bench/matrix/case.py", "import bench.devices"),
+        ("bench/matrix/case.py", "from bench import cli"),
+        ("bench/records/store.py", "from ..analysis.stats import floor_of"),
+        ("bench/records/store.py", "def late():\n    from bench.report import tables"),
+        ("bench/analysis/stats.py", "if TYPE_CHECKING:\n    from bench.report.tables import Row"),
+        ("bench/__init__.py", "from bench.errors import UsageError"),
+    ],
+)
+def test_arrow_that_points_back_is_noticed(tmp_path: Path, file: str, line: str) -> None:
+    for source in [*modules(ROOT, "bench"), *modules(ROOT, "sumnet")]:
+        copy = tmp_path / source.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(source.read_text())
+    with (tmp_path / file).open("a") as source_file:
+        source_file.write(f"\n{line}\n")
+    assert [arrow.split(" -> ")[0] for arrow in wrong_arrows(tmp_path)] == [
+        file.removesuffix(".py")
+    ]
+
+
+def test_reading_and_comparing_results_needs_no_torch() -> None:
+    steps = """
+import importlib, runpy, sys
+
+def torch_came_with(what):
+    if "torch" in sys.modules:
+        sys.exit(f"torch came with {what}")
+
+def command(*arguments):
+    sys.argv = ["bench", *arguments]
+    try:
+        runpy.run_module("bench", run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+    torch_came_with(arguments)
+
+command("--help")
+command("compare", "--help")
+command("run", "--help")
+if "pandas" in sys.modules:
+    sys.exit("pandas came with --help")
+for name in sys.stdin.read().split():
+    importlib.import_module(name)
+    torch_came_with(name)
+"""
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for folder in ("matrix", "devices", "records", "analysis", "report")
+        for path in modules(ROOT, f"bench/{folder}")
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", steps],
+        input="\n".join([*names, "bench.cli"]),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_module_outgrows_its_reader() -> None:
+    lines = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for path in [*modules(ROOT, "bench"), *modules(ROOT, "sumnet")]
+    }
+    assert {path: count for path, count in lines.items() if count > MAX_LINES} == {}
