@@ -144,6 +144,7 @@ class Coordinator:
 
         It takes more workers only where one is lost.
         """
+        deadline: float | None = None
         while pending := self._unsettled(group):
             try:
                 startup_s = self._have_fresh_worker(pending[0]).startup_s
@@ -153,7 +154,8 @@ class Coordinator:
                 prepared = time.monotonic()
                 if self._number > 0:  # the first worker's compilations find cold caches
                     self._overhead_s = startup_s + prepared - started
-                self._sweep(pending, prepared + seconds)
+                deadline = deadline or prepared + seconds
+                self._sweep(pending, deadline)
                 break
             except _WorkerReplaced:
                 continue

@@ -118,8 +118,8 @@ def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, A
 
 
 def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict[str, Any]) -> None:
-    """Results land in the tree: only changed code makes it dirty."""
-    commit_info["dirty"] = fingerprint().dirty
+    """Results land in the tree: only changed code makes it dirty. No folder or branch is named."""
+    commit_info |= {"dirty": fingerprint().dirty, "project": "sumnet-bench", "branch": None}
 
 
 def pytest_benchmark_update_json(

@@ -305,6 +305,22 @@ def test_a_run_ends_with_its_budget(fake_side: MakeSide, clock: Ticking, replica
     assert 0.9 * 1000 < finished.at - started.at < 1.02 * 1000
 
 
+def test_what_preparing_costs_is_kept_back_from_the_budget(
+    fake_side: MakeSide, clock: Ticking
+) -> None:
+    """Each worker prepares for 90 seconds: the last one's are not on top of the budget."""
+
+    def tell(event: Event) -> None:
+        if isinstance(event, CasePrepared):
+            clock.now += 30
+        if isinstance(event, SittingStarted | SittingEnded):
+            times.append(event.at)
+
+    times: list[float] = []
+    Coordinator(plan(replicates=5, budget_s=1000), tell, side=fake_side()).measure()
+    assert 0.9 * 1000 < times[1] - times[0] < 1.05 * 1000
+
+
 def test_replicates_share_the_budget_fairly(fake_side: MakeSide, clock: Ticking) -> None:
     events = measure(plan(replicates=4, budget_s=1000), fake_side())
     of_each = Counter(event.worker for event in only(BlockMeasured, events))
