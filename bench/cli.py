@@ -10,6 +10,7 @@ import typer
 from bench import __version__
 from bench.errors import BenchError, UsageError
 from bench.matrix.axes import AXES
+from bench.matrix.presets import DEFAULT_PRESET, PRESETS, select
 
 app = typer.Typer(
     help="Time the training step of a small net, and say what the times mean.",
@@ -38,7 +39,11 @@ Compile = Annotated[str | None, _axis("compile")]
 Hidden = Annotated[str | None, _axis("hidden")]
 Threads = Annotated[str | None, _axis("threads")]
 Preset = Annotated[
-    str | None, typer.Option(help="seed, quick (the default), standard or full", show_default=False)
+    str | None,
+    typer.Option(
+        help="; ".join(f"{name}: {preset.help}" for name, preset in PRESETS.items()),
+        show_default=DEFAULT_PRESET,
+    ),
 ]
 
 
@@ -55,8 +60,6 @@ def list_cases(
     preset: Preset = None,
 ) -> None:
     """Print the ids of a selection's cases, and why those that cannot run here cannot."""
-    from bench.matrix.presets import DEFAULT_PRESET, select
-
     chosen = {name: text for name, text in locals().items() if name in AXES and text is not None}
     cases = select(DEFAULT_PRESET if preset is None else preset, chosen)
     from bench.devices import probe
@@ -91,6 +94,12 @@ def run(
     ] = None,
     budget: Annotated[
         str | None, typer.Option(metavar="SECONDS", help="wall time to spend on measuring")
+    ] = None,
+    lr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE", help="learning rate; a case whose loss does not fall at it is invalid"
+        ),
     ] = None,
     environment: Annotated[
         str | None,
@@ -207,5 +216,3 @@ def main() -> None:
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
-    except BrokenPipeError:
-        sys.exit(0)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import torch
 
 IMPLEMENTATIONS = ("default", "foreach", "fused")
+LEARNING_RATE = 0.01
 
 
 @dataclass(frozen=True)

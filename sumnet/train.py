@@ -14,9 +14,7 @@ from torch import nn
 
 from sumnet.data import Batch, batch_from_pairs, random_batch
 from sumnet.model import SumNet
-from sumnet.optimizers import build_optimizer
-
-LEARNING_RATE = 0.01
+from sumnet.optimizers import LEARNING_RATE, build_optimizer
 
 P = ParamSpec("P")
 R = TypeVar("R")

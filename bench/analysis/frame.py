@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.stats import (
+    MIN_BLOCKS,
     MIN_QUIET_BLOCKS,
     MIN_REPLICATES,
     Estimate,
@@ -45,6 +46,8 @@ def software_key(run: RunRecord) -> tuple[object, ...]:
 
 def tidy(runs: Sequence[RunRecord], labels: Sequence[str]) -> pd.DataFrame:
     """The frame. Times in nanoseconds, half-widths as logarithms; NaN where there is no estimate.
+
+    A case whose status is not ok has no estimate, whatever was measured before it broke.
 
     Columns: run, machine, torch, environment, case, the axes, series, status, reason, replicates,
     quiet_replicates, quiet_share, quiet_ns, quiet_half, typical_ns, typical_half, high_ns (the
@@ -98,7 +101,11 @@ def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[st
         kind_of = {s: ws for ws in case.blocks.values() for s in ws[0].percentiles_ns}
         valid = {name: floors[_floor_key(run, case, name)] for name in _heard(case)}
         for series in SERIES:
-            replicates = [_replicate(worker, series, valid) for worker in kind_of.get(series, [])]
+            replicates = [
+                _replicate(worker, series, valid)
+                for worker in kind_of.get(series, [])
+                if len(worker.at_s) >= MIN_BLOCKS
+            ]
             quiet = [r.quiet_ns for r in replicates if r.quiet_ns is not None]
             times["quiet"].append(quiet)
             times["typical"].append([r.typical_ns for r in replicates])
@@ -116,12 +123,12 @@ def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[st
                     "replicates": len(replicates),
                     "quiet_replicates": len(quiet),
                     "quiet_share": _mean([r.quiet_share for r in replicates]),
-                    "high_ns": _mean([r.high_ns for r in replicates]),
+                    "high_ns": _mean([r.high_ns for r in replicates if case.status == "ok"]),
                 }
             )
     for name, replicates_of in times.items():
         for row, estimate in zip(rows, estimates(replicates_of), strict=True):
-            row |= _columns(name, estimate)
+            row |= _columns(name, estimate if row["status"] == "ok" else None)
     return rows
 
 
@@ -144,6 +151,6 @@ def missing_reason(row: "pd.Series[Any]") -> str:
     if row["replicates"] < MIN_REPLICATES:
         return f"{row['replicates']} of the {MIN_REPLICATES} replicates an estimate needs"
     return (
-        f"the machine was quiet in {row['quiet_replicates']} of {row['replicates']} replicates, "
-        f"an estimate needs {MIN_REPLICATES}"
+        f"the machine was quiet, next to the best it has shown, in {row['quiet_replicates']} of "
+        f"{row['replicates']} replicates; an estimate needs {MIN_REPLICATES}"
     )

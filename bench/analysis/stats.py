@@ -15,6 +15,8 @@ QUIET_TOLERANCE = 0.15
 """A block is quiet when what was heard before it was within this of the floor."""
 FLOOR_QUANTILE = 0.10
 """A run's own floor: its fastest tenth of readings."""
+MIN_BLOCKS = 5
+"""A worker with fewer blocks of a series is no replicate: it was lost or interrupted early."""
 MIN_QUIET_BLOCKS = 3
 """A replicate with fewer quiet blocks did not get quiet."""
 MIN_REPLICATES = 3

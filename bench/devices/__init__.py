@@ -3,6 +3,7 @@
 import inspect
 import os
 import shutil
+import sys
 
 import psutil
 
@@ -17,6 +18,8 @@ def probe() -> Facts:
     """What this machine and its torch can run. Imports torch."""
     import torch
 
+    # What torch's inductor calls on a CPU: $CXX, else the platform's own.
+    cxx = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     reasons = {kind: device.unavailable_reason() for kind, device in DEVICES.items()}
     for kind, seen in (
         ("cuda", torch.cuda.is_available()),
@@ -32,7 +35,7 @@ def probe() -> Facts:
         torch=str(torch.__version__),
         cores=available_cores(),
         memory_bytes=psutil.virtual_memory().total,
-        compiler=next(filter(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++")), None),
+        compiler=shutil.which(cxx),
         isolates_compiled="isolate_recompiles" in inspect.signature(torch.compile).parameters,
         devices=reasons,
     )

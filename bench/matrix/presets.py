@@ -8,12 +8,11 @@ from typing import Any
 from bench.errors import UsageError
 from bench.matrix.axes import AXES, Value
 from bench.matrix.case import Case
+from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 
 Grid = Mapping[str, Sequence[Value]]
 
 BATCHES = (2, 64, 1024, 16384, 262144)
-OPTIMIZERS = ("sgd", "sgd-momentum", "adam", "adamw")
-IMPLEMENTATIONS = ("default", "foreach", "fused")
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ PRESETS: dict[str, Preset] = {
         "every axis around the common cases, in under five minutes",
         (
             {"batch": BATCHES, "optimizer": ("sgd", "adam")},
-            {"batch": (2, 1024), "optimizer": OPTIMIZERS, "implementation": IMPLEMENTATIONS},
+            {"batch": (2, 1024), "optimizer": tuple(OPTIMIZERS), "implementation": IMPLEMENTATIONS},
             {"batch": (2, 1024, 262144), "dtype": ("float64", "bfloat16"), "optimizer": ("adam",)},
             {"batch": (2, 1024, 16384), "optimizer": ("sgd", "adam"), "compile": ("on",)},
             {"batch": (1024, 16384), "hidden": (256,), "optimizer": ("adam",)},
@@ -57,7 +56,7 @@ PRESETS: dict[str, Preset] = {
             {
                 "dtype": ("float32", "float64", "bfloat16"),
                 "batch": BATCHES,
-                "optimizer": OPTIMIZERS,
+                "optimizer": tuple(OPTIMIZERS),
                 "implementation": IMPLEMENTATIONS,
                 "compile": ("off", "on"),
             },

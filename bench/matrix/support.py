@@ -52,7 +52,7 @@ def _fused_compiled(case: Case, facts: Facts) -> str | None:
 
 def _compiler(case: Case, facts: Facts) -> str | None:
     if case.compile == "on" and case.device == "cpu" and facts.compiler is None:
-        return "torch.compile needs a C++ compiler: none of $CXX, g++, clang++ is on the PATH"
+        return "torch.compile needs a C++ compiler: neither $CXX nor the default is on the PATH"
     return None
 
 

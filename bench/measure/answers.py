@@ -19,6 +19,7 @@ from bench.measure.protocol import (
     Refused,
     Reply,
     Request,
+    Status,
     subject_hash,
 )
 from bench.measure.resident import Resident
@@ -44,7 +45,6 @@ class Answers:
         return Hello(
             facts=self._facts,
             python=platform.python_version(),
-            subject_path=str(folder.parent),
             subject_hash=subject_hash(folder),
             threads=torch.get_num_threads(),
             cores=self._cores,
@@ -64,7 +64,7 @@ class Answers:
             return Refused(case, _status_of(error), f"{type(error).__name__}: {first_line}")
 
     def _prepare(self, request: Prepare) -> Prepared:
-        resident = Resident(request.case)
+        resident = Resident(request.case, request.lr)
         self._residents[request.case.id] = resident
         # Nothing alive now will ever be garbage: taken out of the collector's sight, it makes the
         # collections between blocks cheap.
@@ -80,7 +80,8 @@ class Answers:
             name: listen(self._metronomes[name], self._clock) for name in resident.metronomes
         }
         started = time.perf_counter_ns()
-        samples = resident.time(request.kind, request.samples)
+        with torch.compiler.set_stance("fail_on_recompile"):
+            samples = resident.time(request.kind, request.samples)
         elapsed = time.perf_counter_ns() - started
         return Block(
             case=request.case,
@@ -92,7 +93,7 @@ class Answers:
         )
 
 
-def _status_of(error: Exception) -> str:
+def _status_of(error: Exception) -> Status:
     # The CPU allocator raises a plain RuntimeError: "DefaultCPUAllocator: can't allocate memory".
     out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return "oom" if out_of_memory or "can't allocate memory" in str(error) else "failed"

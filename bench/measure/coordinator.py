@@ -37,6 +37,7 @@ from bench.measure.protocol import (
     Refused,
     Reply,
     Request,
+    Status,
 )
 from bench.measure.worker_process import Side, WorkerLost, WorkerProcess
 
@@ -94,8 +95,8 @@ class Coordinator:
         self._deadlines = deadlines or Deadlines()
         self._shuffle = random.Random(plan.seed + self._settled.workers)
         self._worker: WorkerProcess | None = None
-        self._overhead_s = 0.0
-        """What the last replicate spent on its worker before the first block."""
+        self._overhead_s: dict[int, float] = {}
+        """Group to what its last replicate spent on its worker before the first block."""
 
     def measure(self) -> None:
         """Measure all there is left to measure.
@@ -108,7 +109,6 @@ class Coordinator:
         try:
             first = self.plan.cases[0]
             worker = self._start_worker(first)
-            self._overhead_s = worker.startup_s
             facts = worker.hello.facts
             groups = group_cases(self._supported(facts), facts)
             units = [
@@ -119,9 +119,9 @@ class Coordinator:
             ]
             for position, (replicate, index) in enumerate(units):
                 left = self.plan.budget_s - (time.monotonic() - started)
-                left -= self._overhead_s * (len(units) - position)
+                left -= sum(self._overhead_s.get(i, worker.startup_s) for _, i in units[position:])
                 cases_left = sum(len(groups[i]) for _, i in units[position:])
-                self._replicate(groups[index], left * len(groups[index]) / cases_left)
+                self._replicate(index, groups[index], left * len(groups[index]) / cases_left)
                 self._emit(ReplicateDone(replicate, index))
             self._emit(SittingEnded(time.time()))
         finally:
@@ -139,7 +139,7 @@ class Coordinator:
                 self._end_case(case.id, "unsupported", reason)
         return [case for case in reasons if case not in refused]
 
-    def _replicate(self, group: list[Case], seconds: float) -> None:
+    def _replicate(self, index: int, group: list[Case], seconds: float) -> None:
         """One worker's worth of evidence for each case, in so many seconds of sweeps.
 
         It takes more workers only where one is lost.
@@ -149,11 +149,12 @@ class Coordinator:
             try:
                 startup_s = self._have_fresh_worker(pending[0]).startup_s
                 started = time.monotonic()
-                for case in pending:
+                # In fresh order too: which case lies where in the heap is drawn anew.
+                for case in self._shuffle.sample(pending, len(pending)):
                     self._prepare(case)
                 prepared = time.monotonic()
-                if self._number > 0:  # the first worker's compilations find cold caches
-                    self._overhead_s = startup_s + prepared - started
+                cold = self._number == 0  # whose compilations find no cache
+                self._overhead_s[index] = startup_s + (0.0 if cold else prepared - started)
                 deadline = deadline or prepared + seconds
                 self._sweep(pending, deadline)
                 break
@@ -182,7 +183,7 @@ class Coordinator:
     def _prepare(self, case: Case) -> None:
         limits = self._deadlines
         seconds = limits.prepare_compiled_s if case.compile == "on" else limits.prepare_s
-        if isinstance(reply := self._ask(case.id, Prepare(case), seconds), Prepared):
+        if isinstance(reply := self._ask(case.id, Prepare(case, self.plan.lr), seconds), Prepared):
             samples = self._settled.samples.setdefault(case.id, samples_for(reply.step_ns))
             self._emit(CasePrepared(self._number, reply, samples))
 
@@ -205,7 +206,7 @@ class Coordinator:
             self._end_case(case, reply.status, reply.reason)
         return reply
 
-    def _end_case(self, case: str, status: str, reason: str) -> None:
+    def _end_case(self, case: str, status: Status, reason: str) -> None:
         self._settled.ended.add(case)
         self._emit(CaseEnded(case, status, anonymous(reason)))
 

@@ -3,9 +3,8 @@
 import msgspec
 
 from bench.matrix.case import Case
-from bench.measure.protocol import Block, Hello, Prepared
-
-STATUSES = ("ok", "unsupported", "invalid", "failed", "oom", "timeout", "killed")
+from bench.measure.protocol import Block, Hello, Prepared, Status
+from sumnet.optimizers import LEARNING_RATE
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -18,6 +17,8 @@ class Plan(msgspec.Struct, frozen=True):
     environment: str = "stock"
     seed: int = 0
     """Seeds the order of blocks."""
+    lr: float = LEARNING_RATE
+    """Of every case's optimizer."""
     preset: str | None = None
     """The preset the cases came from, where they came from one."""
     named: bool = False
@@ -61,7 +62,7 @@ class CaseEnded(msgspec.Struct, tag=True, frozen=True):
     """The case is not measured any further, for a reason."""
 
     case: str
-    status: str
+    status: Status
     reason: str
 
 

@@ -6,11 +6,13 @@ their meaning.
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.matrix.support import Facts
+from sumnet.optimizers import LEARNING_RATE
 
 PHASES_KIND = "phases"
 WHOLE_KIND = WHOLE
@@ -21,10 +23,15 @@ QUANTILES = (10, 25, 50, 90)
 """The percentiles that stand for a block's samples."""
 
 
+Status = Literal["ok", "unsupported", "invalid", "failed", "oom", "timeout", "killed"]
+"""What became of a case."""
+
+
 class Prepare(msgspec.Struct, tag=True, frozen=True):
     """Build, verify and warm up a case, and keep it resident."""
 
     case: Case
+    lr: float = LEARNING_RATE
 
 
 class Measure(msgspec.Struct, tag=True, frozen=True):
@@ -43,7 +50,6 @@ class Hello(msgspec.Struct, tag=True, frozen=True):
 
     facts: Facts
     python: str
-    subject_path: str
     subject_hash: str
     threads: int
     cores: list[int]
@@ -69,7 +75,7 @@ class Refused(msgspec.Struct, tag=True, frozen=True):
     """The case cannot be measured; the worker itself is well, unless `status` is "oom"."""
 
     case: str
-    status: str
+    status: Status
     reason: str
 
 

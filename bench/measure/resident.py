@@ -11,37 +11,35 @@ from bench.measure.metronome import metronomes_for
 from bench.measure.protocol import Prepared
 from bench.measure.stopwatch import Samples, time_block, time_steps
 from bench.measure.verify import InvalidCase, verify
+from sumnet.optimizers import LEARNING_RATE
 from sumnet.train import TrainingLoop, build_loop
 
 WARMUP_WINDOW = 8
 WARMUP_TOLERANCE = 0.03
+WARMUP_STEADY = 2
 WARMUP_LIMIT_NS = 1_500_000_000
 
 
 class Resident:
     """One case, ready to be timed. Raises InvalidCase where it is not what it says."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, lr: float = LEARNING_RATE) -> None:
         self.case = case
         self.metronomes = metronomes_for(activation_bytes=4 * case.batch * case.hidden)
         self._device = DEVICES[case.device.partition(":")[0]]
         self._clock = self._device.clock()
-        graphs_before = _captured_graphs()
         self._loop = build_loop(
             case.batch,
             hidden=case.hidden,
             optimizer=case.optimizer,
             implementation=case.implementation,
+            lr=lr,
             device=case.device,
             dtype=getattr(torch, case.dtype),
             compiled=case.compile == "on",
         )
+        self._graphs = self._first_step()
         self._loss_ratio = verify(case, self._loop)
-        self._graphs = _captured_graphs() - graphs_before
-        if case.compile == "on" and self._graphs < 2:
-            raise InvalidCase(
-                f"torch.compile captured {self._graphs} graphs, not the loss and the step"
-            )
         self._saved = [(t, t.detach().clone()) for t in _mutable_tensors(self._loop)]
         self._warmup_steps = 0
         self._step_ns = self._warm_up()
@@ -77,19 +75,36 @@ class Resident:
         self._loop.train_step()
         self._device.synchronize()
 
+    def _first_step(self) -> int:
+        """One step, in which what is compiled is compiled; the graphs that were captured.
+
+        The loss and the optimizer's step must each have been, or the row would not be what it says.
+        """
+        before = _captured_graphs()
+        loss = self._loop.forward()
+        self._loop.backward(loss)
+        after_loss = _captured_graphs()
+        self._loop.step()
+        after = _captured_graphs()
+        if self.case.compile == "on":
+            for what, graphs in (("loss", after_loss - before), ("step", after - after_loss)):
+                if graphs == 0:
+                    raise InvalidCase(f"torch.compile captured nothing of the {what}")
+        return after - before
+
     def _warm_up(self) -> int:
-        """Step until the median no longer falls from one window to the next; that median, ns."""
-        spent = 0
-        previous = float("inf")
-        while True:
+        """Step until the median has not fallen for WARMUP_STEADY windows; the least, ns."""
+        spent = steady = 0
+        least = float("inf")
+        while steady < WARMUP_STEADY and spent < WARMUP_LIMIT_NS:
             self.restore()
             window = time_steps(self._loop, self._clock, WARMUP_WINDOW)[WHOLE]
             self._warmup_steps += WARMUP_WINDOW + 1
             spent += sum(window)
             median = statistics.median(window)
-            if median > previous * (1 - WARMUP_TOLERANCE) or spent > WARMUP_LIMIT_NS:
-                return round(median)
-            previous = median
+            steady = steady + 1 if median > least * (1 - WARMUP_TOLERANCE) else 0
+            least = min(least, median)
+        return round(least)
 
 
 def _mutable_tensors(loop: TrainingLoop) -> list[torch.Tensor]:

@@ -16,7 +16,7 @@ import msgspec
 
 import bench
 from bench.errors import MachineError
-from bench.measure.protocol import Hello, Reply, Request
+from bench.measure.protocol import Hello, Reply, Request, Status
 
 ROOT = Path(bench.__file__).parent.parent
 TERMINATE_S = 2.0
@@ -24,7 +24,11 @@ TERMINATE_S = 2.0
 
 @dataclass(frozen=True)
 class Side:
-    """What a worker runs: an interpreter, where the subject is found, and its environment."""
+    """What a worker runs: an interpreter, where the subject is found, and its environment.
+
+    `subject` is a folder that holds `sumnet/`. It comes first on the path, so unless it is this
+    instrument's own it must not hold a `bench/` beside it.
+    """
 
     name: str = "run"
     python: str = sys.executable
@@ -35,7 +39,7 @@ class Side:
 class WorkerLost(Exception):
     """The worker died, hung or answered nonsense. `status` is what that makes of its case."""
 
-    def __init__(self, status: str, reason: str) -> None:
+    def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
@@ -48,7 +52,9 @@ class WorkerProcess:
         started = time.monotonic()
         self.setting = (device, threads)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        path = os.pathsep.join(dict.fromkeys((str(side.subject), str(ROOT))))
+        # The user's own path last: torch itself may come from there.
+        folders = [str(side.subject), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        path = os.pathsep.join(dict.fromkeys(folders))
         try:
             self._process = subprocess.Popen(
                 [side.python, "-P", "-m", "bench.measure.worker", device, str(threads)],

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import msgspec
 import psutil
 
 from bench.devices import available_cores
+from bench.errors import UsageError
 from bench.measure.anonymous import anonymous
 from bench.measure.protocol import subject_hash
 from bench.measure.worker_process import ROOT
@@ -18,8 +20,18 @@ from bench.measure.worker_process import ROOT
 CODE = ("bench", "sumnet")
 """What a timing depends on: results land in the same tree and do not make it dirty."""
 
-ENVIRONMENT = re.compile(r"(OMP|GOMP|KMP|MKL|MALLOC|TORCH|TORCHINDUCTOR|PYTORCH|CUDA|NVIDIA)_\w*")
-ENVIRONMENT_NAMES = ("LD_PRELOAD", "PYTHONOPTIMIZE", "PYTHONMALLOC", "PYTHONHASHSEED", "CXX")
+ENVIRONMENT = re.compile(
+    r"(ATEN|CUDA|DNNL|GOMP|KMP|MALLOC|MKL|NVIDIA|OMP|ONEDNN|OPENBLAS|PYTORCH|TORCH\w*)_\w*"
+)
+ENVIRONMENT_NAMES = (
+    "CXX",
+    "GLIBC_TUNABLES",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "PYTHONHASHSEED",
+    "PYTHONMALLOC",
+    "PYTHONOPTIMIZE",
+)
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -43,7 +55,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 def fingerprint() -> Machine:
-    """This machine, this interpreter and this code."""
+    """This machine, this interpreter and this code. Raises UsageError where there is no torch."""
     cpu = _cpu_model()
     cores = psutil.cpu_count() or 1
     memory = psutil.virtual_memory().total
@@ -56,7 +68,7 @@ def fingerprint() -> Machine:
         memory_bytes=memory,
         os=f"{platform.system()} {platform.release()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
-        torch=metadata.version("torch"),
+        torch=_torch_version(),
         environment={
             name: anonymous(value)
             for name, value in sorted(os.environ.items())
@@ -68,12 +80,22 @@ def fingerprint() -> Machine:
     )
 
 
+def _torch_version() -> str:
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        raise UsageError(
+            f"torch is not installed for {sys.executable}: install torch 2.11 or newer"
+        ) from None
+
+
 def _cpu_model() -> str:
     if platform.system() == "Linux":
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "model name":
                 return value.strip()
+        return f"{platform.machine()} CPU"
     if platform.system() == "Darwin":
         return _output("sysctl", "-n", "machdep.cpu.brand_string") or "unknown"
     return platform.processor() or platform.machine()

@@ -137,7 +137,10 @@ def load_run(path: Path) -> RunRecord:
     Raises UsageError where the file is missing, cut off, not a run, or of a newer schema.
     """
     if path.suffix == JOURNAL_SUFFIX:
-        return assemble(*read_journal(path))
+        try:
+            return assemble(*read_journal(path))
+        except (KeyError, IndexError) as error:
+            raise UsageError(f"{path} contradicts itself: no {error} before it is used") from None
     try:
         document = msgspec.json.decode(_read(path))
     except NOT_JSON as error:

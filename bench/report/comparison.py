@@ -1,7 +1,7 @@
 """A whole comparison as text: the table, then what a reader of it must know."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -68,7 +68,11 @@ def compare_files(files: Sequence[Path], results: Path, request: Request) -> str
     if not paths:
         raise UsageError(f"no run files under {results}: measure with `run`, or name files")
     runs = [load_run(path) for path in paths]
-    return comparison_text(runs, run_labels(runs, paths), request)
+    labels = run_labels(runs, paths)
+    for path, label in zip(paths, labels, strict=True):
+        if request.reference in (str(path), path.name, path.stem):  # a file names its run
+            request = replace(request, reference=label)
+    return comparison_text(runs, labels, request)
 
 
 def comparison_text(

@@ -7,20 +7,12 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from bench.analysis.compare import DIMENSIONS, RUN, Comparison, varying
+from bench.analysis.compare import DIMENSIONS, Comparison, varying
 from bench.analysis.frame import missing_reason
-from bench.matrix.axes import AXES
 from bench.matrix.case import PHASES, SERIES, WHOLE
 from bench.records.schema import RunRecord
 
-TABULATE_FORMATS = {
-    "github": "github",
-    "plain": "plain",
-    "html": "html",
-    "latex": "latex",
-    "tsv": "tsv",
-}
-FORMATS = (*TABULATE_FORMATS, "csv")
+FORMATS = ("github", "plain", "html", "latex", "tsv", "csv")
 
 Row = dict[str, Any]
 
@@ -57,7 +49,7 @@ def render(rows: Sequence[Row], style: str) -> str:
     text = tabulate(
         rows,
         headers="keys",
-        tablefmt=TABULATE_FORMATS[style],
+        tablefmt=style,
         disable_numparse=True,
         colalign=[_alignment(rows, name) for name in rows[0]],
     )
@@ -65,7 +57,7 @@ def render(rows: Sequence[Row], style: str) -> str:
 
 
 def _alignment(rows: Sequence[Row], name: str) -> str:
-    words = name in (RUN, "case", "status", "reason", *AXES) and name not in ("batch", "hidden")
+    words = name in ("case", *DIMENSIONS) and name not in ("batch", "hidden", "threads")
     return "left" if words else "right"
 
 
@@ -84,18 +76,14 @@ def phase_rows(frame: pd.DataFrame, comparison: Comparison | None, statistic: st
         key = (entry["run"], entry["case"])
         row: Row = {name: entry[name] for name in names}
         row |= {
-            "quiet": duration(entry["quiet_ns"]) if entry["status"] == "ok" else entry["status"],
-            "± 95%": percent(entry["quiet_half"]),
-            "typical": duration(entry["typical_ns"]),
-            "± 95% ": percent(entry["typical_half"]),
-            "p90": duration(entry["high_ns"]),
+            "quiet ± 95%": _cell(entry, "quiet"),
+            "typical ± 95%": _cell(entry, "typical"),
         }
         if comparison is not None:
             row[f"vs {comparison.by} {comparison.reference}"] = ratios.get(key, "-")
         for phase in PHASES:
             row[phase] = duration(times[(*key, phase)])
         row["samples/s"] = rate(entry["batch"] / entry[f"{statistic}_ns"] * 1e9)
-        row["quiet blocks"] = _share(entry["quiet_share"])
         rows.append(row)
     return rows
 
@@ -116,10 +104,6 @@ def _by_key(frame: pd.DataFrame, column: str) -> dict[tuple[str, str, str], floa
     """A column by run, case and series."""
     keys = zip(frame["run"], frame["case"], frame["series"], strict=True)
     return dict(zip(keys, frame[column], strict=True))
-
-
-def _share(fraction: float) -> str:
-    return "-" if pd.isna(fraction) else f"{100 * fraction:.0f}%"
 
 
 def _ratios(comparison: Comparison) -> dict[tuple[str, str], str]:
@@ -153,7 +137,7 @@ def pivot_rows(
 
 
 def _cell(entry: "pd.Series[Any]", statistic: str) -> str:
-    if entry["status"] != "ok" and not entry["replicates"]:
+    if entry["status"] != "ok":
         return str(entry["status"])
     time = entry[f"{statistic}_ns"]
     return "-" if pd.isna(time) else f"{duration(time)} ± {percent(entry[f'{statistic}_half'])}"
@@ -232,11 +216,12 @@ def _run_line(run: RunRecord, label: str) -> str:
     machine = run.machine
     state = "" if run.complete else ", INCOMPLETE"
     dirty = " with uncommitted changes" if machine.dirty else ""
-    pinned = all(worker.cores for worker in run.workers)
+    cores = sorted({core for worker in run.workers for core in worker.cores})
+    pinned = f"pinned to cores {', '.join(map(str, cores))}" if cores else "unpinned"
     return (
         f"{label}: {machine.cpu}, {machine.available_cores} of {machine.cores} cores, torch "
         f"{machine.torch}, {machine.python}, commit {machine.commit}{dirty}, "
-        f"{run.plan.environment} environment, {'pinned' if pinned else 'unpinned'}{state}."
+        f"{run.plan.environment} environment, {pinned}{state}."
     )
 
 
@@ -253,5 +238,6 @@ def _facts(run: RunRecord) -> dict[str, str]:
         "code": machine.code_hash,
         "environment": run.plan.environment,
         "metronome": str(run.metronome_version),
+        "learning rate": str(run.plan.lr),
         **machine.environment,
     }

@@ -22,7 +22,7 @@ from bench.records.store import (
 )
 from bench.report.progress import ProgressDisplay
 
-RESUMABLE = ("name", "torch", "python", "code_hash")
+RESUMABLE = ("name", "available_cores", "torch", "python", "environment", "code_hash")
 """What must not have changed between two sittings of one run."""
 
 

@@ -118,8 +118,10 @@ def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, A
 
 
 def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict[str, Any]) -> None:
-    """Results land in the tree: only changed code makes it dirty. No folder or branch is named."""
-    commit_info |= {"dirty": fingerprint().dirty, "project": "sumnet-bench", "branch": None}
+    """This code's commit, not the current folder's, and no folder's or branch's name."""
+    machine = fingerprint()
+    commit_info.clear()
+    commit_info |= {"id": machine.commit, "dirty": machine.dirty, "project": "sumnet-bench"}
 
 
 def pytest_benchmark_update_json(

@@ -13,6 +13,7 @@ from bench.matrix.case import Case, case_from_id
 from bench.matrix.presets import DEFAULT_PRESET, PRESETS, select
 from bench.measure.environment import ENVIRONMENTS
 from bench.measure.events import Plan
+from sumnet.optimizers import LEARNING_RATE
 
 MEANINGLESS = {
     "--benchmark-timer": "durations come from the device's own clock",
@@ -35,7 +36,17 @@ is what happens anyway: the collector never runs inside a block."""
 DEFAULT_ENVIRONMENT = "stock"
 DEFAULT_RESULTS = Path("results")
 
-PLANNED = (*AXES, "preset", "case", "replicates", "budget", "environment", "order_seed", "results")
+PLANNED = (
+    *AXES,
+    "preset",
+    "case",
+    "replicates",
+    "budget",
+    "lr",
+    "environment",
+    "order_seed",
+    "results",
+)
 """Options that a resumed run has from its journal."""
 
 
@@ -50,6 +61,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--case", action="append", default=[], metavar="ID", help="a case by its id")
     group.addoption("--replicates", metavar="N", help="worker processes per case")
     group.addoption("--budget", metavar="SECONDS", help="wall time to spend on measuring")
+    group.addoption("--lr", metavar="RATE", help=f"learning rate (default {LEARNING_RATE})")
     group.addoption("--environment", help=f"{' or '.join(ENVIRONMENTS)}")
     group.addoption("--order-seed", metavar="N", help="seeds the order of blocks")
     group.addoption("--results", type=Path, help="where run files go")
@@ -106,6 +118,7 @@ def plan_from(config: pytest.Config) -> Plan:
         budget_s=_number(config, "budget", float, 0, 7 * 86400, preset.budget_s),
         environment=environment,
         seed=_number(config, "order_seed", int, 0, 2**63, int.from_bytes(os.urandom(4))),
+        lr=_number(config, "lr", float, 1e-30, 1e30, LEARNING_RATE),
         preset=None if ids else preset_name,
         named=bool(ids),
     )

@@ -1,5 +1,6 @@
 """The suite as a command: one pytest session, and what its end means."""
 
+import os
 import signal
 from pathlib import Path
 from types import FrameType
@@ -50,7 +51,7 @@ def run_suite(options: list[str]) -> int:
         [
             str(Path(__file__).with_name("test_phases.py")),
             f"--rootdir={Path(__file__).parent}",
-            "--config-file=/dev/null",
+            f"--config-file={os.devnull}",
             "--quiet",
             "--no-header",
             "--show-capture=no",
