@@ -197,6 +197,16 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+@app.command()
+def repeatability(
+    files: Annotated[list[Path], typer.Argument(metavar="RUN...", help="runs of one plan")],
+) -> None:
+    """Say how well identical runs agree on this machine, and how often intervals held."""
+    from bench.report.repeatability import repeatability_text
+
+    print(repeatability_text(files))
+
+
 @app.callback()
 def _top(
     version: Annotated[

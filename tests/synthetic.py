@@ -82,7 +82,7 @@ def header(cases: Sequence[Case], on: Machine | None = None, **changes: Any) -> 
 
 def worker_started(number: int, at: float, cores: Sequence[int] = (3,)) -> WorkerStarted:
     facts = Facts("2.13.0", 4, 8 * 2**30, "g++", True, {"cpu": None})
-    hello = Hello(facts, "3.11.9", "sumnet", "0" * 16, 1, list(cores))
+    hello = Hello(facts, "3.11.9", "0" * 16, 1, list(cores))
     return WorkerStarted(number, "run", at, STARTUP_S, hello)
 
 

@@ -22,7 +22,9 @@ from tests.synthetic import Moods
 ROOT = Path(__file__).parents[1]
 SGD = Case()
 ADAM = Case(optimizer="adam")
-EXACT = Moods(noise=0, between=0, blocks=4)
+pytestmark = pytest.mark.usefixtures("no_drift")
+
+EXACT = Moods(noise=0, between=0, blocks=6)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.stats import (
+    DRIFT,
     MIN_BLOCKS,
     MIN_QUIET_BLOCKS,
     MIN_REPLICATES,
@@ -20,7 +21,7 @@ from bench.analysis.stats import (
 from bench.matrix.case import SERIES
 from bench.records.schema import Blocks, CaseRecord, RunRecord
 
-STATISTICS = ("quiet", "typical")
+STATISTICS = tuple(DRIFT)
 
 
 def heard_floors(run: RunRecord) -> dict[str, int]:
@@ -127,7 +128,7 @@ def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[st
                 }
             )
     for name, replicates_of in times.items():
-        for row, estimate in zip(rows, estimates(replicates_of), strict=True):
+        for row, estimate in zip(rows, estimates(replicates_of, DRIFT[name]), strict=True):
             row |= _columns(name, estimate if row["status"] == "ok" else None)
     return rows
 

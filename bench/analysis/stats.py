@@ -22,6 +22,11 @@ MIN_QUIET_BLOCKS = 3
 MIN_REPLICATES = 3
 """With fewer replicates there is no estimate, only the reason."""
 CONFIDENCE = 0.95
+DRIFT = {"quiet": 0.02, "typical": 0.05}
+"""By how much runs of one machine differ beyond what their replicates show, 95 times in 100.
+
+A logarithm. Measured by `repeatability` on a shared virtual machine; METHODOLOGY.md has the runs.
+"""
 
 Floats = NDArray[np.float64]
 
@@ -66,13 +71,13 @@ def quiet_blocks(slow: Floats) -> NDArray[np.bool_]:
     return slow <= 1 + QUIET_TOLERANCE
 
 
-def estimates(series: Sequence[Sequence[float]]) -> list[Estimate | None]:
+def estimates(series: Sequence[Sequence[float]], drift: float) -> list[Estimate | None]:
     """One estimate per series from its replicates' times, nanoseconds; None below MIN_REPLICATES.
 
     The estimate is the geometric mean. The interval is a prediction interval for the geometric mean
-    of as many new replicates: t * s * sqrt(2 / n). With three to eight replicates a series' own
-    variance is poorly known, so it is moderated by those of the run's other series (Smyth 2004,
-    "Linear models and empirical Bayes methods", section 6.2).
+    of as many new replicates in another run: the root of (t * s)^2 * 2 / n + drift^2. With three to
+    eight replicates a series' own variance is poorly known, so it is moderated by those of the
+    run's other series (Smyth 2004, "Linear models and empirical Bayes methods", section 6.2).
     """
     logs = [np.log(np.asarray(times, float)) for times in series]
     enough = [len(values) >= MIN_REPLICATES for values in logs]
@@ -84,8 +89,11 @@ def estimates(series: Sequence[Sequence[float]]) -> list[Estimate | None]:
     variances, freedom = moderated(variances, freedom)
     quantiles = special.stdtrit(freedom, (1 + CONFIDENCE) / 2)
     found = iter(
-        Estimate(float(np.exp(values.mean())), float(q * np.sqrt(2 * variance / len(values))))
-        for values, variance, q in zip(known, variances, quantiles, strict=True)
+        Estimate(
+            float(np.exp(values.mean())),
+            float(np.hypot(quantile * np.sqrt(2 * variance / len(values)), drift)),
+        )
+        for values, variance, quantile in zip(known, variances, quantiles, strict=True)
     )
     return [next(found) if ok else None for ok in enough]
 

@@ -9,14 +9,20 @@ import psutil
 
 from bench.devices.base import Device
 from bench.devices.cpu import Cpu
+from bench.errors import UsageError
 from bench.matrix.support import Facts
 
 DEVICES: dict[str, Device] = {"cpu": Cpu()}
 
 
 def probe() -> Facts:
-    """What this machine and its torch can run. Imports torch."""
-    import torch
+    """What this machine and its torch can run. Imports torch; raises UsageError without one."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise UsageError(
+            f"torch is not installed for {sys.executable}: install torch 2.11 or newer"
+        ) from None
 
     # What torch's inductor calls on a CPU: $CXX, else the platform's own.
     cxx = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
@@ -35,7 +41,7 @@ def probe() -> Facts:
         torch=str(torch.__version__),
         cores=available_cores(),
         memory_bytes=psutil.virtual_memory().total,
-        compiler=shutil.which(cxx),
+        compiler=cxx if shutil.which(cxx) else None,
         isolates_compiled="isolate_recompiles" in inspect.signature(torch.compile).parameters,
         devices=reasons,
     )

@@ -3,14 +3,13 @@
 import statistics
 
 import torch
-from torch._dynamo.utils import counters
 
 from bench.devices import DEVICES
 from bench.matrix.case import WHOLE, Case
 from bench.measure.metronome import metronomes_for
 from bench.measure.protocol import Prepared
 from bench.measure.stopwatch import Samples, time_block, time_steps
-from bench.measure.verify import InvalidCase, verify
+from bench.measure.verify import verify
 from sumnet.optimizers import LEARNING_RATE
 from sumnet.train import TrainingLoop, build_loop
 
@@ -38,8 +37,7 @@ class Resident:
             dtype=getattr(torch, case.dtype),
             compiled=case.compile == "on",
         )
-        self._graphs = self._first_step()
-        self._loss_ratio = verify(case, self._loop)
+        self._verification = verify(case, self._loop)
         self._saved = [(t, t.detach().clone()) for t in _mutable_tensors(self._loop)]
         self._warmup_steps = 0
         self._step_ns = self._warm_up()
@@ -49,8 +47,8 @@ class Resident:
             case=self.case.id,
             step_ns=self._step_ns,
             warmup_steps=self._warmup_steps,
-            loss_ratio=self._loss_ratio,
-            graphs=self._graphs,
+            loss_ratio=self._verification.loss_ratio,
+            graphs=self._verification.graphs,
             metronomes=self.metronomes,
         )
 
@@ -75,23 +73,6 @@ class Resident:
         self._loop.train_step()
         self._device.synchronize()
 
-    def _first_step(self) -> int:
-        """One step, in which what is compiled is compiled; the graphs that were captured.
-
-        The loss and the optimizer's step must each have been, or the row would not be what it says.
-        """
-        before = _captured_graphs()
-        loss = self._loop.forward()
-        self._loop.backward(loss)
-        after_loss = _captured_graphs()
-        self._loop.step()
-        after = _captured_graphs()
-        if self.case.compile == "on":
-            for what, graphs in (("loss", after_loss - before), ("step", after - after_loss)):
-                if graphs == 0:
-                    raise InvalidCase(f"torch.compile captured nothing of the {what}")
-        return after - before
-
     def _warm_up(self) -> int:
         """Step until the median has not fallen for WARMUP_STEADY windows; the least, ns."""
         spent = steady = 0
@@ -113,7 +94,3 @@ def _mutable_tensors(loop: TrainingLoop) -> list[torch.Tensor]:
         *loop.model.parameters(),
         *(value for entry in state for value in entry.values() if torch.is_tensor(value)),
     ]
-
-
-def _captured_graphs() -> int:
-    return int(counters["stats"]["unique_graphs"])

@@ -1,6 +1,9 @@
 """A case is verified before it is timed: it trains, where and in what it says it does."""
 
 import math
+from typing import NamedTuple
+
+from torch._dynamo.utils import counters
 
 from bench.matrix.case import Case
 from sumnet.train import TrainingLoop, evaluate
@@ -15,17 +18,34 @@ class InvalidCase(Exception):
     """The case runs but is not what it says it is, or does not learn."""
 
 
-def verify(case: Case, loop: TrainingLoop) -> float:
-    """Train STEPS steps; the loss after over the loss before. Raises InvalidCase.
+class Verification(NamedTuple):
+    """What a verified case showed."""
 
-    Also checks that parameters, gradients and data sit on the case's device in its dtype.
+    loss_ratio: float
+    """The loss after STEPS steps over the loss before them."""
+    graphs: int
+    """Graphs torch.compile captured."""
+
+
+def verify(case: Case, loop: TrainingLoop) -> Verification:
+    """Train STEPS steps. Raises InvalidCase where the loss does not fall as it should.
+
+    Also checks that parameters, gradients and data sit on the case's device in its dtype, and that
+    of a compiled case the loss and the optimizer's step were each captured.
     """
     before, _ = evaluate(loop.model, loop.batch)
+    graphs = [_captured_graphs()]
     loss = loop.forward()
     loop.backward(loss)
+    graphs.append(_captured_graphs())
     _check_tensors(case, loop)
     seen = loss.item()
     loop.step()
+    graphs.append(_captured_graphs())
+    if case.compile == "on":
+        for what, captured in (("loss", graphs[1] - graphs[0]), ("step", graphs[2] - graphs[1])):
+            if captured == 0:
+                raise InvalidCase(f"torch.compile captured nothing of the {what}")
     for _ in range(STEPS - 1):
         loop.train_step()
     after, _ = evaluate(loop.model, loop.batch)
@@ -37,7 +57,11 @@ def verify(case: Case, loop: TrainingLoop) -> float:
         raise InvalidCase(
             f"the loss does not fall: {before:.4g} before, {after:.4g} after {STEPS} steps"
         )
-    return after / before
+    return Verification(after / before, graphs[2] - graphs[0])
+
+
+def _captured_graphs() -> int:
+    return int(counters["stats"]["unique_graphs"])
 
 
 def _check_tensors(case: Case, loop: TrainingLoop) -> None:

@@ -17,6 +17,7 @@ from filelock import FileLock
 from bench.errors import MachineError, UsageError
 from bench.measure.coordinator import Settled
 from bench.measure.events import CaseEnded, CasePrepared, Event, ReplicateDone, WorkerStarted
+from bench.records.machine import Machine
 from bench.records.schema import SCHEMA, Header, RunRecord, assemble, inconsistency
 
 JOURNAL_SUFFIX = ".journal"
@@ -128,7 +129,7 @@ def settled_by(events: list[Event], spent_s: float) -> Settled:
 
 def write_run(path: Path, document: Mapping[str, Any]) -> None:
     """Write a run file: pytest-benchmark's document with the `sumnet` key. Atomic."""
-    _write_atomically(path, msgspec.json.format(msgspec.json.encode(document), indent=1))
+    _write_atomically(path, msgspec.json.encode(document) + b"\n")
 
 
 def load_run(path: Path) -> RunRecord:
@@ -168,21 +169,31 @@ def latest_runs(results: Path) -> list[Path]:
     return list(newest.values())
 
 
+def floors_path(results: Path, machine: Machine) -> Path:
+    """Where a machine's floors are kept."""
+    return results / machine.name / "floors.json"
+
+
+def read_floors(path: Path) -> dict[str, dict[str, int]]:
+    """Software to metronome to floor, nanoseconds. Raises UsageError where the file is damaged."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, int]])
+    except FileNotFoundError:
+        return {}
+    except NOT_JSON as error:
+        raise UsageError(f"{path} is damaged ({error}): mend or delete it") from None
+
+
 def remember_floors(results: Path, run: RunRecord, heard: Mapping[str, int]) -> dict[str, int]:
     """The fastest each metronome was ever heard here, this run included; kept beside the results.
 
     Readings compare only within a version of the metronome and of the software that runs it, so
     the file keeps one floor for each.
     """
-    path = results / run.machine.name / "floors.json"
+    path = floors_path(results, run.machine)
     software = f"metronome {run.metronome_version}, torch {run.machine.torch}, {run.machine.python}"
     with _reporting_errors(path), FileLock(str(path) + ".lock"):
-        try:
-            floors = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, int]])
-        except FileNotFoundError:
-            floors = {}
-        except NOT_JSON as error:
-            raise UsageError(f"{path} is damaged ({error}): mend or delete it") from None
+        floors = read_floors(path)
         best = floors.setdefault(software, {})
         for name, reading in heard.items():
             best[name] = min(reading, best.get(name, reading))

@@ -57,7 +57,7 @@ def render(rows: Sequence[Row], style: str) -> str:
 
 
 def _alignment(rows: Sequence[Row], name: str) -> str:
-    words = name in ("case", *DIMENSIONS) and name not in ("batch", "hidden", "threads")
+    words = name in ("case", "time", *DIMENSIONS) and name not in ("batch", "hidden", "threads")
     return "left" if words else "right"
 
 
@@ -217,7 +217,8 @@ def _run_line(run: RunRecord, label: str) -> str:
     state = "" if run.complete else ", INCOMPLETE"
     dirty = " with uncommitted changes" if machine.dirty else ""
     cores = sorted({core for worker in run.workers for core in worker.cores})
-    pinned = f"pinned to cores {', '.join(map(str, cores))}" if cores else "unpinned"
+    all_pinned = all(worker.cores for worker in run.workers)
+    pinned = f"pinned to cores {', '.join(map(str, cores))}" if all_pinned else "unpinned"
     return (
         f"{label}: {machine.cpu}, {machine.available_cores} of {machine.cores} cores, torch "
         f"{machine.torch}, {machine.python}, commit {machine.commit}{dirty}, "

@@ -1,5 +1,6 @@
 """One run, from its plan to its run file, as the suite drives it."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from bench.records.machine import fingerprint
 from bench.records.schema import CaseRecord, Header, RunRecord, assemble
 from bench.records.store import (
     Journal,
+    floors_path,
+    read_floors,
     read_journal,
     remember_floors,
     settled_by,
@@ -74,6 +77,8 @@ class Campaign:
             spent_s = sum(sitting.ended_at - sitting.started_at for sitting in sittings)
             self.journal = Journal.reopen(self._resume, header)
         elif not self._brief:
+            with contextlib.suppress(OSError):  # damaged, the file would only end the run
+                read_floors(floors_path(self.results, header.machine))
             self.journal = Journal.create(self.results, header)
         self._events += earlier
         display = ProgressDisplay(self.plan, console, spent_s)

@@ -17,7 +17,7 @@ SGD = Case(batch=64)
 ADAM = Case(batch=64, optimizer="adam")
 BIG_SGD = Case(batch=1024)
 BIG_ADAM = Case(batch=1024, optimizer="adam")
-EXACT = Moods(noise=0, between=0, blocks=4)
+EXACT = Moods(noise=0, between=0, blocks=6)
 
 
 def frame_of(*sides: dict[Case, float], moods: Moods = EXACT, **ended: Any) -> pd.DataFrame:

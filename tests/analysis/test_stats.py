@@ -54,29 +54,29 @@ def test_quiet_block_is_one_near_the_best_speed() -> None:
 
 @pytest.mark.parametrize("replicates", range(MIN_REPLICATES))
 def test_too_few_replicates_give_no_estimate(replicates: int) -> None:
-    assert estimates([[100.0] * replicates]) == [None]
+    assert estimates([[100.0] * replicates], 0) == [None]
 
 
 def test_series_without_estimate_keep_their_place() -> None:
-    found = estimates([[], [100.0, 100.0, 100.0], [50.0, 60.0], [7.0, 7.0, 7.0]])
+    found = estimates([[], [100.0, 100.0, 100.0], [50.0, 60.0], [7.0, 7.0, 7.0]], 0)
     assert [None if e is None else round(e.time_ns) for e in found] == [None, 100, None, 7]
-    assert estimates([]) == []
+    assert estimates([], 0) == []
 
 
 def test_estimate_is_the_geometric_mean_of_its_replicates() -> None:
-    (estimate,) = known(estimates([[100.0, 200.0, 400.0]]))
+    (estimate,) = known(estimates([[100.0, 200.0, 400.0]], 0))
     assert estimate.time_ns == pytest.approx(200.0)
 
 
 def test_interval_of_a_lone_series_is_the_prediction_interval_of_a_new_mean() -> None:
-    (estimate,) = known(estimates([[math.exp(v) for v in (0.9, 1.0, 1.1)]]))
+    (estimate,) = known(estimates([[math.exp(v) for v in (0.9, 1.0, 1.1)]], 0))
     assert estimate.half_width == pytest.approx(4.302653 * 0.1 * math.sqrt(2 / 3), rel=1e-5)
     assert estimate.low_ns == pytest.approx(estimate.time_ns / math.exp(estimate.half_width))
     assert estimate.high_ns == pytest.approx(estimate.time_ns * math.exp(estimate.half_width))
 
 
 def test_replicates_that_agree_exactly_have_no_width() -> None:
-    (estimate,) = known(estimates([[100.0] * 3]))
+    (estimate,) = known(estimates([[100.0] * 3], 0))
     assert estimate.half_width == 0
 
 
@@ -103,7 +103,9 @@ def test_ninety_five_of_a_hundred_new_runs_land_inside(
     for _ in range(runs):
         spread = deviations(chance)[:, None]
         first, second = chance.normal(12.0, spread, (2, len(spread), replicates))
-        for estimate, again in zip(known(estimates(np.exp(first).tolist())), second, strict=True):
+        for estimate, again in zip(
+            known(estimates(np.exp(first).tolist(), 0)), second, strict=True
+        ):
             inside.append(bool(estimate.low_ns <= np.exp(again.mean()) <= estimate.high_ns))
     assert 0.935 < np.mean(inside) < 0.965
 
@@ -124,8 +126,8 @@ def test_pooled_variance_is_about_the_true_one() -> None:
 def test_sharing_variances_narrows_the_intervals() -> None:
     chance = np.random.default_rng(2)
     times = np.exp(chance.normal(12.0, 0.02, (SERIES, 3)))
-    together = [estimate.half_width for estimate in known(estimates(times.tolist()))]
-    alone = [known(estimates([row]))[0].half_width for row in times]
+    together = [estimate.half_width for estimate in known(estimates(times.tolist(), 0))]
+    alone = [known(estimates([row], 0))[0].half_width for row in times]
     assert np.mean(together) < 0.6 * np.mean(alone)
 
 
@@ -147,7 +149,7 @@ def test_lone_variance_is_left_as_it_is() -> None:
 @settings(deadline=None)
 @given(st.lists(st.lists(st.floats(1, 1e12), max_size=8), max_size=12))
 def test_any_times_give_finite_estimates(times: list[list[float]]) -> None:
-    found = estimates(times)
+    found = estimates(times, 0)
     assert len(found) == len(times)
     for estimate, own in zip(found, times, strict=True):
         assert (estimate is None) == (len(own) < MIN_REPLICATES)
@@ -160,3 +162,10 @@ def test_any_times_give_finite_estimates(times: list[list[float]]) -> None:
 @given(st.lists(st.integers(1, 10**12), min_size=1))
 def test_floor_lies_among_the_readings(readings: list[int]) -> None:
     assert min(readings) <= floor_of(readings) <= max(readings)
+
+
+def test_drift_between_runs_widens_what_replicates_show() -> None:
+    times = [[math.exp(v) for v in (0.9, 1.0, 1.1)]]
+    (narrow,), (wide,) = known(estimates(times, 0)), known(estimates(times, 0.3))
+    assert wide.time_ns == narrow.time_ns
+    assert wide.half_width == pytest.approx(math.hypot(narrow.half_width, 0.3))

@@ -23,7 +23,7 @@ def facts() -> Facts:
 
 
 def hello() -> Hello:
-    return Hello(facts(), "3.11.0", "/subject", "0" * 16, THREADS, [0])
+    return Hello(facts(), "3.11.0", "0" * 16, THREADS, [0])
 
 
 def prepared(request: Prepare) -> Reply:

@@ -110,8 +110,8 @@ def test_a_reading_is_the_lower_quartile_of_its_calls_but_the_first(
         nonlocal calls
         calls += 1
 
-    assert listen(Metronome(loop, 4), ScriptedClock(durations)) == reading
-    assert calls == 5
+    assert listen(Metronome(loop, settling=3, calls=4), ScriptedClock(durations)) == reading
+    assert calls == 3 + 5
 
 
 def test_a_reading_of_each_metronome_is_a_time() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from bench.measure.verify import STEPS, InvalidCase
 from sumnet.optimizers import OPTIMIZERS
 from sumnet.train import TrainingLoop, build_loop
 
-COMPILERS = (os.environ.get("CXX", ""), "g++", "clang++")
+COMPILERS = (os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"),)
 
 
 def state(loop: TrainingLoop) -> list[torch.Tensor]:
@@ -99,6 +100,7 @@ def test_the_loop_is_built_as_the_case_says(monkeypatch: pytest.MonkeyPatch) -> 
                 "hidden": 7,
                 "optimizer": "adam",
                 "implementation": "fused",
+                "lr": 0.01,
                 "device": "cpu",
                 "dtype": torch.float64,
                 "compiled": False,
@@ -134,14 +136,14 @@ def test_the_metronomes_of_a_case_follow_from_its_activations() -> None:
 
 
 def test_warming_up_goes_on_as_long_as_steps_get_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    medians = iter([1000, 900, 800, 700, 690, 100])
+    medians = iter([1000, 900, 800, 700, 690, 695, 100])
     monkeypatch.setattr(
         "bench.measure.resident.time_steps",
         lambda loop, clock, samples: {WHOLE: [next(medians)] * samples},
     )
     prepared = Resident(Case()).prepared()
-    assert prepared.step_ns == 690, "it fell by less than 3 % after 700"
-    assert prepared.warmup_steps == 5 * (WARMUP_WINDOW + 1)
+    assert prepared.step_ns == 690, "twice it fell by less than 3 % of 700"
+    assert prepared.warmup_steps == 6 * (WARMUP_WINDOW + 1)
 
 
 def test_warming_up_ends_after_its_time_though_steps_get_faster(
@@ -171,7 +173,7 @@ def test_a_compiled_case_that_captured_nothing_is_invalid(monkeypatch: pytest.Mo
     monkeypatch.setattr("bench.measure.resident.build_loop", eager)
     with pytest.raises(InvalidCase) as invalid:
         Resident(Case(compile="on"))
-    assert str(invalid.value) == "torch.compile captured 0 graphs, not the loss and the step"
+    assert str(invalid.value) == "torch.compile captured nothing of the loss"
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +184,7 @@ def compiled() -> Iterator[Resident]:
 
 @pytest.mark.skipif(
     not any(compiler and shutil.which(compiler) for compiler in COMPILERS),
-    reason="torch.compile needs a C++ compiler: none of $CXX, g++ and clang++ was found",
+    reason="torch.compile needs a C++ compiler: neither $CXX nor the default was found",
 )
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")
 def test_a_compiled_case_captures_its_loss_and_its_step_and_starts_every_block_alike(

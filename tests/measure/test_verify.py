@@ -34,7 +34,7 @@ def test_a_case_that_learns_passes_with_the_share_of_loss_that_is_left(
     case = Case(dtype=dtype, batch=batch, optimizer=optimizer)
     loop = build_loop(batch, optimizer=optimizer, dtype=DTYPES[dtype])
     before, _ = evaluate(loop.model, loop.batch)
-    ratio = verify(case, loop)
+    ratio = verify(case, loop).loss_ratio
     after, _ = evaluate(loop.model, loop.batch)
     assert ratio == after / before
     assert 0 <= ratio < FALLEN

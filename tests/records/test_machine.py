@@ -91,7 +91,7 @@ def test_cpu_model_falls_back_where_the_kernel_names_none(monkeypatch: pytest.Mo
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(Path, "read_text", lambda self: "processor\t: 0\n")
-    assert machine._cpu_model() == "aarch64"
+    assert machine._cpu_model() == "aarch64 CPU"
 
 
 def test_environment_keeps_what_changes_timings_and_nothing_else(

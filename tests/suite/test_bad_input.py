@@ -6,15 +6,17 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from rich.console import Console
 
 import bench.suite.conftest as suite
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
+from bench.matrix.case import Case
 from bench.matrix.presets import PRESETS
 from bench.measure.events import Plan
 from bench.records.machine import Machine, fingerprint
 from bench.records.schema import Header
-from bench.suite.campaign import resumable
+from bench.suite.campaign import Campaign, resumable
 from bench.suite.options import plan_from
 from tests.suite.driving import (
     LEAST,
@@ -240,3 +242,13 @@ def test_copy_that_cannot_be_written_costs_the_run_nothing(tmp_path: Path) -> No
     assert the_error(ran.stderr) == f"cannot write {copy}: No such file or directory"
     (file,) = run_files(results)
     assert f"Run file: {file}" in ran.stdout
+
+
+def test_damaged_floors_are_told_before_measuring(tmp_path: Path) -> None:
+    floors = tmp_path / fingerprint().name / "floors.json"
+    floors.parent.mkdir()
+    floors.write_text("{")
+    plan = Plan([Case()], replicates=1, budget_s=0)
+    with pytest.raises(UsageError, match=r"floors\.json is damaged"):
+        Campaign(plan, tmp_path).record(Case(), Console(quiet=True))
+    assert list(floors.parent.iterdir()) == [floors]

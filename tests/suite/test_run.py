@@ -110,7 +110,7 @@ def test_table_and_path_are_printed(selected: Finished) -> None:
     assert f"Run file: {selected.path}" in selected.ran.stdout.splitlines()
     table = [line for line in selected.ran.stdout.splitlines() if line.startswith("|")]
     header = [cell.strip() for cell in table[0].strip("|").split("|")]
-    assert {"quiet", "typical", "p90", "forward", "backward", "step"} <= set(header)
+    assert {"quiet ± 95%", "typical ± 95%", "forward", "backward", "step"} <= set(header)
     assert len(table) == 2 + 2  # header and rule, then a row for each selected case
 
 
