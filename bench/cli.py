@@ -76,8 +76,8 @@ def run(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CASE | --benchmark-OPTION=VALUE]...",
-            help="Cases by id, instead of a preset and axes; pytest-benchmark's own options.",
+            metavar="[CASE | --collect-only | --benchmark-OPTION=VALUE]...",
+            help="Cases by id, instead of a preset and axes; pytest's and pytest-benchmark's own.",
         ),
     ] = None,
     device: Device = None,
@@ -125,7 +125,7 @@ def run(
     given = {name: value for name, value in locals().items() if value is not None}
     given |= {"-k": given.pop("keyword", None), "-m": given.pop("marker", None)}
     words = given.pop("arguments", [])
-    options = [word for word in words if word.startswith("--benchmark-")]
+    options = [word for word in words if word.startswith(("--benchmark-", "--collect-only"))]
     cases = [word for word in words if not word.startswith("-")]
     for word in words:
         if word not in options and word not in cases:

@@ -22,6 +22,7 @@ from bench.records.schema import RunRecord
 from bench.records.store import load_run, read_journal
 from tests.suite.driving import (
     LEAST,
+    ROOT,
     SEED_CASE,
     alive,
     bench_run,
@@ -377,3 +378,18 @@ def test_killed_run_leaves_no_worker_and_a_journal_that_resumes(tmp_path: Path) 
     assert block_count(done.run) > block_count(broken.kept)
     assert len(events) > block_count(broken.kept)
     assert journals(tmp_path) == []
+
+
+def test_run_collects_as_pytest_does(tmp_path: Path) -> None:
+    words = ["--preset=standard", "-k", "b2/ and fused", "--collect-only"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench", "run", *words, f"--results={tmp_path}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0
+    listed = [line for line in ran.stdout.splitlines() if "::test_phase[" in line]
+    assert listed
+    assert all("/b2/" in line and "/fused/" in line for line in listed)
+    assert list(tmp_path.iterdir()) == []
