@@ -15,14 +15,17 @@ from bench.matrix.support import Facts
 DEVICES: dict[str, Device] = {"cpu": Cpu()}
 
 
+def torch_missing() -> UsageError:
+    """The error for an interpreter that has no torch."""
+    return UsageError(f"torch is not installed for {sys.executable}: install torch 2.11 or newer")
+
+
 def probe() -> Facts:
     """What this machine and its torch can run. Imports torch; raises UsageError without one."""
     try:
         import torch
     except ModuleNotFoundError:
-        raise UsageError(
-            f"torch is not installed for {sys.executable}: install torch 2.11 or newer"
-        ) from None
+        raise torch_missing() from None
 
     # What torch's inductor calls on a CPU: $CXX, else the platform's own.
     cxx = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")

@@ -4,15 +4,13 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
 import msgspec
 import psutil
 
-from bench.devices import available_cores
-from bench.errors import UsageError
+from bench.devices import available_cores, torch_missing
 from bench.measure.anonymous import anonymous
 from bench.measure.protocol import subject_hash
 from bench.measure.worker_process import ROOT
@@ -84,9 +82,7 @@ def _torch_version() -> str:
     try:
         return metadata.version("torch")
     except metadata.PackageNotFoundError:
-        raise UsageError(
-            f"torch is not installed for {sys.executable}: install torch 2.11 or newer"
-        ) from None
+        raise torch_missing() from None
 
 
 def _cpu_model() -> str:
