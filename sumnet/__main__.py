@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pairs,
         hidden=options.hidden,
         optimizer=options.optimizer,
-        lr=options.lr,
+        lr=vars(options).get("lr"),
         seed=options.seed,
     )
     interval = math.ceil(options.epochs / REPORTS)
@@ -45,10 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             loss, _ = evaluate(loop.model, loop.batch)
             print(f"epoch {epoch:>{len(str(options.epochs))}}  loss {loss:.4g}", flush=True)
             if not math.isfinite(loss):
+                rate = loop.optimizer.defaults["lr"]
                 parser.exit(
                     1,
                     f"{parser.prog}: error: training diverged: the loss is {loss} at epoch {epoch};"
-                    f" lower --lr (now {options.lr:g}) or give smaller numbers in --pairs\n",
+                    f" lower --lr (now {rate:g}) or give smaller numbers in --pairs\n",
                 )
     _, predictions = evaluate(loop.model, loop.batch)
     for (first, second), predicted in zip(pairs, predictions, strict=True):
@@ -63,8 +64,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     option = parser.add_argument
     option("--epochs", type=_whole(1, 10**9), default=1000, metavar="N", help="training steps")
-    option("--lr", type=_learning_rate, default=0.01, help="learning rate")
-    option("--optimizer", choices=OPTIMIZERS, default="sgd", help="how the weights are updated")
+    option(
+        "--lr",
+        type=_learning_rate,
+        default=argparse.SUPPRESS,
+        help="learning rate (default: the optimizer's own)",
+    )
+    able = [name for name, spec in OPTIMIZERS.items() if spec.refusal is None]
+    option("--optimizer", choices=able, default="sgd", help="how the weights are updated")
     option("--hidden", type=_whole(1, 10**6), default=10, metavar="N", help="hidden units")
     option("--seed", type=_whole(0, 10**9), default=0, metavar="N", help="draws the first weights")
     option(

@@ -1,23 +1,35 @@
 """The reference training loop: forward, backward, step.
 
 forward is the model and its loss, backward is `loss.backward()`, step is the optimizer's step and
-the clearing of gradients. Nothing in the loop copies a value back to the host.
+the clearing of gradients. Nothing in the loop copies a value back to the host, unless the optimizer
+or a GradScaler does.
 """
 
+import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import nn
 
+from sumnet.compilation import COMPILATIONS, Compilation
 from sumnet.data import Batch, batch_from_pairs, random_batch
 from sumnet.model import SumNet
-from sumnet.optimizers import LEARNING_RATE, build_optimizer
+from sumnet.optimizers import OPTIMIZERS, build_optimizer, learning_rate
+from sumnet.precision import PRECISIONS, Precision
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Backward = Callable[[torch.Tensor], None]
+
+INITIAL_SCALE = 2.0**8
+"""Of the loss, under a GradScaler: at its own 2^16 the first gradients of the tutorial's pairs
+overflow float16, and their steps are skipped."""
+CAPTURE_STEPS = 3
+"""Training steps before a CUDA graph is captured, as torch's notes on CUDA graphs have it."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +40,13 @@ class TrainingLoop:
     optimizer: torch.optim.Optimizer
     batch: Batch
     forward: Callable[[], torch.Tensor]
-    backward: Callable[[torch.Tensor], None]
+    backward: Backward
     step: Callable[[], None]
-
-    def train_step(self) -> None:
-        """The whole loop body: forward, backward, step."""
-        self.backward(self.forward())
-        self.step()
+    train_step: Callable[[], None]
+    """The whole loop body: forward, backward, step."""
+    scaler: torch.amp.GradScaler | None = None
+    trained: int = 0
+    """Steps of training that building it took."""
 
 
 def build_loop(
@@ -43,17 +55,20 @@ def build_loop(
     hidden: int = 10,
     optimizer: str = "sgd",
     implementation: str = "default",
-    lr: float = LEARNING_RATE,
+    lr: float | None = None,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    compiled: bool = False,
+    precision: str = "float32",
+    compilation: str = "off",
     seed: int = 0,
 ) -> TrainingLoop:
     """A loop over `batch`: a number of seeded random pairs, or the pairs themselves.
 
-    The weights are drawn in float32 on the CPU from `seed`, whatever the device and dtype, so that
-    every configuration starts from the same net.
+    The weights are drawn in float32 on the CPU from `seed`, whatever the device and precision, so
+    that every configuration starts from the same net. Without `lr` the optimizer has the rate that
+    `learning_rate` gives it. Raises KeyError for a name that its table lacks.
     """
+    wanted = PRECISIONS[precision]
+    dtype: torch.dtype = getattr(torch, wanted.parameters)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SumNet(hidden)
@@ -62,43 +77,140 @@ def build_loop(
         data = random_batch(batch, seed=seed, device=device, dtype=dtype)
     else:
         data = batch_from_pairs(batch, device=device, dtype=dtype)
-    built = build_optimizer(optimizer, model.parameters(), lr=lr, implementation=implementation)
-    return loop_over(model, built, data, compiled=compiled)
+    built = build_optimizer(
+        optimizer,
+        model.parameters(),
+        lr=learning_rate(optimizer, hidden) if lr is None else lr,
+        implementation=implementation,
+    )
+    return loop_over(
+        model,
+        built,
+        data,
+        precision=wanted,
+        compilation=COMPILATIONS[compilation],
+        closure=OPTIMIZERS[optimizer].closure,
+    )
 
 
 def loop_over(
-    model: SumNet, optimizer: torch.optim.Optimizer, batch: Batch, *, compiled: bool = False
+    model: SumNet,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    *,
+    precision: Precision = PRECISIONS["float32"],
+    compilation: Compilation = COMPILATIONS["off"],
+    closure: bool = False,
 ) -> TrainingLoop:
     """The loop of a model and an optimizer over one batch.
 
-    `compiled` compiles the loss and the optimizer's step each on its own. Compiling the whole body
-    would capture only the optimizer, because clearing gradients breaks the graph before it.
+    The loss and the optimizer's step are compiled each on its own: compiling the whole body would
+    capture only the optimizer, because clearing gradients breaks the graph before it. `closure`
+    is for an optimizer whose step calls forward and backward itself; its three phases cannot be
+    taken apart, and its `step` is the whole.
     """
-    criterion = nn.MSELoss()
     pairs, sums = batch
+    kind = pairs.device.type
+    loss = _loss_of(model, precision, kind)
+    if compilation.loss:
+        loss = _compile(loss, compilation.mode)
+    if compilation.step:
+        # In its place, because a GradScaler looks for it there.
+        vars(optimizer)["step"] = _compile(optimizer.step, compilation.mode)
+    scaler = torch.amp.GradScaler(kind, init_scale=INITIAL_SCALE) if precision.scaled else None
+    backward, step = _updating(optimizer) if scaler is None else _scaled(optimizer, scaler)
+
+    def forward() -> torch.Tensor:
+        return loss(pairs, sums)
+
+    def train_step() -> None:
+        backward(forward())
+        step()
+
+    if closure:
+        step = train_step = _closing(optimizer, forward, backward)
+    if compilation.captured:
+        train_step = _captured(train_step, pairs.device)
+    return TrainingLoop(
+        model,
+        optimizer,
+        batch,
+        forward,
+        backward,
+        step,
+        train_step,
+        scaler,
+        trained=CAPTURE_STEPS if compilation.captured else 0,
+    )
+
+
+def _loss_of(
+    model: SumNet, precision: Precision, device: str
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    criterion = nn.MSELoss()
 
     def loss(pairs: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
         value: torch.Tensor = criterion(model(pairs), sums)
         return value
 
-    update: Callable[[], Any] = optimizer.step
-    if compiled:
-        loss, update = _compile(loss), _compile(update)
+    if precision.autocast is None:
+        return loss
+    dtype: torch.dtype = getattr(torch, precision.autocast)
 
-    def forward() -> torch.Tensor:
-        return loss(pairs, sums)
+    def loss_under_autocast(pairs: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device, dtype):
+            return loss(pairs, sums)
+
+    return loss_under_autocast
+
+
+def _updating(optimizer: torch.optim.Optimizer) -> tuple[Backward, Callable[[], None]]:
+    """Backward and step."""
 
     def backward(loss: torch.Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
 
     def step() -> None:
-        update()
+        optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    return TrainingLoop(model, optimizer, batch, forward, backward, step)
+    return backward, step
 
 
-def _compile(function: Callable[P, R]) -> Callable[P, R]:
+def _scaled(
+    optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> tuple[Backward, Callable[[], None]]:
+    """Backward and step, with the loss scaled up and the gradients scaled down again."""
+
+    def backward(loss: torch.Tensor) -> None:
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def step() -> None:
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+
+    return backward, step
+
+
+def _closing(
+    optimizer: torch.optim.Optimizer, forward: Callable[[], torch.Tensor], backward: Backward
+) -> Callable[[], None]:
+    """The whole step of an optimizer that calls forward and backward itself."""
+
+    def closure() -> torch.Tensor:
+        loss = forward()
+        backward(loss)
+        return loss
+
+    def train_step() -> None:
+        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.zero_grad(set_to_none=True)
+
+    return train_step
+
+
+def _compile(function: Callable[P, R], mode: str) -> Callable[P, R]:
     """torch.compile for one fixed shape, sharing no cache with another compiled loop.
 
     Loops share code objects; without isolation the ninth loop in a process passes the recompile
@@ -107,8 +219,38 @@ def _compile(function: Callable[P, R]) -> Callable[P, R]:
     isolation: dict[str, Any] = {}
     if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
         isolation = {"isolate_recompiles": True}
-    compiled: Callable[P, R] = torch.compile(function, dynamic=False, **isolation)
+    compiled: Callable[P, R] = torch.compile(function, dynamic=False, mode=mode, **isolation)
     return compiled
+
+
+def _captured(train_step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """The training step as one CUDA graph's replay, after CAPTURE_STEPS steps of training."""
+    aside: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    aside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(aside):
+        for _ in range(CAPTURE_STEPS):
+            train_step()
+    torch.cuda.current_stream(device).wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        train_step()
+    return graph.replay
+
+
+@contextlib.contextmanager
+def float32_products(precision: Precision) -> Iterator[None]:
+    """Have CUDA multiply float32 matrices as this precision says, for as long as this lasts.
+
+    By `allow_tf32`, which keeps all of torch's own views of the setting in step: after
+    `fp32_precision` is set, torch.compile raises, because it asks for the setting in older words.
+    """
+    backend = torch.backends.cuda.matmul
+    before = backend.allow_tf32
+    backend.allow_tf32 = precision.float32_products == "tf32"
+    try:
+        yield
+    finally:
+        backend.allow_tf32 = before
 
 
 def evaluate(model: SumNet, batch: Batch) -> tuple[float, list[float]]:

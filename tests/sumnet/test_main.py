@@ -49,6 +49,8 @@ def test_wrong_argument_ends_the_command_with_status_2_and_no_traceback() -> Non
     ("arguments", "complaint"),
     [
         ("--optimizer sdg", "--optimizer: .*sdg.*sgd.*sgd-momentum.*adam.*adamw"),
+        ("--optimizer muon", "--optimizer: .*muon"),
+        ("--optimizer sparseadam", "--optimizer: .*sparseadam"),
         ("--pairs 1", "--pairs: '1' .* such as 1,2"),
         ("--pairs 1,2 3;4", "--pairs: '3;4' .* such as 1,2"),
         ("--pairs 1,2,3", "--pairs: '1,2,3' .* such as 1,2"),
@@ -144,6 +146,14 @@ def test_options_reach_the_training_they_name(capsys: pytest.CaptureFixture[str]
     assert len({output(arguments) for arguments in runs}) == len(runs)
     explicit = "--lr 0.01 --optimizer sgd --hidden 10 --seed 0 --pairs 1,2 3,4"
     assert output(explicit) == output("")
+
+
+def test_without_a_rate_the_optimizer_has_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    def output(arguments: str) -> str:
+        main(["--epochs", "5", "--optimizer", "adadelta", *arguments.split()])
+        return capsys.readouterr().out
+
+    assert output("") == output("--lr 1")
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,28 @@
 """The loop: its gradients and updates against hand-derived ones, and what it converges to."""
 
-import functools
-import os
-import shutil
-import sys
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 from sumnet.data import TUTORIAL_PAIRS, Batch, random_batch
-from sumnet.optimizers import OPTIMIZERS
-from sumnet.train import LEARNING_RATE, TrainingLoop, build_loop, evaluate, loop_over
+from sumnet.optimizers import LEARNING_RATE, OPTIMIZERS
+from sumnet.precision import PRECISIONS
+from sumnet.train import (
+    CAPTURE_STEPS,
+    INITIAL_SCALE,
+    TrainingLoop,
+    build_loop,
+    evaluate,
+    float32_products,
+    loop_over,
+)
 
-DTYPES = [torch.float64, torch.bfloat16, torch.float16]
-COMPILERS = (os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"),)
+TRAINED = [name for name, spec in OPTIMIZERS.items() if spec.refusal is None]
+PHASED = [name for name in TRAINED if not OPTIMIZERS[name].closure]
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 
 
 def weights(loop: TrainingLoop) -> list[torch.Tensor]:
@@ -57,7 +63,7 @@ def broadcasting_loop() -> TrainingLoop:
 
 @pytest.mark.parametrize("size", [1, 2, 50])
 def test_gradients_agree_with_those_derived_by_hand(size: int) -> None:
-    loop = build_loop(size, dtype=torch.float64, seed=1)
+    loop = build_loop(size, precision="float64", seed=1)
     expected = gradients_by_hand(weights(loop), loop.batch)
     loop.backward(loop.forward())
     actual = [parameter.grad for parameter in loop.model.parameters()]
@@ -66,7 +72,7 @@ def test_gradients_agree_with_those_derived_by_hand(size: int) -> None:
 
 
 def test_sgd_steps_move_each_weight_by_the_learning_rate_times_its_gradient() -> None:
-    loop = build_loop(4, optimizer="sgd", lr=0.05, dtype=torch.float64)
+    loop = build_loop(4, optimizer="sgd", lr=0.05, precision="float64")
     for _ in range(3):
         before = weights(loop)
         gradients = gradients_by_hand(before, loop.batch)
@@ -76,7 +82,7 @@ def test_sgd_steps_move_each_weight_by_the_learning_rate_times_its_gradient() ->
 
 
 def test_adams_first_step_follows_its_formula() -> None:
-    loop = build_loop(4, optimizer="adam", lr=0.05, dtype=torch.float64)
+    loop = build_loop(4, optimizer="adam", lr=0.05, precision="float64")
     before = weights(loop)
     gradients = gradients_by_hand(before, loop.batch)
     expected = [w - 0.05 * g / (g.abs() + 1e-8) for w, g in zip(before, gradients, strict=True)]
@@ -85,7 +91,7 @@ def test_adams_first_step_follows_its_formula() -> None:
 
 
 def test_forward_gives_the_mean_squared_error_as_a_scalar() -> None:
-    loop = build_loop(5, dtype=torch.float64)
+    loop = build_loop(5, precision="float64")
     loss = loop.forward()
     errors = loop.model(loop.batch.pairs) - loop.batch.sums
     assert loss.shape == ()
@@ -95,7 +101,7 @@ def test_forward_gives_the_mean_squared_error_as_a_scalar() -> None:
 # The phases
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", PHASED)
 def test_train_step_equals_forward_backward_and_step_bit_for_bit(optimizer: str) -> None:
     whole, phased = build_loop(3, optimizer=optimizer), build_loop(3, optimizer=optimizer)
     start = weights(whole)
@@ -141,11 +147,13 @@ def test_loop_takes_pairs_or_a_number_of_random_pairs() -> None:
     assert torch.equal(build_loop(7, seed=2).batch.pairs, random_batch(7, seed=2).pairs)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_every_dtype_starts_from_the_same_weights(dtype: torch.dtype) -> None:
-    reference, other = weights(build_loop(seed=6)), weights(build_loop(seed=6, dtype=dtype))
-    assert all(weight.dtype == dtype for weight in other)
-    assert same([weight.to(dtype) for weight in reference], other)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_precision_starts_from_the_same_weights_and_data(precision: str) -> None:
+    reference, other = build_loop(5, seed=6), build_loop(5, seed=6, precision=precision)
+    dtype = getattr(torch, PRECISIONS[precision].parameters)
+    assert same([weight.to(dtype) for weight in weights(reference)], weights(other))
+    exact = random_batch(5, seed=6, dtype=torch.float64)
+    assert same([tensor.to(dtype) for tensor in exact], [*other.batch])
 
 
 def test_weights_depend_on_the_seed_alone() -> None:
@@ -161,11 +169,165 @@ def test_building_a_loop_leaves_torchs_own_generator_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_unknown_optimizer_or_implementation_raises() -> None:
-    with pytest.raises(KeyError, match="sdg"):
-        build_loop(optimizer="sdg")
-    with pytest.raises(ValueError, match="sgd has no quick implementation"):
-        build_loop(implementation="quick")
+@pytest.mark.parametrize("table", ["optimizer", "implementation", "precision", "compilation"])
+def test_a_name_its_table_lacks_raises_key_error(table: str) -> None:
+    with pytest.raises(KeyError, match="quick"):
+        build_loop(**{table: "quick"})  # type: ignore[arg-type]
+
+
+def test_without_a_rate_the_optimizer_has_the_one_for_the_nets_width() -> None:
+    assert build_loop(hidden=100).optimizer.defaults["lr"] == pytest.approx(LEARNING_RATE / 10)
+    assert build_loop(hidden=100, lr=0.5).optimizer.defaults["lr"] == 0.5
+
+
+# An optimizer that calls forward and backward itself
+
+
+def test_its_step_is_the_whole_training_step_and_leaves_no_gradients() -> None:
+    whole, stepped = build_loop(3, optimizer="lbfgs"), build_loop(3, optimizer="lbfgs")
+    start = weights(whole)
+    for _ in range(5):
+        whole.train_step()
+        stepped.step()
+    assert same(weights(whole), weights(stepped))
+    assert not same(weights(whole), start)
+    assert all(parameter.grad is None for parameter in whole.model.parameters())
+
+
+def test_its_first_step_is_against_the_gradient_scaled_to_its_absolute_sum() -> None:
+    loop = build_loop(4, optimizer="lbfgs", lr=0.05, precision="float64")
+    before = weights(loop)
+    gradients = gradients_by_hand(before, loop.batch)
+    rate = 0.05 * min(1.0, 1 / sum(float(g.abs().sum()) for g in gradients))
+    loop.train_step()
+    expected = [w - rate * g for w, g in zip(before, gradients, strict=True)]
+    torch.testing.assert_close(weights(loop), expected, rtol=1e-12, atol=1e-12)
+
+
+# Gradients scaled
+
+
+def test_only_mixed_float16_has_a_scaler() -> None:
+    scaled = [name for name in PRECISIONS if build_loop(precision=name).scaler is not None]
+    assert scaled == ["amp-float16"]
+
+
+def test_gradients_are_scaled_up_by_backward_and_down_by_step() -> None:
+    plain, scaled = build_loop(precision="float64"), build_loop(precision="amp-float16")
+    for loop in (plain, scaled):
+        loop.backward(loop.forward())
+    for exact, ours in zip(plain.model.parameters(), scaled.model.parameters(), strict=True):
+        assert exact.grad is not None and ours.grad is not None
+        torch.testing.assert_close(
+            ours.grad.double() / INITIAL_SCALE, exact.grad, rtol=0.01, atol=0.01
+        )
+    for loop in (plain, scaled):
+        loop.step()
+    moved = [weight.double() for weight in weights(scaled)]
+    torch.testing.assert_close(moved, weights(plain), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", PHASED)
+def test_with_the_scale_we_give_it_the_scaler_skips_no_step(optimizer: str) -> None:
+    loop = build_loop(precision="amp-float16", optimizer=optimizer)
+    assert loop.scaler is not None
+    before = weights(loop)
+    loop.train_step()
+    assert not same(weights(loop), before)
+    train(loop, 20)
+    assert loop.scaler.get_scale() == INITIAL_SCALE, "it is lowered with each step that is skipped"
+
+
+def test_with_torchs_own_scale_the_scaler_skips_the_first_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sumnet.train.INITIAL_SCALE", 2.0**16)
+    loop = build_loop(precision="amp-float16")
+    before = weights(loop)
+    loop.train_step()
+    assert same(weights(loop), before)
+    assert loop.scaler is not None and loop.scaler.get_scale() < 2.0**16
+
+
+# Products of float32 matrices on CUDA
+
+
+@pytest.fixture(params=[False, True])
+def allowed_before(request: pytest.FixtureRequest) -> Iterator[bool]:
+    stock = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = request.param
+    yield request.param
+    torch.backends.cuda.matmul.allow_tf32 = stock
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_tf32_is_allowed_where_asked_for_and_restored_after(
+    name: str, allowed_before: bool
+) -> None:
+    backend = torch.backends.cuda.matmul
+    with float32_products(PRECISIONS[name]):
+        assert backend.allow_tf32 == (name == "tf32")
+        # torch.compile asks in these words, and raises where the views disagree.
+        wanted = "high" if name == "tf32" else "highest"
+        assert torch.get_float32_matmul_precision() == wanted
+    assert backend.allow_tf32 == allowed_before
+
+
+def test_tf32_is_restored_after_an_error(allowed_before: bool) -> None:
+    other = "float32" if allowed_before else "tf32"
+    with pytest.raises(ZeroDivisionError), float32_products(PRECISIONS[other]):
+        _ = 1 / 0
+    assert torch.backends.cuda.matmul.allow_tf32 == allowed_before
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0),
+    reason="no cuda device with tf32",
+)
+def test_tf32_changes_the_products_of_float32_matrices() -> None:
+    matrix = torch.rand(512, 512, device="cuda", generator=torch.Generator("cuda").manual_seed(0))
+    with float32_products(PRECISIONS["float32"]):
+        exact = matrix @ matrix
+    with float32_products(PRECISIONS["tf32"]):
+        rounded = matrix @ matrix
+    assert not torch.equal(exact, rounded)
+    torch.testing.assert_close(exact, rounded, rtol=0.01, atol=0)
+
+
+# Captured as one CUDA graph
+
+
+@needs_cuda
+@pytest.mark.parametrize(
+    ("optimizer", "implementation", "precision"),
+    [
+        ("sgd", "default", "float32"),
+        ("sgd-momentum", "fused", "amp-bfloat16"),
+        ("adam", "capturable", "float32"),
+    ],
+)
+def test_replays_of_a_captured_step_train_as_the_eager_loop_does(
+    optimizer: str, implementation: str, precision: str
+) -> None:
+    eager, captured = (
+        build_loop(
+            64,
+            device="cuda",
+            optimizer=optimizer,
+            implementation=implementation,
+            precision=precision,
+            compilation=compilation,
+        )
+        for compilation in ("off", "graph")
+    )
+    assert (eager.trained, captured.trained) == (0, CAPTURE_STEPS)
+    train(eager, captured.trained)
+    for _ in range(6):
+        before = weights(captured)
+        torch.testing.assert_close(before, weights(eager), rtol=1e-3, atol=1e-3)
+        captured.train_step()
+        eager.train_step()
+        assert not same(weights(captured), before)
 
 
 # The tutorial's two defects
@@ -214,31 +376,3 @@ def test_evaluate_gives_the_loss_and_one_python_float_per_pair(size: int) -> Non
     assert loss == pytest.approx(loop.forward().item())
     assert [type(prediction) for prediction in predictions] == [float] * size
     assert all(parameter.grad is None for parameter in loop.model.parameters())
-
-
-# Compiled
-
-
-@pytest.mark.skipif(
-    not any(compiler and shutil.which(compiler) for compiler in COMPILERS),
-    reason="torch.compile needs a C++ compiler: neither $CXX nor the default was found",
-)
-@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")
-def test_compiled_loop_agrees_with_eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled_functions: list[Callable[..., Any]] = []
-    compile_ = torch.compile
-
-    @functools.wraps(compile_)
-    def recording(function: Callable[..., Any], **options: Any) -> Any:
-        compiled_functions.append(function)
-        return compile_(function, **options)
-
-    monkeypatch.setattr(torch, "compile", recording)
-    eager, compiled = build_loop(3), build_loop(3, compiled=True)
-    assert len(compiled_functions) == 2, "the loss and the optimizer's step"
-    for _ in range(5):
-        torch.testing.assert_close(compiled.forward(), eager.forward())
-        eager.train_step()
-        compiled.train_step()
-    assert not same(weights(eager), weights(build_loop(3)))
-    torch.testing.assert_close(weights(compiled), weights(eager))
