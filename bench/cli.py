@@ -10,6 +10,7 @@ import typer
 from bench import __version__
 from bench.errors import BenchError, UsageError
 from bench.matrix.axes import AXES
+from bench.matrix.case import SERIES, WHOLE
 from bench.matrix.presets import DEFAULT_PRESET, PRESETS, select
 
 app = typer.Typer(
@@ -46,6 +47,17 @@ Preset = Annotated[
     ),
 ]
 
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Run files or journals; by default the newest of every machine in the results.",
+    ),
+]
+Statistic = Annotated[str, typer.Option(help="quiet or typical")]
+Format = Annotated[str, typer.Option(help="github, plain, html, latex, tsv or csv")]
+Results = Annotated[Path, typer.Option(help="where run files are looked for")]
+
 
 @app.command("list")
 def list_cases(
@@ -58,10 +70,17 @@ def list_cases(
     hidden: Hidden = None,
     threads: Threads = None,
     preset: Preset = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="run each case once, untimed, and say what it did")
+    ] = False,
 ) -> None:
     """Print the ids of a selection's cases, and why those that cannot run here cannot."""
     chosen = {name: text for name, text in locals().items() if name in AXES and text is not None}
     cases = select(DEFAULT_PRESET if preset is None else preset, chosen)
+    if verify:
+        from bench.report.verification import print_verification
+
+        raise typer.Exit(print_verification(cases))
     from bench.devices import probe
     from bench.matrix.support import unsupported_reason
 
@@ -99,6 +118,13 @@ def run(
         str | None,
         typer.Option(
             metavar="RATE", help="learning rate; a case whose loss does not fall at it is invalid"
+        ),
+    ] = None,
+    compile_times: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|none",
+            help="time compiling too, with empty caches and full ones (default: as the preset has)",
         ),
     ] = None,
     environment: Annotated[
@@ -156,13 +182,7 @@ def _is_case_id(text: str) -> bool:
 
 @app.command()
 def compare(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[RUN]...",
-            help="Run files or journals; by default the newest of every machine in the results.",
-        ),
-    ] = None,
+    files: Files = None,
     by: Annotated[
         str | None,
         typer.Option(help="what to compare by: run (the default for several) or an axis"),
@@ -172,12 +192,10 @@ def compare(
     ] = None,
     rows: Annotated[str | None, typer.Option(help="an axis to go down a table of times")] = None,
     columns: Annotated[str | None, typer.Option(help="an axis to go across it")] = None,
-    phase: Annotated[
-        str, typer.Option(help="forward, backward, step or train_step")
-    ] = "train_step",
-    statistic: Annotated[str, typer.Option(help="quiet or typical")] = "quiet",
-    format: Annotated[str, typer.Option(help="github, plain, html, latex, tsv or csv")] = "github",
-    results: Annotated[Path, typer.Option(help="where run files are looked for")] = Path("results"),
+    phase: Annotated[str, typer.Option(help=f"what was timed: {', '.join(SERIES)}")] = WHOLE,
+    statistic: Statistic = "quiet",
+    format: Format = "github",
+    results: Results = Path("results"),
 ) -> None:
     """Compare run files, of one machine or of several."""
     from bench.report.comparison import Request, compare_files
@@ -189,6 +207,27 @@ def compare(
             Request(by, reference, rows, columns, phase, statistic, format),
         )
     )
+
+
+@app.command()
+def rank(
+    files: Files = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="what to choose among (default: run,device,dtype,implementation,compile,threads)",
+            show_default=False,
+        ),
+    ] = None,
+    statistic: Statistic = "quiet",
+    format: Format = "github",
+    results: Results = Path("results"),
+) -> None:
+    """Name the fastest configuration at each batch size, and where one device overtakes another."""
+    from bench.report.ranking import rank_files
+
+    print(rank_files(files or [], results, by, statistic, format))
 
 
 def _print_version(wanted: bool) -> None:

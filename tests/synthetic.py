@@ -9,12 +9,14 @@ from typing import Any
 
 import msgspec
 
-from bench.matrix.case import WHOLE, Case
-from bench.matrix.support import Facts
+from bench.matrix.case import DISPATCH, LATENCY, THROUGHPUT, WHOLE, Case
+from bench.matrix.support import DeviceFacts, Facts
 from bench.measure.events import (
     BlockMeasured,
     CaseEnded,
     CasePrepared,
+    CaseProfiled,
+    CompileMeasured,
     Event,
     Plan,
     ReplicateDone,
@@ -22,7 +24,19 @@ from bench.measure.events import (
     SittingStarted,
     WorkerStarted,
 )
-from bench.measure.protocol import KINDS, PHASES_KIND, QUANTILES, WHOLE_KIND, Block, Hello, Prepared
+from bench.measure.protocol import (
+    KINDS,
+    QUANTILES,
+    Block,
+    CompileTimed,
+    Expected,
+    Graphs,
+    Hello,
+    Prepared,
+    Profiled,
+    Verified,
+    kinds_of,
+)
 from bench.records.machine import Machine
 from bench.records.schema import Header, RunRecord, assemble
 from bench.records.store import write_run
@@ -33,8 +47,26 @@ SAMPLES = 10
 
 READINGS_NS = {"dispatch": 80_000, "memory": 350_000}
 """What each metronome reads on the undisturbed machine."""
-SHARES = {"forward": 0.4, "backward": 0.4, "step": 0.2, WHOLE: 1.0}
+SHARES = {
+    "forward": 0.4,
+    "backward": 0.4,
+    "step": 0.2,
+    WHOLE: 1.0,
+    DISPATCH: 0.5,
+    LATENCY: 1.5,
+    THROUGHPUT: 0.8,
+}
 """Series to its part of a step's time."""
+FACTS = Facts(
+    torch="2.13.0",
+    cores=4,
+    isolates_compiled=True,
+    devices={
+        "cpu": DeviceFacts(name="x86_64", memory_bytes=8 * 2**30),
+        "cuda": DeviceFacts(name="Test GPU", count=2, memory_bytes=16 * 2**30),
+        "mps": DeviceFacts(unavailable="torch 2.13.0 sees no mps device here"),
+    },
+)
 SPREAD = {10: 1.0, 25: 1.02, 50: 1.1, 90: 1.4}
 """Percentile to its ratio to the true time, which is the 10th."""
 
@@ -80,14 +112,28 @@ def header(cases: Sequence[Case], on: Machine | None = None, **changes: Any) -> 
     return Header(msgspec.structs.replace(plan, **changes), on or machine())
 
 
-def worker_started(number: int, at: float, cores: Sequence[int] = (3,)) -> WorkerStarted:
-    facts = Facts("2.13.0", 4, 8 * 2**30, "g++", True, {"cpu": None})
-    hello = Hello(facts, "3.11.9", "0" * 16, 1, list(cores))
-    return WorkerStarted(number, "run", at, STARTUP_S, hello)
+def worker_started(
+    number: int, at: float, cores: Sequence[int] = (3,), device: str = "cpu"
+) -> WorkerStarted:
+    hello = Hello(FACTS, "3.11.9", "0" * 16, 1, list(cores), sync_ns=0 if device == "cpu" else 7000)
+    return WorkerStarted(number, "run", at, STARTUP_S, hello, device)
+
+
+def verified(**changes: Any) -> Verified:
+    """What a case was seen to do that does what it should."""
+    fixed = Verified(
+        expected=Expected(loss=32.0, loss_tolerance=1e-6, ratio=0.25, tolerance=1e-4),
+        ratio=0.25001,
+        products="float32",
+        path="for-loop",
+        graphs=Graphs(loss=0, step=0, recompiled=0, breaks=(), skips=0),
+        peak_bytes=None,
+    )
+    return msgspec.structs.replace(fixed, **changes)
 
 
 def case_prepared(worker: int, case: Case, step_ns: float = 1e5) -> CasePrepared:
-    prepared = Prepared(case.id, round(step_ns), 12, 0.01, 0, tuple(_metronomes(case)))
+    prepared = Prepared(case.id, round(step_ns), 12, tuple(_metronomes(case)), verified())
     return CasePrepared(worker, prepared, SAMPLES)
 
 
@@ -98,6 +144,7 @@ def block_measured(
     kind: str,
     time_ns: float,
     readings_ns: Mapping[str, float] = READINGS_NS,
+    shares: Mapping[str, float] = SHARES,
 ) -> BlockMeasured:
     """A block of a step that takes `time_ns`."""
     block = Block(
@@ -107,11 +154,23 @@ def block_measured(
         elapsed_ns=round(time_ns * (SAMPLES + 1)),
         readings_ns={name: round(readings_ns[name]) for name in _metronomes(case)},
         quantiles_ns={
-            series: [round(time_ns * SHARES[series] * SPREAD[q]) for q in QUANTILES]
+            series: [round(time_ns * shares[series] * SPREAD[q]) for q in QUANTILES]
             for series in KINDS[kind]
         },
     )
     return BlockMeasured(worker, at, block)
+
+
+def case_profiled(worker: int, case: Case, busy_ns: float | None) -> CaseProfiled:
+    return CaseProfiled(worker, Profiled(case.id, None if busy_ns is None else round(busy_ns)))
+
+
+def compile_measured(
+    case: Case, cold_s: float | None = None, warm_s: float | None = None, reason: str | None = None
+) -> CompileMeasured:
+    cold = None if cold_s is None else CompileTimed(case.id, round(cold_s * 1e9), 0, 2)
+    warm = None if warm_s is None else CompileTimed(case.id, round(warm_s * 1e9), 2, 0)
+    return CompileMeasured(case.id, cold, warm, reason)
 
 
 def events(
@@ -120,33 +179,52 @@ def events(
     replicates: int = 3,
     moods: Moods | None = None,
     ended: Mapping[Case, tuple[str, str]] | None = None,
+    busy_ns: Mapping[Case, float | None] | None = None,
+    shares: Mapping[str, float] | None = None,
+    compiled: Sequence[CompileMeasured] = (),
 ) -> list[Event]:
-    """One sitting, in which the cases of `ended` ended with their status and reason."""
+    """One sitting, in which the cases of `ended` ended with their status and reason.
+
+    `busy_ns` is what profilers told of some cases, `shares` replaces some of SHARES, and `compiled`
+    are the compile times. Each replicate has a worker on each device.
+    """
     how = moods or Moods()
     chance = random.Random(how.seed)
+    parts = {**SHARES, **(shares or {})}
 
     def noisy(value: float, deviation: float) -> float:
         return value * math.exp(chance.gauss(0, deviation))
 
     now = EPOCH
+    worker = -1
+    devices = list(dict.fromkeys(case.device for case in times_ns))
     told: list[Event] = [SittingStarted(now)]
     for replicate in range(replicates):
-        now += STARTUP_S
-        told.append(worker_started(replicate, now))
-        truth = {case: noisy(time, how.between) for case, time in times_ns.items()}
-        told += [case_prepared(replicate, case, time) for case, time in truth.items()]
-        order = [(case, kind) for case in truth for kind in (PHASES_KIND, WHOLE_KIND)]
-        for _ in range(how.blocks):
-            chance.shuffle(order)
-            for case, kind in order:
-                now += 0.005
-                speed = chance.choice(how.speeds)
-                readings = {n: noisy(v * speed, how.noise) for n, v in READINGS_NS.items()}
-                time = noisy(truth[case] * speed**how.strain, how.noise)
-                told.append(block_measured(replicate, now, case, kind, time, readings))
-        told.append(ReplicateDone(replicate, 0))
+        for group, device in enumerate(devices):
+            now += STARTUP_S
+            worker += 1
+            cores = (3,) if device == "cpu" else ()
+            told.append(worker_started(worker, now, cores, device))
+            there = {case: time for case, time in times_ns.items() if case.device == device}
+            truth = {case: noisy(time, how.between) for case, time in there.items()}
+            told += [case_prepared(worker, case, time) for case, time in truth.items()]
+            order = [(case, kind) for case in truth for kind in kinds_of(case)]
+            for _ in range(how.blocks):
+                chance.shuffle(order)
+                for case, kind in order:
+                    now += 0.005
+                    speed = chance.choice(how.speeds)
+                    readings = {n: noisy(v * speed, how.noise) for n, v in READINGS_NS.items()}
+                    time = noisy(truth[case] * speed**how.strain, how.noise)
+                    told.append(block_measured(worker, now, case, kind, time, readings, parts))
+            told += [
+                case_profiled(worker, case, busy)
+                for case, busy in (busy_ns or {}).items()
+                if case.device == device
+            ]
+            told.append(ReplicateDone(replicate, group))
     told += [CaseEnded(case.id, *why) for case, why in (ended or {}).items()]
-    return [*told, SittingEnded(now)]
+    return [*told, *compiled, SittingEnded(now)]
 
 
 def run(
@@ -155,13 +233,25 @@ def run(
     replicates: int = 3,
     moods: Moods | None = None,
     ended: Mapping[Case, tuple[str, str]] | None = None,
+    busy_ns: Mapping[Case, float | None] | None = None,
+    shares: Mapping[str, float] | None = None,
+    compiled: Sequence[CompileMeasured] = (),
     on: Machine | None = None,
     **plan: Any,
 ) -> RunRecord:
     """The run in which these cases took these times, nanoseconds a step."""
     cases = list(dict.fromkeys([*times_ns, *(ended or {})]))
-    told = events(times_ns, replicates=replicates, moods=moods, ended=ended)
-    return assemble(header(cases, on, replicates=replicates, **plan), told)
+    told = events(
+        times_ns,
+        replicates=replicates,
+        moods=moods,
+        ended=ended,
+        busy_ns=busy_ns,
+        shares=shares,
+        compiled=compiled,
+    )
+    plan |= {"replicates": replicates, "compile_timed": [event.case for event in compiled]}
+    return assemble(header(cases, on, **plan), told)
 
 
 def run_file(path: Path, record: RunRecord) -> Path:

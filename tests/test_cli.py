@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from bench import __version__
 from bench.cli import app, main
 from bench.errors import BenchError, MachineError, UsageError
-from bench.matrix.case import Case
+from bench.matrix.case import SERIES, Case
 from bench.records.schema import SCHEMA
 from tests import synthetic
 from tests.synthetic import Moods
@@ -38,6 +39,17 @@ def files(tmp_path: Path) -> list[Path]:
             synthetic.run({SGD: 2e5, ADAM: 2e5}, moods=EXACT, on=there),
         )
     ]
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """What `python -m bench ARGUMENTS...` does."""
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def status_of(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int | str | None:
@@ -80,6 +92,31 @@ def test_every_option_of_compare_reaches_the_comparison(files: list[Path]) -> No
     ]
 
 
+def test_every_option_of_rank_reaches_the_ranking(files: list[Path], tmp_path: Path) -> None:
+    words = ["--by", "run", "--statistic", "typical", "--format", "csv"]
+    done = CliRunner().invoke(app, ["rank", *words, "--results", str(tmp_path / "results")])
+    assert done.exit_code == 0
+    rows = pd.read_csv(io.StringIO(done.stdout)).to_dict("records")
+    assert [(row["optimizer"], row["fastest"], row["equal"]) for row in rows] == [
+        ("adam", "other-cpu-8c-16gib", 1),
+        ("sgd", "test-cpu-4c-8gib", 0),
+    ]
+    assert {row["device"] for row in rows} == {"cpu"}
+    assert rows[1]["step ± 95%"] == "110 us ± 0.0%"
+
+
+def test_rank_is_a_command_that_names_the_fastest_and_where_it_changes(tmp_path: Path) -> None:
+    times = {Case(batch=4): 1e5, Case(batch=64): 4e5}
+    here = synthetic.run_file(tmp_path / "a.json", synthetic.run(times, moods=EXACT))
+    cuda = {Case(batch=batch, device="cuda"): 2.5e5 for batch in (4, 64)}
+    there = synthetic.run_file(tmp_path / "b.json", synthetic.run(cuda, moods=EXACT))
+    done = command("rank", here, there)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")][2:]
+    assert "a cpu" in rows[0].split("|")[4] and "b cuda" in rows[1].split("|")[4]
+    assert "b cuda overtakes a cpu at a batch of about 16." in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -89,6 +126,15 @@ def test_every_option_of_compare_reaches_the_comparison(files: list[Path]) -> No
         ("compare odd.json", "odd.json is cut off or is not JSON: "),
         ("compare odd.journal", "odd.journal is not a journal of this suite: "),
         ("compare newer.json", "newer.json was written by a newer version"),
+        ("compare edited.json", "edited.json"),
+        ("rank nowhere.json", "cannot read nowhere.json: No such file or directory"),
+        ("rank nowhere.json --by batch", "--by: 'batch' is not one; allowed: run, device, "),
+        ("rank nowhere.json --statistic mean", "--statistic: 'mean' is not one; allowed: quiet"),
+        ("rank nowhere.json --format xlsx", "--format: 'xlsx' is not one; allowed: github, "),
+        ("rank --results nowhere", "no run files under nowhere: measure with `run`"),
+        ("rank short.json", "nothing to rank: no case has a quiet time"),
+        ("list --verify --preset quickest", "--preset: 'quickest' is not a preset; allowed: "),
+        ("list --verify --dtype half", "--dtype: 'half' is not a value; allowed: float32, "),
         ("list --preset quickest", "--preset: 'quickest' is not a preset; allowed: seed, quick, "),
         ("list --batch 2,many", "--batch: 'many' is not a value; allowed: a whole number from 1 "),
         ("run --frobnicate", "no such option: --frobnicate; `run --help` lists them"),
@@ -104,6 +150,10 @@ def test_error_is_one_line_and_status_2(
     monkeypatch.chdir(tmp_path)
     for name in ("odd.json", "odd.journal"):
         Path(name).write_text("{")
+    synthetic.run_file(Path("short.json"), synthetic.run({SGD: 1e5}, replicates=2))
+    edited = synthetic.run({SGD: 1e5}, moods=EXACT)
+    edited.cases[0].axes["optimizer"] = "of-a-newer-version"
+    synthetic.run_file(Path("edited.json"), edited)
     Path("newer.json").write_bytes(msgspec.json.encode({"sumnet": {"schema": SCHEMA + 1}}))
     assert status_of(monkeypatch, *arguments.split()) == 2
     out, err = capsys.readouterr()
@@ -139,21 +189,20 @@ def test_help_names_the_verbs() -> None:
     for arguments in (["--help"], ["-h"]):
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0
-        for verb in ("list", "run", "compare"):
+        for verb in ("list", "run", "compare", "rank"):
             assert verb in done.stdout
 
 
 def test_module_is_the_command_and_shows_no_traceback(tmp_path: Path) -> None:
     missing = tmp_path / "gone.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "compare", str(missing)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = command("compare", missing)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: cannot read {missing}: No such file or directory\n"
+
+
+def test_help_of_compare_names_every_series() -> None:
+    done = CliRunner().invoke(app, ["compare", "--help"], env={"COLUMNS": "200"})
+    assert [series for series in SERIES if series not in done.stdout] == []
 
 
 def test_list_prints_ids_and_why_some_cannot_run() -> None:
@@ -171,3 +220,29 @@ def test_list_prints_ids_and_why_some_cannot_run() -> None:
     assert lines[0] == ids[0]
     assert lines[1].startswith(f"{ids[1]}  unsupported: needs 1024 cores, one per thread; this")
     assert all("  unsupported: " in line and " mps device" in line for line in lines[4:])
+
+
+def test_list_verifies_each_case_and_ends_with_1_where_one_does_not_train() -> None:
+    dtypes, optimizers = ("float32", "amp-float16", "float16"), ("adam", "lbfgs")
+    axes = ["--dtype", ",".join(dtypes), "--optimizer", ",".join(optimizers)]
+    done = command("list", "--verify", "--preset", "seed", *axes)
+    assert (done.returncode, done.stderr) == (1, "")
+    *lines, counts = done.stdout.splitlines()
+    ids = [Case(dtype=dtype, optimizer=name).id for dtype in dtypes for name in optimizers]
+    assert [line.split("  ")[0] for line in lines] == ids
+    outcomes = [line.split("  ")[1] for line in lines]
+    fell = r"verified: loss to 0\.\d+ of what it was, 0\.\d+ ± \S+ expected; "
+    for outcome, wanted in zip(
+        outcomes,
+        (
+            f"{fell}float32, for-loop",
+            f"{fell}float32, closure",
+            f"{fell}float16, for-loop",
+            "unsupported: GradScaler takes no optimizer that is given a closure, as lbfgs is",
+            "invalid: the loss is nan after 20 steps",
+            f"{fell}float16, closure",
+        ),
+        strict=True,
+    ):
+        assert re.fullmatch(wanted, outcome), outcome
+    assert counts == "4 verified, 1 unsupported, 1 invalid"

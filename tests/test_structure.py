@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.matrix.case import Case
+from tests import synthetic
+
 ROOT = Path(__file__).parents[1]
 ROOMS = (
     "errors",
@@ -110,9 +113,12 @@ def test_arrow_that_points_back_is_noticed(tmp_path: Path, file: str, line: str)
     ]
 
 
-def test_reading_and_comparing_results_needs_no_torch() -> None:
+def test_reading_and_comparing_results_needs_no_torch(tmp_path: Path) -> None:
+    run_file = synthetic.run_file(tmp_path / "run.json", synthetic.run({Case(): 1e5}))
     steps = """
 import importlib, runpy, sys
+
+run_file = sys.argv[1]
 
 def torch_came_with(what):
     if "torch" in sys.modules:
@@ -129,9 +135,12 @@ def command(*arguments):
 
 command("--help")
 command("compare", "--help")
+command("rank", "--help")
 command("run", "--help")
 if "pandas" in sys.modules:
     sys.exit("pandas came with --help")
+for verb in ("compare", "rank"):
+    command(verb, run_file)
 for name in sys.stdin.read().split():
     importlib.import_module(name)
     torch_came_with(name)
@@ -142,7 +151,7 @@ for name in sys.stdin.read().split():
         for path in modules(ROOT, f"bench/{folder}")
     ]
     done = subprocess.run(
-        [sys.executable, "-c", steps],
+        [sys.executable, "-c", steps, str(run_file)],
         input="\n".join([*names, "bench.cli"]),
         cwd=ROOT,
         capture_output=True,

@@ -39,8 +39,13 @@ def varying(frame: pd.DataFrame) -> list[str]:
 def compare(
     frame: pd.DataFrame, by: str, reference: str | None, series: str, statistic: str
 ) -> Comparison:
-    """Compare along `by`. Raises UsageError where `reference` is not among its values."""
+    """Compare along `by`.
+
+    Raises UsageError where no case has the series, or `reference` is not among the values of `by`.
+    """
     table = frame[frame["series"] == series].copy()
+    if table.empty:
+        raise UsageError(f"--phase: no case here is timed by {series}")
     values = list(dict.fromkeys(table[by]))
     chosen = _reference(by, reference, values)
     keys = [name for name in DIMENSIONS if name != by]

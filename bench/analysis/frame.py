@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -18,10 +19,12 @@ from bench.analysis.stats import (
     quiet_blocks,
     slowness,
 )
-from bench.matrix.case import SERIES
+from bench.matrix.case import DISPATCH, WHOLE, Case
 from bench.records.schema import Blocks, CaseRecord, RunRecord
 
 STATISTICS = tuple(DRIFT)
+HOST_BOUND = 0.9
+"""A device that is at work for less of a step than this is waiting for its host."""
 
 
 def heard_floors(run: RunRecord) -> dict[str, int]:
@@ -36,7 +39,9 @@ def heard_floors(run: RunRecord) -> dict[str, int]:
 
 def _floor_key(run: RunRecord, case: CaseRecord, metronome: str) -> str:
     """What a floor is valid for, within one version of metronome and software."""
-    return f"{metronome}, t{case.axes['threads']}, {run.plan.environment}"
+    key = f"{metronome}, t{case.axes['threads']}, {run.plan.environment}"
+    device = str(case.axes["device"])
+    return key if device == "cpu" else f"{key}, {device}"  # whose workers are not pinned
 
 
 def software_key(run: RunRecord) -> tuple[object, ...]:
@@ -52,13 +57,16 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str]) -> pd.DataFrame:
 
     Columns: run, machine, torch, environment, case, the axes, series, status, reason, replicates,
     quiet_replicates, quiet_share, quiet_ns, quiet_half, typical_ns, typical_half, high_ns (the
-    median block's 90th percentile).
+    median block's 90th percentile), and of the whole case busy_ns (how long a step keeps its device
+    at work) and host_bound (None on a CPU, where host and device are one).
     """
     floors = _shared_floors(runs)
     rows: list[dict[str, Any]] = []
     for run, label in zip(runs, labels, strict=True):
         rows += _rows_of(run, label, floors[software_key(run)])
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    frame["host_bound"] = _host_bound(frame)
+    return frame
 
 
 def _shared_floors(runs: Iterable[RunRecord]) -> dict[tuple[object, ...], dict[str, int]]:
@@ -82,11 +90,12 @@ class _Replicate:
     quiet_share: float
 
 
-def _replicate(worker: Blocks, series: str, floors: dict[str, int]) -> _Replicate:
+def _replicate(worker: Blocks, series: str, floors: dict[str, int], on_host: bool) -> _Replicate:
+    """`on_host`: whether what slows the metronomes, which run on the host, slows the series."""
     slow = slowness(worker.readings_ns, floors)
     quiet = quiet_blocks(slow)
     percentiles = {name: np.asarray(v, float) for name, v in worker.percentiles_ns[series].items()}
-    at_best_speed = percentiles["p10"][quiet] / slow[quiet]
+    at_best_speed = percentiles["p10"][quiet] / (slow[quiet] if on_host else 1.0)
     return _Replicate(
         quiet_ns=float(np.median(at_best_speed)) if quiet.sum() >= MIN_QUIET_BLOCKS else None,
         typical_ns=float(np.median(percentiles["p50"])),
@@ -101,9 +110,10 @@ def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[st
     for case in run.cases:
         kind_of = {s: ws for ws in case.blocks.values() for s in ws[0].percentiles_ns}
         valid = {name: floors[_floor_key(run, case, name)] for name in _heard(case)}
-        for series in SERIES:
+        on_host = case.axes["device"] == "cpu"
+        for series in msgspec.convert(case.axes, Case).series:
             replicates = [
-                _replicate(worker, series, valid)
+                _replicate(worker, series, valid, on_host)
                 for worker in kind_of.get(series, [])
                 if len(worker.at_s) >= MIN_BLOCKS
             ]
@@ -125,12 +135,37 @@ def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[st
                     "quiet_replicates": len(quiet),
                     "quiet_share": _mean([r.quiet_share for r in replicates]),
                     "high_ns": _mean([r.high_ns for r in replicates if case.status == "ok"]),
+                    "busy_ns": float(np.median(case.busy_ns)) if case.busy_ns else np.nan,
                 }
             )
     for name, replicates_of in times.items():
         for row, estimate in zip(rows, estimates(replicates_of, DRIFT[name]), strict=True):
             row |= _columns(name, estimate if row["status"] == "ok" else None)
     return rows
+
+
+def _host_bound(frame: pd.DataFrame) -> list[bool | None]:
+    """For each row, whether its case's steps wait for the host; None where that is not known.
+
+    By how much of a step the device is at work. Where no profiler told, by whether the host takes
+    as long to give the step out as the device takes from its first kernel to its last.
+    """
+    keys = list(zip(frame["run"], frame["case"], strict=True))
+    span, dispatch = (
+        {
+            key: time
+            for key, name, time in zip(keys, frame["series"], frame["typical_ns"], strict=True)
+            if name == wanted
+        }
+        for wanted in (WHOLE, DISPATCH)
+    )
+    bound: dict[tuple[str, str], bool | None] = {}
+    for key, busy in zip(keys, frame["busy_ns"], strict=True):
+        if not np.isnan([busy, span[key]]).any():
+            bound[key] = bool(busy < HOST_BOUND * span[key])
+        elif key in dispatch and not np.isnan([dispatch[key], span[key]]).any():
+            bound[key] = bool(dispatch[key] > HOST_BOUND * span[key])
+    return [bound.get(key) for key in keys]
 
 
 def _heard(case: CaseRecord) -> set[str]:

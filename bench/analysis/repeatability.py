@@ -80,8 +80,12 @@ def _agreement(batch: int, frame: pd.DataFrame, time: str, half: str) -> Agreeme
 
 
 def phases_over_whole(frame: pd.DataFrame, statistic: str) -> float:
-    """Forward + backward + step over the whole step timed without marks: the median over cases."""
+    """Forward + backward + step over the whole step timed without marks: the median over cases.
+
+    NaN where no case has phases.
+    """
     times = frame.pivot(index=["run", "case"], columns="series", values=f"{statistic}_ns")
+    times = times.reindex(columns=[*PHASES, WHOLE])
     return float((times[list(PHASES)].sum(axis=1, skipna=False) / times[WHOLE]).median())
 
 

@@ -1,18 +1,26 @@
 """Where cases run. To add a device kind, write its file and add its line to DEVICES."""
 
 import inspect
-import os
-import shutil
 import sys
+from collections.abc import Callable
 
 import psutil
 
 from bench.devices.base import Device
 from bench.devices.cpu import Cpu
+from bench.devices.cuda import Cuda
+from bench.devices.mps import Mps
 from bench.errors import UsageError
 from bench.matrix.support import Facts
 
-DEVICES: dict[str, Device] = {"cpu": Cpu()}
+DEVICES: dict[str, Callable[..., Device]] = {"cpu": Cpu, "cuda": Cuda, "mps": Mps}
+"""Kind to its device; called with an index where one was given."""
+
+
+def device_named(name: str) -> Device:
+    """The device called `cpu`, `mps`, `cuda` or `cuda:1`."""
+    kind, _, index = name.partition(":")
+    return DEVICES[kind](int(index)) if index else DEVICES[kind]()
 
 
 def torch_missing() -> UsageError:
@@ -27,26 +35,11 @@ def probe() -> Facts:
     except ModuleNotFoundError:
         raise torch_missing() from None
 
-    # What torch's inductor calls on a CPU: $CXX, else the platform's own.
-    cxx = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    reasons = {kind: device.unavailable_reason() for kind, device in DEVICES.items()}
-    for kind, seen in (
-        ("cuda", torch.cuda.is_available()),
-        ("mps", torch.backends.mps.is_available()),
-    ):
-        reasons.setdefault(
-            kind,
-            f"this version has no clock for {kind} devices"
-            if seen
-            else f"torch {torch.__version__} sees no {kind} device here",
-        )
     return Facts(
         torch=str(torch.__version__),
         cores=available_cores(),
-        memory_bytes=psutil.virtual_memory().total,
-        compiler=cxx if shutil.which(cxx) else None,
         isolates_compiled="isolate_recompiles" in inspect.signature(torch.compile).parameters,
-        devices=reasons,
+        devices={kind: device().facts() for kind, device in DEVICES.items()},
     )
 
 

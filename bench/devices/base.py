@@ -1,10 +1,13 @@
 """What a device must answer, all of it in one place."""
 
+from collections.abc import Callable
 from typing import Protocol
+
+from bench.matrix.support import DeviceFacts
 
 
 class Clock(Protocol):
-    """Marks moments on the device's own timeline without waiting for it."""
+    """Marks moments on the device's own timeline."""
 
     def mark(self) -> None:
         """Note this moment. On an asynchronous device: enqueue the noting of it."""
@@ -14,10 +17,13 @@ class Clock(Protocol):
 
 
 class Device(Protocol):
-    """One kind of device. Importing its module does not import torch."""
+    """One device, or the only one of its kind. Importing its module does not import torch."""
 
-    def unavailable_reason(self) -> str | None:
-        """Why this kind cannot be measured here, or None where it can."""
+    repeats: int
+    """Steps between two marks: more than one where marking disturbs what it marks."""
+
+    def facts(self) -> DeviceFacts:
+        """Whether it can be measured, what it is, and what it supports."""
 
     def clock(self) -> Clock:
         """A clock whose differences are durations on this device."""
@@ -25,5 +31,20 @@ class Device(Protocol):
     def synchronize(self) -> None:
         """Wait until the device has done all it was given."""
 
-    def pin(self, threads: int) -> list[int]:
-        """Bind this process to as many cores as `threads`; which, or [] where it is not done."""
+    def reset_peak(self) -> None:
+        """Begin a new reckoning of the peak of memory."""
+
+    def peak_bytes(self) -> int | None:
+        """The peak since, above what was held when it began; None where it cannot be told."""
+
+    def busy_ns(self, step: Callable[[], object], steps: int) -> int | None:
+        """How long a step keeps the device at work, of `steps` of them; None where it is not told.
+
+        What was told by a profiler: a process in which this was asked times nothing afterwards.
+        """
+
+    def enter(self, threads: int) -> list[int]:
+        """Make this process work on the device with so many threads.
+
+        The cores it was bound to, as many as there are threads; [] where that is not done.
+        """

@@ -1,8 +1,18 @@
 """The CPU: synchronous, so the wall clock between two phases is the device's clock."""
 
+import os
+import platform
+import shutil
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import psutil
+
+from bench.matrix.support import DeviceFacts
+
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class WallClock:
@@ -20,8 +30,22 @@ class WallClock:
 
 
 class Cpu:
-    def unavailable_reason(self) -> None:
-        return None
+    repeats = 1
+
+    def __init__(self) -> None:
+        self._held = 0
+
+    def facts(self) -> DeviceFacts:
+        # What torch's inductor calls: $CXX, else the platform's own.
+        cxx = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+        return DeviceFacts(
+            name=platform.machine(),
+            memory_bytes=psutil.virtual_memory().total,
+            refused_dtypes={"tf32": "tf32 is how CUDA's matrix units multiply: a CPU has no such"},
+            compile_refusal=None
+            if shutil.which(cxx)
+            else "torch.compile needs a C++ compiler: neither $CXX nor the default is on the PATH",
+        )
 
     def clock(self) -> WallClock:
         return WallClock()
@@ -29,8 +53,19 @@ class Cpu:
     def synchronize(self) -> None:
         pass
 
-    def pin(self, threads: int) -> list[int]:
-        """The highest-numbered cores: the kernel serves most interrupts on the lowest.
+    def reset_peak(self) -> None:
+        if CLEAR_REFS.exists():
+            CLEAR_REFS.write_text("5")  # proc(5): the peak becomes the present
+            self._held = _peak_resident()
+
+    def peak_bytes(self) -> int | None:
+        return max(_peak_resident() - self._held, 0) if self._held else None
+
+    def busy_ns(self, step: Callable[[], object], steps: int) -> None:
+        return None
+
+    def enter(self, threads: int) -> list[int]:
+        """Bound to the highest-numbered cores: the kernel serves most interrupts on the lowest.
 
         As many as there are threads: two threads on one core take turns, many times slower.
         """
@@ -40,3 +75,9 @@ class Cpu:
         cores = sorted(process.cpu_affinity())[-threads:]
         process.cpu_affinity(cores)
         return cores
+
+
+def _peak_resident() -> int:
+    """Bytes, from a line such as `VmHWM:  1234 kB`."""
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.errors import UsageError
+from sumnet.compilation import COMPILATIONS
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from sumnet.precision import PRECISIONS
 
 Value = str | int
 
@@ -60,11 +62,18 @@ AXES: dict[str, Axis] = {
     axis.name: axis
     for axis in (
         Axis("device", "where it runs", "cpu", _parse_device, "cpu, cuda, cuda:INDEX, mps"),
-        _one_of("dtype", "of parameters and data", ("float32", "float64", "bfloat16")),
+        _one_of("dtype", "of parameters and data, or amp: of products alone", tuple(PRECISIONS)),
         _count("batch", "pairs per training step", 2, 2**22, "b"),
         _one_of("optimizer", "which optimizer", tuple(OPTIMIZERS)),
-        _one_of("implementation", "of the optimizer's step; default: torch's", IMPLEMENTATIONS),
-        _one_of("compile", "torch.compile on loss and step", ("off", "on"), "compile-"),
+        _one_of(
+            "implementation", "of the optimizer's step; default: torch's", tuple(IMPLEMENTATIONS)
+        ),
+        _one_of(
+            "compile",
+            "what torch.compile gets, and its mode; graph: the step as one CUDA graph",
+            tuple(COMPILATIONS),
+            "compile-",
+        ),
         _count("hidden", "hidden units", 10, 4096, "h"),
         _count("threads", "torch's intra-op threads", 1, 1024, "t"),
     )

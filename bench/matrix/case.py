@@ -6,10 +6,15 @@ import msgspec
 
 from bench.errors import UsageError
 from bench.matrix.axes import AXES, Value
+from sumnet.compilation import COMPILATIONS, Compilation
+from sumnet.optimizers import OPTIMIZERS
 
 PHASES = ("forward", "backward", "step")
 WHOLE = "train_step"
-SERIES = (*PHASES, WHOLE)
+DISPATCH, LATENCY, THROUGHPUT = "dispatch", "latency", "throughput"
+SERIES = (*PHASES, WHOLE, DISPATCH, LATENCY, THROUGHPUT)
+"""What is timed. The last three are told apart only where the host runs ahead of the device:
+what a step costs the host, a step that is waited for, and a step among many waited for at once."""
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -28,6 +33,27 @@ class Case(msgspec.Struct, frozen=True):
     def axes(self) -> dict[str, Value]:
         """Axis name to value."""
         return {name: getattr(self, name) for name in AXES}
+
+    @property
+    def kind(self) -> str:
+        """Of its device: `cuda` for `cuda:1`."""
+        return self.device.partition(":")[0]
+
+    @property
+    def compilation(self) -> Compilation:
+        return COMPILATIONS[self.compile]
+
+    @property
+    def splits(self) -> bool:
+        """Whether its step can be timed phase by phase."""
+        return not (OPTIMIZERS[self.optimizer].closure or self.compilation.captured)
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """What is timed of it, in the order of SERIES."""
+        phases = PHASES if self.splits else ()
+        ahead = () if self.kind == "cpu" else (DISPATCH, LATENCY, THROUGHPUT)
+        return (*phases, WHOLE, *ahead)
 
     @property
     def id(self) -> str:

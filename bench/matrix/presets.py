@@ -1,18 +1,25 @@
 """Presets: named selections of cases, and how a selection is narrowed or widened by axis."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from bench.errors import UsageError
 from bench.matrix.axes import AXES, Value
 from bench.matrix.case import Case
+from sumnet.compilation import COMPILATIONS
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from sumnet.precision import PRECISIONS
 
 Grid = Mapping[str, Sequence[Value]]
 
 BATCHES = (2, 64, 1024, 16384, 262144)
+LARGE = (2**20, 2**22)
+"""Where a fast accelerator is no longer bound by its host."""
+COMMON = ("sgd", "sgd-momentum", "adam", "adamw")
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,10 @@ class Preset:
     grids: tuple[Grid, ...]
     replicates: int
     budget_s: float
+    accelerated: tuple[Grid, ...] = ()
+    """Grids that are added where --device names an accelerator."""
+    compile_timed: tuple[Grid, ...] = ()
+    """Compiled cases whose compile times are measured too."""
 
 
 PRESETS: dict[str, Preset] = {
@@ -41,7 +52,11 @@ PRESETS: dict[str, Preset] = {
         "every axis around the common cases, in under five minutes",
         (
             {"batch": BATCHES, "optimizer": ("sgd", "adam")},
-            {"batch": (2, 1024), "optimizer": tuple(OPTIMIZERS), "implementation": IMPLEMENTATIONS},
+            {
+                "batch": (2, 1024),
+                "optimizer": COMMON,
+                "implementation": ("default", "foreach", "fused"),
+            },
             {"batch": (2, 1024, 262144), "dtype": ("float64", "bfloat16"), "optimizer": ("adam",)},
             {"batch": (2, 1024, 16384), "optimizer": ("sgd", "adam"), "compile": ("on",)},
             {"batch": (1024, 16384), "hidden": (256,), "optimizer": ("adam",)},
@@ -49,20 +64,46 @@ PRESETS: dict[str, Preset] = {
         ),
         replicates=5,
         budget_s=260,
-    ),
-    "full": Preset(
-        "every dtype, batch, optimizer, implementation and compile mode with every other",
-        (
+        accelerated=(
+            {"batch": LARGE, "optimizer": ("sgd", "adam")},
+            {"batch": LARGE, "dtype": ("tf32", "bfloat16", "amp-bfloat16"), "optimizer": ("adam",)},
+            {"batch": (2, 1024), "optimizer": ("adam",), "implementation": ("for-loop",)},
             {
-                "dtype": ("float32", "float64", "bfloat16"),
-                "batch": BATCHES,
-                "optimizer": tuple(OPTIMIZERS),
-                "implementation": IMPLEMENTATIONS,
-                "compile": ("off", "on"),
+                "batch": (2, 1024, *LARGE),
+                "optimizer": ("adam",),
+                "implementation": ("capturable",),
+                "compile": ("off", "graph"),
             },
         ),
+    ),
+    "full": Preset(
+        "every value of every axis, and the pairs of axes that matter, in under an hour",
+        (
+            {
+                "batch": (1024,),
+                "optimizer": tuple(OPTIMIZERS),
+                "implementation": tuple(IMPLEMENTATIONS),
+            },
+            {"batch": (1024,), "optimizer": tuple(OPTIMIZERS), "compile": tuple(COMPILATIONS)},
+            {"batch": (1024,), "dtype": tuple(PRECISIONS), "compile": tuple(COMPILATIONS)},
+            {"device": ("cpu", "cuda", "mps"), "batch": (*BATCHES, *LARGE), "optimizer": ("adam",)},
+            {"batch": BATCHES, "dtype": tuple(PRECISIONS)},
+            {
+                "batch": BATCHES,
+                "optimizer": ("sgd", "adam"),
+                "implementation": ("default", "fused"),
+            },
+            {"batch": BATCHES, "optimizer": ("sgd", "adam"), "compile": ("on",)},
+            {"batch": (64, 16384), "hidden": (10, 64, 256, 1024, 4096)},
+            {"batch": (16384, 262144, 2**20), "optimizer": ("adam",), "threads": (1, 2)},
+        ),
         replicates=3,
-        budget_s=2400,
+        budget_s=1800,
+        compile_timed=(
+            {"batch": (1024,), "compile": ("on", "loss", "step")},
+            {"batch": (1024,), "optimizer": ("adam",), "compile": ("on",)},
+            {"batch": (16384,), "optimizer": ("adam",), "compile": ("on",)},
+        ),
     ),
 }
 
@@ -77,10 +118,21 @@ def select(preset: str, chosen: Mapping[str, str]) -> list[Case]:
     if preset not in PRESETS:
         raise UsageError(f"--preset: {preset!r} is not a preset; allowed: {', '.join(PRESETS)}")
     override = {name: AXES[name].values(text) for name, text in chosen.items()}
-    cases: dict[Case, None] = {}
-    for grid in PRESETS[preset].grids:
-        axes = {name: (axis.default,) for name, axis in AXES.items()} | dict(grid) | override
-        for values in itertools.product(*axes.values()):
-            point: dict[str, Any] = dict(zip(axes, values, strict=True))
-            cases[Case(**point)] = None
-    return list(cases)
+    asked = PRESETS[preset]
+    accelerated = {"cpu"} < {"cpu", *override.get("device", ())}
+    grids = asked.grids + (asked.accelerated if accelerated else ())
+    return list(dict.fromkeys(case for grid in grids for case in _cases(dict(grid) | override)))
+
+
+def compile_timed(preset: str, cases: Iterable[Case]) -> list[str]:
+    """The ids of those cases whose compile times the preset asks for, on whatever device."""
+    wanted = {case for grid in PRESETS[preset].compile_timed for case in _cases(grid)}
+    cpu = AXES["device"].default
+    return [c.id for c in cases if msgspec.structs.replace(c, device=cpu) in wanted]
+
+
+def _cases(grid: Grid) -> Iterator[Case]:
+    axes = {name: (axis.default,) for name, axis in AXES.items()} | dict(grid)
+    for values in itertools.product(*axes.values()):
+        point: dict[str, Any] = dict(zip(axes, values, strict=True))
+        yield Case(**point)

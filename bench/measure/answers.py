@@ -8,23 +8,36 @@ from pathlib import Path
 import torch
 
 import sumnet
-from bench.devices import DEVICES, probe
+from bench.devices import device_named, probe
+from bench.devices.base import Device
+from bench.devices.cpu import WallClock
+from bench.matrix.case import Case
+from bench.matrix.support import unsupported_reason
 from bench.measure.metronome import build_metronomes, listen
+from bench.measure.observe import cache_counts
 from bench.measure.protocol import (
     Block,
+    CompileTimed,
+    Held,
     Hello,
     Measure,
     Prepare,
     Prepared,
+    Profile,
+    Profiled,
     Refused,
     Reply,
     Request,
     Status,
+    TimeCompile,
+    Verify,
     subject_hash,
 )
-from bench.measure.resident import Resident
-from bench.measure.stopwatch import percentiles
+from bench.measure.resident import Resident, build, verified
+from bench.measure.stopwatch import percentiles, time_calls
 from bench.measure.verify import InvalidCase
+
+SYNCS = 100
 
 
 class Answers:
@@ -32,13 +45,17 @@ class Answers:
 
     def __init__(self, device: str, threads: int) -> None:
         self._facts = probe()  # before this process binds itself to some of its cores
-        self._cores = DEVICES[device].pin(threads)
+        if unsupported_reason(Case(device=device), self._facts) is not None:
+            device = "cpu"  # from where to tell why
+        self._device = device_named(device)
+        self._cores = self._device.enter(threads)
         torch.set_num_threads(threads)
         torch._dynamo.config.fail_on_recompile_limit_hit = True
         self._residents: dict[str, Resident] = {}
         self._metronomes = build_metronomes()
-        self._clock = DEVICES["cpu"].clock()
+        self._clock = WallClock()
         gc.disable()
+        gc.freeze()
 
     def hello(self) -> Hello:
         folder = Path(sumnet.__file__).parent
@@ -48,29 +65,50 @@ class Answers:
             subject_hash=subject_hash(folder),
             threads=torch.get_num_threads(),
             cores=self._cores,
+            sync_ns=_sync_ns(self._device),
         )
 
     def answer(self, request: Request) -> Reply:
         """The reply to one request."""
-        case = request.case.id if isinstance(request, Prepare) else request.case
+        case = request.case.id if isinstance(request.case, Case) else request.case
         try:
-            if isinstance(request, Prepare):
-                return self._prepare(request)
-            return self._measure(request)
+            match request:
+                case Prepare():
+                    return self._prepare(request)
+                case Measure():
+                    return self._measure(request)
+                case Verify():
+                    return self._verify(request)
+                case TimeCompile():
+                    return _time_compile(request, self._device)
+                case Profile():
+                    return Profiled(request.case, self._residents[request.case].busy_ns())
         except InvalidCase as error:
             return Refused(case, "invalid", str(error))
+        except torch._dynamo.exc.FailOnRecompileLimitHit:
+            return Refused(
+                case, "invalid", "it passed torch.compile's recompile limit: it ran eager"
+            )
         except Exception as error:
             first_line = next(iter(str(error).strip().splitlines()), "no message")
             return Refused(case, _status_of(error), f"{type(error).__name__}: {first_line}")
 
     def _prepare(self, request: Prepare) -> Prepared:
-        resident = Resident(request.case, request.lr)
+        resident = Resident(request.case, request.lr, request.expected)
         self._residents[request.case.id] = resident
         # Nothing alive now will ever be garbage: taken out of the collector's sight, it makes the
         # collections between blocks cheap.
         gc.collect()
         gc.freeze()
         return resident.prepared()
+
+    def _verify(self, request: Verify) -> Held:
+        try:
+            return Held(request.case.id, verified(request.case, request.lr))
+        finally:
+            if request.case.compilation.compiles:
+                torch.compiler.reset()
+            gc.collect()
 
     def _measure(self, request: Measure) -> Block:
         resident = self._residents[request.case]
@@ -91,6 +129,25 @@ class Answers:
             readings_ns=readings,
             quantiles_ns={series: percentiles(values) for series, values in samples.items()},
         )
+
+
+def _time_compile(request: TimeCompile, device: Device) -> CompileTimed:
+    """The first step, from when it is called until it is done."""
+    loop = build(request.case, request.lr)
+    device.synchronize()
+    hits, misses = cache_counts()
+    started = time.perf_counter_ns()
+    loop.train_step()
+    device.synchronize()
+    elapsed = time.perf_counter_ns() - started
+    after_hits, after_misses = cache_counts()
+    return CompileTimed(request.case.id, elapsed, after_hits - hits, after_misses - misses)
+
+
+def _sync_ns(device: Device) -> int:
+    """The least that waiting for the idle device took."""
+    clock = WallClock()
+    return min(time_calls(device.synchronize, clock, SYNCS))
 
 
 def _status_of(error: Exception) -> Status:

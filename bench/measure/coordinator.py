@@ -9,16 +9,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench.devices import DEVICES
 from bench.errors import UsageError
 from bench.matrix.case import Case
 from bench.matrix.support import Facts, unsupported_reason
 from bench.measure.anonymous import anonymous
+from bench.measure.compile_times import measure_compile
 from bench.measure.environment import ENVIRONMENTS
 from bench.measure.events import (
     BlockMeasured,
     CaseEnded,
     CasePrepared,
+    CaseProfiled,
     Event,
     Plan,
     ReplicateDone,
@@ -28,17 +29,20 @@ from bench.measure.events import (
 )
 from bench.measure.groups import group_cases
 from bench.measure.protocol import (
-    KINDS,
-    QUANTILES,
     Block,
+    Expected,
     Measure,
     Prepare,
     Prepared,
+    Profile,
+    Profiled,
     Refused,
     Reply,
     Request,
     Status,
+    kinds_of,
 )
+from bench.measure.replies import check
 from bench.measure.worker_process import Side, WorkerLost, WorkerProcess
 
 BLOCK_NS = 3_000_000
@@ -67,6 +71,10 @@ class Settled:
     """Replicate and group, for each that is complete."""
     samples: dict[str, int] = field(default_factory=dict)
     """Case id to the samples its blocks hold."""
+    expected: dict[str, Expected] = field(default_factory=dict)
+    """Case id to what its training should do."""
+    compile_timed: set[str] = field(default_factory=set)
+    """Ids of cases whose compile times were asked for and are had, or cannot be."""
     workers: int = 0
     spent_s: float = 0.0
 
@@ -123,6 +131,8 @@ class Coordinator:
                 cases_left = sum(len(groups[i]) for _, i in units[position:])
                 self._replicate(index, groups[index], left * len(groups[index]) / cases_left)
                 self._emit(ReplicateDone(replicate, index))
+            self._end_worker()
+            self._time_compiles()
             self._emit(SittingEnded(time.time()))
         finally:
             self._end_worker()
@@ -157,6 +167,7 @@ class Coordinator:
                 self._overhead_s[index] = startup_s + (0.0 if cold else prepared - started)
                 deadline = deadline or prepared + seconds
                 self._sweep(pending, deadline)
+                self._profile(pending)
                 break
             except _WorkerReplaced:
                 continue
@@ -166,7 +177,7 @@ class Coordinator:
         """Blocks of all cases in fresh random order, again and again until the deadline."""
         sweeps = 0
         while sweeps < MIN_SWEEPS or time.monotonic() < deadline:
-            order = [(case, kind) for case in self._unsettled(cases) for kind in KINDS]
+            order = [(case, kind) for case in self._unsettled(cases) for kind in kinds_of(case)]
             if not order:
                 return
             self._shuffle.shuffle(order)
@@ -181,23 +192,59 @@ class Coordinator:
         return [case for case in cases if case.id not in self._settled.ended]
 
     def _prepare(self, case: Case) -> None:
-        limits = self._deadlines
-        seconds = limits.prepare_compiled_s if case.compile == "on" else limits.prepare_s
-        if isinstance(reply := self._ask(case.id, Prepare(case, self.plan.lr), seconds), Prepared):
+        request = Prepare(case, self.plan.lr, self._settled.expected.get(case.id))
+        if isinstance(reply := self._ask(case.id, request, self._seconds(case)), Prepared):
+            assert reply.verified is not None  # which was checked
+            self._settled.expected[case.id] = reply.verified.expected
             samples = self._settled.samples.setdefault(case.id, samples_for(reply.step_ns))
             self._emit(CasePrepared(self._number, reply, samples))
+
+    def _seconds(self, case: Case) -> float:
+        """Those a worker may take to build a case."""
+        limits = self._deadlines
+        return limits.prepare_compiled_s if case.compilation.compiles else limits.prepare_s
 
     def _measure(self, case: Case, kind: str) -> None:
         request = Measure(case.id, kind, self._settled.samples[case.id])
         if isinstance(reply := self._ask(case.id, request, self._deadlines.measure_s), Block):
             self._emit(BlockMeasured(self._number, time.time(), reply))
 
+    def _profile(self, cases: list[Case]) -> None:
+        """How long each step keeps its device busy. The worker times nothing after this.
+
+        What goes wrong here costs a case this one number, and nothing that was measured.
+        """
+        assert self._worker is not None
+        for case in self._unsettled(cases):
+            if case.kind == "cpu":
+                continue
+            request = Profile(case.id)
+            try:
+                reply = self._worker.ask(request, self._deadlines.measure_s)
+                check(case.id, request, reply)
+            except WorkerLost:
+                return
+            if isinstance(reply, Profiled):
+                self._emit(CaseProfiled(self._number, reply))
+
+    def _time_compiles(self) -> None:
+        """The compile times the plan asks for, of cases that came to their end."""
+        wanted = set(self.plan.compile_timed) - self._settled.compile_timed - self._settled.ended
+        for case in self.plan.cases:
+            if case.id in wanted:
+                limits = self._deadlines
+                event = measure_compile(
+                    case, self.plan.lr, self._side, limits.hello_s, self._seconds(case)
+                )
+                self._settled.compile_timed.add(case.id)
+                self._emit(event)
+
     def _ask(self, case: str, request: Request, seconds: float) -> Reply:
         """What the worker answers. A refusal, or losing the worker, ends the case."""
         assert self._worker is not None
         try:
             reply = self._worker.ask(request, seconds)
-            _check(case, request, reply)
+            check(case, request, reply)
         except WorkerLost as lost:
             self._end_worker()
             self._end_case(case, lost.status, lost.reason)
@@ -228,7 +275,12 @@ class Coordinator:
         self._settled.workers += 1
         self._emit(
             WorkerStarted(
-                self._number, self._side.name, time.time(), worker.startup_s, worker.hello
+                self._number,
+                self._side.name,
+                time.time(),
+                worker.startup_s,
+                worker.hello,
+                case.device,
             )
         )
         return worker
@@ -240,32 +292,9 @@ class Coordinator:
 
 
 def _setting(case: Case) -> tuple[str, int]:
-    """The device kind and threads a worker for this case has; a device of ours, to be told why."""
-    kind = case.device.partition(":")[0]
-    return kind if kind in DEVICES else "cpu", case.threads
+    """The device and threads a worker for this case has."""
+    return case.device, case.threads
 
 
 class _WorkerReplaced(Exception):
     """The worker is gone and its current case is settled; the rest go on in a new one."""
-
-
-def _check(case: str, request: Request, reply: Reply) -> None:
-    """Raise WorkerLost where the reply is not one to this request."""
-    match request, reply:
-        case _, Refused(named, status, reason) if named == case:
-            if status == "oom":  # what it could not free would weigh on the next case
-                raise WorkerLost(status, reason)
-        case Prepare(), Prepared(named) if named == case:
-            if reply.step_ns <= 0:
-                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
-        case Measure(), Block(named) if named == case:
-            values = [value for row in reply.quantiles_ns.values() for value in row]
-            values += reply.readings_ns.values()
-            if (reply.kind, reply.samples) != (request.kind, request.samples) or not values:
-                raise WorkerLost("failed", "the worker answered a block that was not asked for")
-            complete = set(reply.quantiles_ns) == set(KINDS[request.kind])
-            complete &= all(len(row) == len(QUANTILES) for row in reply.quantiles_ns.values())
-            if not complete or min(values) <= 0:
-                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
-        case _:
-            raise WorkerLost("failed", f"the worker answered out of turn: {reply!r:.80}")

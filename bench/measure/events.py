@@ -3,8 +3,7 @@
 import msgspec
 
 from bench.matrix.case import Case
-from bench.measure.protocol import Block, Hello, Prepared, Status
-from sumnet.optimizers import LEARNING_RATE
+from bench.measure.protocol import Block, CompileTimed, Hello, Prepared, Profiled, Status
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -17,12 +16,14 @@ class Plan(msgspec.Struct, frozen=True):
     environment: str = "stock"
     seed: int = 0
     """Seeds the order of blocks."""
-    lr: float = LEARNING_RATE
-    """Of every case's optimizer."""
+    lr: float | None = None
+    """Of every case's optimizer; each its own where it is None."""
     preset: str | None = None
     """The preset the cases came from, where they came from one."""
     named: bool = False
     """Whether the cases were asked for by name, so that one that cannot run is an error."""
+    compile_timed: list[str] = []
+    """Ids of compiled cases whose compile times are measured too, when all else is."""
 
 
 class SittingStarted(msgspec.Struct, tag=True, frozen=True):
@@ -40,6 +41,7 @@ class WorkerStarted(msgspec.Struct, tag=True, frozen=True):
     at: float
     startup_s: float
     hello: Hello
+    device: str = "cpu"
 
 
 class CasePrepared(msgspec.Struct, tag=True, frozen=True):
@@ -56,6 +58,25 @@ class BlockMeasured(msgspec.Struct, tag=True, frozen=True):
     worker: int
     at: float
     block: Block
+
+
+class CaseProfiled(msgspec.Struct, tag=True, frozen=True):
+    """What a profiler told of a case, in a worker that had timed it."""
+
+    worker: int
+    profiled: Profiled
+
+
+class CompileMeasured(msgspec.Struct, tag=True, frozen=True):
+    """A case's compile times: with empty caches, and in a second process with what they held then.
+
+    Where they could not be had, only the reason.
+    """
+
+    case: str
+    cold: CompileTimed | None = None
+    warm: CompileTimed | None = None
+    reason: str | None = None
 
 
 class CaseEnded(msgspec.Struct, tag=True, frozen=True):
@@ -84,6 +105,8 @@ Event = (
     | WorkerStarted
     | CasePrepared
     | BlockMeasured
+    | CaseProfiled
+    | CompileMeasured
     | CaseEnded
     | ReplicateDone
     | SittingEnded

@@ -10,14 +10,21 @@ from typing import Literal
 
 import msgspec
 
-from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
 from bench.matrix.support import Facts
-from sumnet.optimizers import LEARNING_RATE
 
 PHASES_KIND = "phases"
 WHOLE_KIND = WHOLE
-KINDS: dict[str, tuple[str, ...]] = {PHASES_KIND: PHASES, WHOLE_KIND: (WHOLE,)}
-"""Kind of block to the series it yields: three phases out of one pass, or the whole step."""
+WAITING_KIND = LATENCY
+THROUGHPUT_KIND = THROUGHPUT
+KINDS: dict[str, tuple[str, ...]] = {
+    PHASES_KIND: PHASES,
+    WHOLE_KIND: (WHOLE,),
+    WAITING_KIND: (DISPATCH, LATENCY),
+    THROUGHPUT_KIND: (THROUGHPUT,),
+}
+"""Kind of block to the series it yields: three phases out of one pass, or the whole step; and where
+the host runs ahead of the device, steps that are waited for one by one, and many at once."""
 
 QUANTILES = (10, 25, 50, 90)
 """The percentiles that stand for a block's samples."""
@@ -27,11 +34,77 @@ Status = Literal["ok", "unsupported", "invalid", "failed", "oom", "timeout", "ki
 """What became of a case."""
 
 
+def kinds_of(case: Case) -> tuple[str, ...]:
+    """The kinds of block that yield the case's series."""
+    return tuple(kind for kind, series in KINDS.items() if set(series) <= set(case.series))
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What a float64 reference run says of a case's training, and how far a dtype may stray."""
+
+    loss: float
+    """Before the first step."""
+    loss_tolerance: float
+    """Relative."""
+    ratio: float
+    """The loss after verification's steps over the loss before them."""
+    tolerance: float
+    """Of that ratio, absolute."""
+
+
+class Graphs(msgspec.Struct, frozen=True):
+    """What torch.compile made of a case."""
+
+    loss: int
+    """Graphs captured of the model and its loss."""
+    step: int
+    """Graphs captured of the optimizer's step."""
+    recompiled: int
+    """Graphs captured after the first step."""
+    breaks: tuple[str, ...]
+    """Why it broke graphs, once for each break."""
+    skips: int
+    """CUDA graphs that a mode asks for and that were not made."""
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What a case was seen to be and to do in its verification."""
+
+    expected: Expected
+    ratio: float
+    """As in `expected`, of the case."""
+    products: str
+    """The dtype that matrix products were seen to run in."""
+    path: str
+    """The optimizer's implementation that was seen to run."""
+    graphs: Graphs
+    peak_bytes: int | None
+    """Memory that its verification held at most; None where the device does not tell."""
+
+
 class Prepare(msgspec.Struct, tag=True, frozen=True):
-    """Build, verify and warm up a case, and keep it resident."""
+    """Build, verify and warm up a case, and keep it resident.
+
+    `lr` is the optimizer's own where it is None; `expected` is reckoned where it is None.
+    """
 
     case: Case
-    lr: float = LEARNING_RATE
+    lr: float | None = None
+    expected: Expected | None = None
+
+
+class Verify(msgspec.Struct, tag=True, frozen=True):
+    """Build and verify a case, and let it go."""
+
+    case: Case
+    lr: float | None = None
+
+
+class TimeCompile(msgspec.Struct, tag=True, frozen=True):
+    """Time the first step of a compiled case; the worker must not have compiled before."""
+
+    case: Case
+    lr: float | None = None
 
 
 class Measure(msgspec.Struct, tag=True, frozen=True):
@@ -42,7 +115,13 @@ class Measure(msgspec.Struct, tag=True, frozen=True):
     samples: int
 
 
-Request = Prepare | Measure
+class Profile(msgspec.Struct, tag=True, frozen=True):
+    """Ask how long a prepared case keeps its device busy; nothing may be timed after it."""
+
+    case: str
+
+
+Request = Prepare | Verify | TimeCompile | Measure | Profile
 
 
 class Hello(msgspec.Struct, tag=True, frozen=True):
@@ -54,6 +133,8 @@ class Hello(msgspec.Struct, tag=True, frozen=True):
     threads: int
     cores: list[int]
     """The cores it is bound to; empty where it is not."""
+    sync_ns: int = 0
+    """What waiting for the idle device costs at least."""
 
 
 class Prepared(msgspec.Struct, tag=True, frozen=True):
@@ -63,12 +144,27 @@ class Prepared(msgspec.Struct, tag=True, frozen=True):
     step_ns: int
     """Duration of one warm step."""
     warmup_steps: int
-    loss_ratio: float
-    """Loss after the verification's steps over the loss before them."""
-    graphs: int
-    """Graphs torch.compile captured for this case."""
     metronomes: tuple[str, ...]
     """The metronomes that are heard before its blocks."""
+    verified: Verified | None = None
+    """None only in files of schema 1."""
+
+
+class Held(msgspec.Struct, tag=True, frozen=True):
+    """The case is what it says it is, and trains as it should."""
+
+    case: str
+    verified: Verified
+
+
+class CompileTimed(msgspec.Struct, tag=True, frozen=True):
+    """How long the first step of a compiled case took, and what the compiler's caches held."""
+
+    case: str
+    first_step_ns: int
+    hits: int
+    """Graphs that came out of the cache."""
+    misses: int
 
 
 class Refused(msgspec.Struct, tag=True, frozen=True):
@@ -93,7 +189,14 @@ class Block(msgspec.Struct, tag=True, frozen=True):
     """Series to its samples' percentiles, as QUANTILES has them."""
 
 
-Reply = Hello | Prepared | Refused | Block
+class Profiled(msgspec.Struct, tag=True, frozen=True):
+    """How long a step keeps the device busy, by its kernels; None where it is not told."""
+
+    case: str
+    busy_ns: int | None
+
+
+Reply = Hello | Prepared | Held | CompileTimed | Refused | Block | Profiled
 
 
 def subject_hash(folder: Path) -> str:

@@ -1,44 +1,66 @@
 """A case resident in a worker: built, verified, warm, and put back to one state every block."""
 
+import copy
 import statistics
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
-from bench.devices import DEVICES
+from bench.devices import device_named
+from bench.devices.cpu import WallClock
 from bench.matrix.case import WHOLE, Case
 from bench.measure.metronome import metronomes_for
-from bench.measure.protocol import Prepared
-from bench.measure.stopwatch import Samples, time_block, time_steps
-from bench.measure.verify import verify
-from sumnet.optimizers import LEARNING_RATE
-from sumnet.train import TrainingLoop, build_loop
+from bench.measure.protocol import WHOLE_KIND, Expected, Prepared, Verified
+from bench.measure.stopwatch import Samples, Stopwatch, UnsplitPhases, time_block
+from bench.measure.verify import InvalidCase, verify
+from sumnet.precision import PRECISIONS
+from sumnet.train import TrainingLoop, build_loop, float32_products
 
 WARMUP_WINDOW = 8
 WARMUP_TOLERANCE = 0.03
 WARMUP_STEADY = 2
 WARMUP_LIMIT_NS = 1_500_000_000
+PROFILED_STEPS = 20
+
+
+def build(case: Case, lr: float | None) -> TrainingLoop:
+    """The loop that a case means."""
+    return build_loop(
+        case.batch,
+        hidden=case.hidden,
+        optimizer=case.optimizer,
+        implementation=case.implementation,
+        lr=lr,
+        device=case.device,
+        precision=case.dtype,
+        compilation=case.compile,
+    )
+
+
+def verified(case: Case, lr: float | None) -> Verified:
+    """Build and verify a case, and let it go. Raises InvalidCase."""
+    with float32_products(PRECISIONS[case.dtype]):
+        return verify(case, build(case, lr), device_named(case.device), lr=lr)
 
 
 class Resident:
     """One case, ready to be timed. Raises InvalidCase where it is not what it says."""
 
-    def __init__(self, case: Case, lr: float = LEARNING_RATE) -> None:
+    def __init__(
+        self, case: Case, lr: float | None = None, expected: Expected | None = None
+    ) -> None:
         self.case = case
         self.metronomes = metronomes_for(activation_bytes=4 * case.batch * case.hidden)
-        self._device = DEVICES[case.device.partition(":")[0]]
-        self._clock = self._device.clock()
-        self._loop = build_loop(
-            case.batch,
-            hidden=case.hidden,
-            optimizer=case.optimizer,
-            implementation=case.implementation,
-            lr=lr,
-            device=case.device,
-            dtype=getattr(torch, case.dtype),
-            compiled=case.compile == "on",
+        self._device = device_named(case.device)
+        self._watch = Stopwatch(
+            self._device.clock(), WallClock(), self._device.synchronize, self._device.repeats
         )
-        self._verification = verify(case, self._loop)
-        self._saved = [(t, t.detach().clone()) for t in _mutable_tensors(self._loop)]
+        self._precision = PRECISIONS[case.dtype]
+        with float32_products(self._precision):
+            self._loop = build(case, lr)
+            self._verified = verify(case, self._loop, self._device, lr=lr, expected=expected)
+        self._restorers = _restorers(self._loop)
         self._warmup_steps = 0
         self._step_ns = self._warm_up()
 
@@ -47,9 +69,8 @@ class Resident:
             case=self.case.id,
             step_ns=self._step_ns,
             warmup_steps=self._warmup_steps,
-            loss_ratio=self._verification.loss_ratio,
-            graphs=self._verification.graphs,
             metronomes=self.metronomes,
+            verified=self._verified,
         )
 
     def restore(self) -> None:
@@ -60,17 +81,28 @@ class Resident:
         the subnormal numbers they decay through.
         """
         with torch.no_grad():
-            for tensor, saved in self._saved:
-                tensor.copy_(saved)
+            for restore in self._restorers:
+                restore()
         self._device.synchronize()
 
     def time(self, kind: str, samples: int) -> Samples:
         """One block of the given kind from the restored state."""
-        return time_block(self._loop, self._clock, kind, samples)
+        with float32_products(self._precision):
+            try:
+                return time_block(self._loop, self._watch, kind, samples)
+            except UnsplitPhases as error:
+                raise InvalidCase(str(error)) from None
+
+    def busy_ns(self) -> int | None:
+        """How long a step keeps the device busy; None where that is not told."""
+        self.restore()
+        with float32_products(self._precision):
+            return self._device.busy_ns(self._loop.train_step, PROFILED_STEPS)
 
     def synchronised_step(self) -> None:
         """One whole step, and waiting for the device to have done it."""
-        self._loop.train_step()
+        with float32_products(self._precision):
+            self._loop.train_step()
         self._device.synchronize()
 
     def _warm_up(self) -> int:
@@ -79,18 +111,41 @@ class Resident:
         least = float("inf")
         while steady < WARMUP_STEADY and spent < WARMUP_LIMIT_NS:
             self.restore()
-            window = time_steps(self._loop, self._clock, WARMUP_WINDOW)[WHOLE]
+            window = self.time(WHOLE_KIND, WARMUP_WINDOW)[WHOLE]
             self._warmup_steps += WARMUP_WINDOW + 1
-            spent += sum(window)
+            spent += sum(window) * self._watch.repeats
             median = statistics.median(window)
             steady = steady + 1 if median > least * (1 - WARMUP_TOLERANCE) else 0
             least = min(least, median)
         return round(least)
 
 
-def _mutable_tensors(loop: TrainingLoop) -> list[torch.Tensor]:
-    state = loop.optimizer.state.values()
-    return [
-        *loop.model.parameters(),
-        *(value for entry in state for value in entry.values() if torch.is_tensor(value)),
-    ]
+def _restorers(loop: TrainingLoop) -> list[Callable[[], object]]:
+    """Calls that put back all that training changes."""
+    found: list[Callable[[], object]] = [_in_place(p) for p in loop.model.parameters()]
+    for entry in loop.optimizer.state.values():
+        found += [_entry(entry, key) for key in entry]
+    if loop.scaler is not None:
+        scaler, state = loop.scaler, loop.scaler.state_dict()
+        found.append(lambda: scaler.load_state_dict(state))
+    return found
+
+
+def _in_place(tensor: torch.Tensor) -> Callable[[], object]:
+    """In place, because graphs and neighbours in memory know the tensor by its address."""
+    saved = tensor.detach().clone()
+    return lambda: tensor.copy_(saved)
+
+
+def _entry(entry: dict[str, Any], key: str) -> Callable[[], object]:
+    """One entry of an optimizer's state, which LBFGS replaces by new lists and tensors."""
+    value = entry[key]
+    saved = copy.deepcopy(value)
+
+    def restore() -> None:
+        if torch.is_tensor(value) and entry[key] is value:
+            value.copy_(saved)
+        else:
+            entry[key] = copy.deepcopy(saved)
+
+    return restore

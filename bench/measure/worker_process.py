@@ -48,7 +48,15 @@ class WorkerLost(Exception):
 class WorkerProcess:
     """One worker in a process group of its own, so that ending it ends what it started too."""
 
-    def __init__(self, side: Side, device: str, threads: int, hello_s: float) -> None:
+    def __init__(
+        self,
+        side: Side,
+        device: str,
+        threads: int,
+        hello_s: float,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environment` is added to the side's own."""
         started = time.monotonic()
         self.setting = (device, threads)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
@@ -61,7 +69,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
-                env={**os.environ, "PYTHONPATH": path, **side.environment},
+                env={**os.environ, "PYTHONPATH": path, **side.environment, **(environment or {})},
                 start_new_session=True,
             )
         except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
+import pynvml
 
 from bench.devices import available_cores, torch_missing
 from bench.measure.anonymous import anonymous
@@ -50,16 +51,18 @@ class Machine(msgspec.Struct, frozen=True):
     dirty: bool
     """Whether the code, and only the code, differs from that commit."""
     code_hash: str
+    gpus: tuple[str, ...] = ()
+    """NVIDIA's, as the driver names them."""
 
 
 def fingerprint() -> Machine:
     """This machine, this interpreter and this code. Raises UsageError where there is no torch."""
-    cpu = _cpu_model()
+    cpu, gpus = _cpu_model(), _gpus()
     cores = psutil.cpu_count() or 1
     memory = psutil.virtual_memory().total
     commit, dirty = _commit()
     return Machine(
-        name=f"{_slug(cpu)}-{cores}c-{round(memory / 2**30)}gib",
+        name="-".join([_slug(cpu), f"{cores}c", f"{round(memory / 2**30)}gib", *_counted(gpus)]),
         cpu=cpu,
         cores=cores,
         available_cores=available_cores(),
@@ -75,6 +78,7 @@ def fingerprint() -> Machine:
         commit=commit,
         dirty=dirty,
         code_hash="-".join(subject_hash(ROOT / folder)[:8] for folder in CODE),
+        gpus=gpus,
     )
 
 
@@ -95,6 +99,24 @@ def _cpu_model() -> str:
     if platform.system() == "Darwin":
         return _output("sysctl", "-n", "machdep.cpu.brand_string") or "unknown"
     return platform.processor() or platform.machine()
+
+
+def _gpus() -> tuple[str, ...]:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # no driver
+        return ()
+    try:
+        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
+        return tuple(pynvml.nvmlDeviceGetName(handle) for handle in handles)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _counted(gpus: tuple[str, ...]) -> list[str]:
+    """For example ["nvidia-h200"], or ["2x-nvidia-h200"]."""
+    counts = {_slug(gpu): gpus.count(gpu) for gpu in gpus}
+    return [name if count == 1 else f"{count}x-{name}" for name, count in counts.items()]
 
 
 def _slug(text: str) -> str:

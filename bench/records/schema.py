@@ -4,13 +4,16 @@ from collections.abc import Iterable
 
 import msgspec
 
+from bench.errors import UsageError
 from bench.matrix.axes import AXES, Value
-from bench.matrix.case import Case
+from bench.matrix.case import Case, case_from_id
 from bench.measure import metronome
 from bench.measure.events import (
     BlockMeasured,
     CaseEnded,
     CasePrepared,
+    CaseProfiled,
+    CompileMeasured,
     Event,
     Plan,
     ReplicateDone,
@@ -18,10 +21,11 @@ from bench.measure.events import (
     SittingStarted,
     WorkerStarted,
 )
-from bench.measure.protocol import KINDS, QUANTILES, Hello, Prepared
+from bench.measure.protocol import KINDS, QUANTILES, CompileTimed, Hello, Prepared
 from bench.records.machine import Machine
 
-SCHEMA = 1
+SCHEMA = 2
+"""Files of schema 1 are read: they know less of a case, and only of CPUs."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -45,6 +49,16 @@ class Blocks(msgspec.Struct):
     """Series to percentile ("p10") to one value a block."""
 
 
+class CompileTimes(msgspec.Struct):
+    """How long the first step of a compiled case took, or why that is not known."""
+
+    cold: CompileTimed | None = None
+    """With empty caches, in a process of its own."""
+    warm: CompileTimed | None = None
+    """In the next process, with what those caches held then."""
+    reason: str | None = None
+
+
 class CaseRecord(msgspec.Struct):
     """What is known of one case. A case with no evidence says why in its status and reason."""
 
@@ -58,6 +72,10 @@ class CaseRecord(msgspec.Struct):
     """As its first worker found it."""
     blocks: dict[str, list[Blocks]] = msgspec.field(default_factory=dict)
     """Kind of block to the blocks of each worker: each a replicate."""
+    busy_ns: list[int] = msgspec.field(default_factory=list)
+    """How long a step kept its device busy, as each worker's profiler saw; empty on a CPU."""
+    compile_times: CompileTimes | None = None
+    """None where they were not asked for."""
 
 
 class WorkerRecord(msgspec.Struct):
@@ -72,6 +90,10 @@ class WorkerRecord(msgspec.Struct):
     threads: int
     cores: list[int]
     """The cores it was bound to; empty where it was not."""
+    device: str = "cpu"
+    device_name: str = ""
+    sync_ns: int = 0
+    """What waiting for the idle device cost at least."""
 
 
 class Sitting(msgspec.Struct):
@@ -128,6 +150,11 @@ def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
                 record.prepared = record.prepared or event.prepared
             case BlockMeasured():
                 _add_block(run, records[event.block.case], event)
+            case CaseProfiled(profiled=profiled):
+                if profiled.busy_ns is not None:
+                    records[profiled.case].busy_ns.append(profiled.busy_ns)
+            case CompileMeasured(case_id, cold, warm, reason):
+                records[case_id].compile_times = CompileTimes(cold, warm, reason)
             case CaseEnded(case_id, status, reason):
                 records[case_id].status = status
                 records[case_id].reason = reason
@@ -148,6 +175,10 @@ def inconsistency(run: RunRecord) -> str | None:
     for case in run.cases:
         if set(case.axes) != set(AXES):
             return f"{case.id} has the axes {', '.join(case.axes)}"
+        try:
+            case_from_id("/".join(f"{AXES[n].prefix}{case.axes[n]}" for n in AXES))
+        except UsageError as error:
+            return str(error)
         for kind, workers in case.blocks.items():
             if not workers or kind not in KINDS:
                 return f"{case.id} has no blocks of kind {kind}"
@@ -177,6 +208,9 @@ def _worker_record(event: WorkerStarted, hello: Hello) -> WorkerRecord:
         subject_hash=hello.subject_hash,
         threads=hello.threads,
         cores=hello.cores,
+        device=event.device,
+        device_name=hello.facts.devices[event.device.partition(":")[0]].name,
+        sync_ns=hello.sync_ns,
     )
 
 

@@ -16,13 +16,26 @@ from filelock import FileLock
 
 from bench.errors import MachineError, UsageError
 from bench.measure.coordinator import Settled
-from bench.measure.events import CaseEnded, CasePrepared, Event, ReplicateDone, WorkerStarted
+from bench.measure.events import (
+    CaseEnded,
+    CasePrepared,
+    CompileMeasured,
+    Event,
+    ReplicateDone,
+    WorkerStarted,
+)
 from bench.records.machine import Machine
 from bench.records.schema import SCHEMA, Header, RunRecord, assemble, inconsistency
 
 JOURNAL_SUFFIX = ".journal"
 SYNC_S = 2.0
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
+
+
+class _Version(msgspec.Struct):
+    """What can be read of the first line of any journal."""
+
+    schema: int
 
 
 class Journal:
@@ -101,6 +114,12 @@ def read_journal(path: Path) -> tuple[Header, list[Event]]:
         raise UsageError(f"{path} is not a journal of this suite: its first line is cut off")
     events: list[Event] = []
     try:
+        begun = msgspec.json.decode(lines[0], type=_Version).schema
+        if begun != SCHEMA:
+            raise UsageError(
+                f"{path} was begun by another version (schema {begun}; this one's is {SCHEMA}): "
+                "finish it with that one, or start a new run"
+            )
         header = msgspec.json.decode(lines[0], type=Header)
         decode = msgspec.json.Decoder(Event).decode
         for number, line in enumerate(lines[1:], start=2):
@@ -122,6 +141,10 @@ def settled_by(events: list[Event], spent_s: float) -> Settled:
                 settled.done.add((replicate, group))
             case CasePrepared(prepared=prepared, samples=samples):
                 settled.samples[prepared.case] = samples
+                if prepared.verified is not None:
+                    settled.expected[prepared.case] = prepared.verified.expected
+            case CompileMeasured(case_id):
+                settled.compile_timed.add(case_id)
             case WorkerStarted():
                 settled.workers += 1
     return settled

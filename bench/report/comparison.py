@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 
 from bench.analysis.compare import DIMENSIONS, RUN, compare, varying
@@ -11,6 +10,7 @@ from bench.errors import UsageError
 from bench.matrix.case import SERIES, WHOLE
 from bench.records.schema import RunRecord
 from bench.records.store import latest_runs, load_run
+from bench.report.compiling import compile_text
 from bench.report.tables import (
     FORMATS,
     machine_notes,
@@ -18,6 +18,7 @@ from bench.report.tables import (
     numeric_rows,
     phase_rows,
     pivot_rows,
+    prose,
     render,
 )
 
@@ -61,14 +62,24 @@ class Request:
             raise UsageError(f"--rows and --columns are both {self.rows}")
 
 
-def compare_files(files: Sequence[Path], results: Path, request: Request) -> str:
-    """The comparison of run files, by default the newest of every machine under `results`."""
-    request.check()
+def load_runs(
+    files: Sequence[Path], results: Path
+) -> tuple[list[Path], list[str], list[RunRecord]]:
+    """The runs of these files, by default the newest of every machine under `results`.
+
+    Raises UsageError where there are none, or one cannot be read.
+    """
     paths = list(dict.fromkeys(files)) or latest_runs(results)
     if not paths:
         raise UsageError(f"no run files under {results}: measure with `run`, or name files")
     runs = [load_run(path) for path in paths]
-    labels = run_labels(runs, paths)
+    return paths, run_labels(runs, paths), runs
+
+
+def compare_files(files: Sequence[Path], results: Path, request: Request) -> str:
+    """The comparison of run files, by default the newest of every machine under `results`."""
+    request.check()
+    paths, labels, runs = load_runs(files, results)
     for path, label in zip(paths, labels, strict=True):
         if request.reference in (str(path), path.name, path.stem):  # a file names its run
             request = replace(request, reference=label)
@@ -92,12 +103,9 @@ def comparison_text(
     else:
         table = phase_rows(frame, comparison, asked.statistic)
     text = render(table, asked.style) if table else "Nothing was measured."
+    if by in (None, RUN, "compile") and asked.style != "tsv":
+        text = "\n".join([text, *compile_text(runs, labels, frame, asked.style)])
     below = notes(frame, comparison, asked.statistic) + machine_notes(runs, labels)
-    match asked.style:
-        case "tsv":
-            return text
-        case "html":
-            return "\n".join([text, *(f"<p>{escape(line)}</p>" for line in below)])
-        case "latex":
-            return "\n".join([text, *(f"% {line}" for line in below)])
-    return "\n".join([text, "", *below])
+    if asked.style == "tsv":
+        return text
+    return "\n".join([text, *prose(below, asked.style)])

@@ -11,6 +11,7 @@ from bench.measure.events import (
     BlockMeasured,
     CaseEnded,
     CasePrepared,
+    CompileMeasured,
     Event,
     Plan,
     WorkerStarted,
@@ -18,6 +19,8 @@ from bench.measure.events import (
 
 PLAIN_EVERY_S = 10.0
 REFRESH_S = 0.25
+COMPILE_S = 25
+"""What a cold and a warm compilation take together on a small machine, more or less."""
 
 
 class ProgressDisplay:
@@ -47,6 +50,11 @@ class ProgressDisplay:
                 f"measuring {len(self._plan.cases)} cases, {self._plan.replicates} replicates, "
                 f"about {self._plan.budget_s:.0f} s"
             )
+        if self._plan.compile_timed:
+            self._print(
+                f"then {len(self._plan.compile_timed)} compilations, cold and warm, "
+                f"about {len(self._plan.compile_timed) * COMPILE_S} s"
+            )
         return self
 
     def __exit__(
@@ -67,6 +75,8 @@ class ProgressDisplay:
             case BlockMeasured(block=block):
                 self._blocks += 1
                 self._show(f"measuring {block.case}")
+            case CompileMeasured(case):
+                self._print(f"timed the compilation of {case}")
             case CaseEnded(case, status, reason):
                 self._print(f"{status}: {case}: {reason}")
 

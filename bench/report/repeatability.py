@@ -1,5 +1,6 @@
 """How well identical runs agree, as text."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def repeatability_text(files: Sequence[Path]) -> str:
         )
         for entry in agreement(frame, statistic)
     ]
+    sum_over_whole = phases_over_whole(together, "quiet")
     return "\n".join(
         [
             render(rows, "github"),
@@ -38,7 +40,7 @@ def repeatability_text(files: Sequence[Path]) -> str:
             f"{len(runs)} runs. Spread is max / min - 1 over them. Held: how often one run's 95% "
             "interval holds another's time.",
             "Forward + backward + step over the whole step, median over cases: "
-            f"{phases_over_whole(together, 'quiet'):.4f}.",
+            + ("no case has phases." if math.isnan(sum_over_whole) else f"{sum_over_whole:.4f}."),
             f"Wall time, worker start-up apart, inside blocks: {share_in_blocks(runs):.0%}.",
         ]
     )

@@ -1,6 +1,7 @@
 """Comparison tables, as people read them and as machines read them."""
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from tabulate import tabulate
 
 from bench.analysis.compare import DIMENSIONS, Comparison, varying
 from bench.analysis.frame import missing_reason
-from bench.matrix.case import PHASES, SERIES, WHOLE
+from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
 from bench.records.schema import RunRecord
 
 FORMATS = ("github", "plain", "html", "latex", "tsv", "csv")
@@ -56,6 +57,16 @@ def render(rows: Sequence[Row], style: str) -> str:
     return str(text)
 
 
+def prose(lines: Sequence[str], style: str) -> list[str]:
+    """Lines that stand below a table, as its format has them."""
+    match style:
+        case "html":
+            return [f"<p>{escape(line)}</p>" for line in lines]
+        case "latex":
+            return [f"% {line}" for line in lines]
+    return ["", *lines]
+
+
 def _alignment(rows: Sequence[Row], name: str) -> str:
     words = name in ("case", "time", *DIMENSIONS) and name not in ("batch", "hidden", "threads")
     return "left" if words else "right"
@@ -71,6 +82,7 @@ def phase_rows(frame: pd.DataFrame, comparison: Comparison | None, statistic: st
         names = [*(name for name in names if name != comparison.by), comparison.by]
     times = _by_key(frame, f"{statistic}_ns")
     ratios = {} if comparison is None else _ratios(comparison)
+    asynchronous = _queued(frame)
     rows: list[Row] = []
     for entry in _in_order(frame, comparison):
         key = (entry["run"], entry["case"])
@@ -82,8 +94,16 @@ def phase_rows(frame: pd.DataFrame, comparison: Comparison | None, statistic: st
         if comparison is not None:
             row[f"vs {comparison.by} {comparison.reference}"] = ratios.get(key, "-")
         for phase in PHASES:
-            row[phase] = duration(times[(*key, phase)])
-        row["samples/s"] = rate(entry["batch"] / entry[f"{statistic}_ns"] * 1e9)
+            row[phase] = duration(times.get((*key, phase), np.nan))
+        if asynchronous:
+            row |= {
+                "host dispatch": duration(times.get((*key, DISPATCH), np.nan)),
+                "device busy": duration(entry["busy_ns"]),
+                "latency": duration(times.get((*key, LATENCY), np.nan)),
+                "bound": {True: "host", False: "device"}.get(entry["host_bound"], ""),
+            }
+        step = times.get((*key, THROUGHPUT), entry[f"{statistic}_ns"])
+        row["samples/s"] = rate(entry["batch"] / step * 1e9)
         rows.append(row)
     return rows
 
@@ -174,30 +194,52 @@ def notes(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) ->
             lines.append(f"No case has a {statistic} time for every {comparison.by}: no mean.")
         for value, missing in comparison.lonely.items():
             lines.append(f"{comparison.by} {value} has no row for: " + "; ".join(missing) + ".")
-    return lines + _reasons(frame)
+    return lines + _asynchronous(frame) + _reasons(frame)
+
+
+def _queued(frame: pd.DataFrame) -> bool:
+    """Whether something was timed on a device that works through a queue."""
+    return bool(((frame["series"] == THROUGHPUT) & (frame["status"] == "ok")).any())
+
+
+def _asynchronous(frame: pd.DataFrame) -> list[str]:
+    """What times mean where the host runs ahead of the device."""
+    if not _queued(frame):
+        return []
+    return [
+        "On a device that works through a queue, quiet, typical and the phases are the device's "
+        "own time, from one event to the next. host dispatch: what giving a step out costs the "
+        "host; device busy: the kernels of a step, by the profiler; latency: one step, waited for; "
+        "samples/s: of many steps waited for together. A row bound by the host times the host, "
+        "not the device."
+    ]
 
 
 def _reasons(frame: pd.DataFrame) -> list[str]:
     """Why rows lack a time: a line for each reason, with the cases it holds for."""
     several = frame["run"].nunique() > 1
     cases: dict[str, dict[str, list[str]]] = {}
+    rows_of: dict[str, int] = {}
     for _, row in frame.iterrows():
+        where = f"{row['case']} in {row['run']}" if several else str(row["case"])
+        rows_of[where] = rows_of.get(where, 0) + 1
         if row["status"] != "ok":
             reason = f"{row['status']}: {row['reason']}"
         elif pd.isna(row["quiet_ns"]):
             reason = f"no quiet time: {missing_reason(row)}"
         else:
             continue
-        where = f"{row['case']} in {row['run']}" if several else str(row["case"])
         cases.setdefault(reason, {}).setdefault(where, []).append(str(row["series"]))
     return [
-        f"{reason}: " + ", ".join(_named(where, series) for where, series in of_case.items()) + "."
+        f"{reason}: "
+        + ", ".join(_named(where, series, rows_of[where]) for where, series in of_case.items())
+        + "."
         for reason, of_case in cases.items()
     ]
 
 
-def _named(case: str, series: list[str]) -> str:
-    return case if len(series) == len(SERIES) else f"{case} ({', '.join(series)})"
+def _named(case: str, series: list[str], everything: int) -> str:
+    return case if len(series) == everything else f"{case} ({', '.join(series)})"
 
 
 def machine_notes(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[str]:
@@ -216,11 +258,14 @@ def _run_line(run: RunRecord, label: str) -> str:
     machine = run.machine
     state = "" if run.complete else ", INCOMPLETE"
     dirty = " with uncommitted changes" if machine.dirty else ""
-    cores = sorted({core for worker in run.workers for core in worker.cores})
-    all_pinned = all(worker.cores for worker in run.workers)
+    on_cpu = [worker for worker in run.workers if worker.device == "cpu"]
+    cores = sorted({core for worker in on_cpu for core in worker.cores})
+    all_pinned = on_cpu and all(worker.cores for worker in on_cpu)
     pinned = f"pinned to cores {', '.join(map(str, cores))}" if all_pinned else "unpinned"
+    devices = {w.device: w.device_name for w in run.workers if w.device != "cpu"}
+    named = "".join(f"{device}: {name}, " for device, name in devices.items())
     return (
-        f"{label}: {machine.cpu}, {machine.available_cores} of {machine.cores} cores, torch "
+        f"{label}: {named}{machine.cpu}, {machine.available_cores} of {machine.cores} cores, torch "
         f"{machine.torch}, {machine.python}, commit {machine.commit}{dirty}, "
         f"{run.plan.environment} environment, {pinned}{state}."
     )
@@ -231,6 +276,7 @@ def _facts(run: RunRecord) -> dict[str, str]:
     return {
         "machine": machine.name,
         "cpu": machine.cpu,
+        "gpus": ", ".join(machine.gpus) or "none",
         "cores available": str(machine.available_cores),
         "os": machine.os,
         "python": machine.python,
@@ -239,6 +285,6 @@ def _facts(run: RunRecord) -> dict[str, str]:
         "code": machine.code_hash,
         "environment": run.plan.environment,
         "metronome": str(run.metronome_version),
-        "learning rate": str(run.plan.lr),
+        "learning rate": "the optimizer's" if run.plan.lr is None else str(run.plan.lr),
         **machine.environment,
     }

@@ -4,14 +4,14 @@ import os
 import shlex
 import sys
 from collections.abc import Generator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 from rich.console import Console
 
 from bench.errors import BenchError, MachineError, UsageError
-from bench.matrix.case import SERIES, Case
+from bench.matrix.case import Case
 from bench.records.machine import fingerprint
 from bench.records.schema import CaseRecord
 from bench.report.comparison import comparison_text
@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     brief = config.getoption("benchmark_disable") and not config.getoption("benchmark_enable")
     if brief:
-        plan = msgspec.structs.replace(plan, replicates=1, budget_s=0)
+        plan = msgspec.structs.replace(plan, replicates=1, budget_s=0, compile_timed=[])
     config.stash[BENCHMARKS] = []
     config.stash[CAMPAIGN] = Campaign(
         plan,
@@ -69,9 +69,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" not in metafunc.fixturenames:
         return
     cases = metafunc.config.stash[CAMPAIGN].plan.cases
-    metafunc.parametrize("case", cases, ids=[case.id for case in cases])
     if "phase" in metafunc.fixturenames:
-        metafunc.parametrize("phase", SERIES)
+        pairs = [(case, series) for case in cases for series in case.series]
+        ids = [f"{case.id}-{series}" for case, series in pairs]
+        metafunc.parametrize(("case", "phase"), pairs, ids=ids)
+    else:
+        metafunc.parametrize("case", cases, ids=[case.id for case in cases])
 
 
 @pytest.fixture
@@ -79,12 +82,17 @@ def record(case: Case, request: pytest.FixtureRequest, pytestconfig: pytest.Conf
     """What the campaign saw of the case; the first to ask has all selected cases measured."""
     campaign = pytestconfig.stash[CAMPAIGN]
     if campaign.run is None and not campaign.resuming:
-        selected = {
-            item.callspec.params["case"]: None
+        selected: dict[Case, None] = {
+            cast(Case, item.callspec.params["case"]): None
             for item in request.session.items
             if isinstance(item, pytest.Function) and "record" in item.fixturenames
         }
-        campaign.plan = msgspec.structs.replace(campaign.plan, cases=list(selected))
+        ids = {case.id for case in selected}
+        campaign.plan = msgspec.structs.replace(
+            campaign.plan,
+            cases=list(selected),
+            compile_timed=[case for case in campaign.plan.compile_timed if case in ids],
+        )
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         try:

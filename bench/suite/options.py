@@ -10,10 +10,9 @@ import pytest
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
 from bench.matrix.case import Case, case_from_id
-from bench.matrix.presets import DEFAULT_PRESET, PRESETS, select
+from bench.matrix.presets import DEFAULT_PRESET, PRESETS, compile_timed, select
 from bench.measure.environment import ENVIRONMENTS
 from bench.measure.events import Plan
-from sumnet.optimizers import LEARNING_RATE
 
 MEANINGLESS = {
     "--benchmark-timer": "durations come from the device's own clock",
@@ -43,6 +42,7 @@ PLANNED = (
     "replicates",
     "budget",
     "lr",
+    "compile_times",
     "environment",
     "order_seed",
     "results",
@@ -61,7 +61,8 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--case", action="append", default=[], metavar="ID", help="a case by its id")
     group.addoption("--replicates", metavar="N", help="worker processes per case")
     group.addoption("--budget", metavar="SECONDS", help="wall time to spend on measuring")
-    group.addoption("--lr", metavar="RATE", help=f"learning rate (default {LEARNING_RATE})")
+    group.addoption("--lr", metavar="RATE", help="learning rate (default: the optimizer's)")
+    group.addoption("--compile-times", help="all or none (default: what the preset says)")
     group.addoption("--environment", help=f"{' or '.join(ENVIRONMENTS)}")
     group.addoption("--order-seed", metavar="N", help="seeds the order of blocks")
     group.addoption("--results", type=Path, help="where run files go")
@@ -118,10 +119,20 @@ def plan_from(config: pytest.Config) -> Plan:
         budget_s=_number(config, "budget", float, 0, 7 * 86400, preset.budget_s),
         environment=environment,
         seed=_number(config, "order_seed", int, 0, 2**63, int.from_bytes(os.urandom(4))),
-        lr=_number(config, "lr", float, 1e-30, 1e30, LEARNING_RATE),
+        lr=_number(config, "lr", float, 1e-30, 1e30, None),
         preset=None if ids else preset_name,
         named=bool(ids),
+        compile_timed=_compile_timed(config, None if ids else preset_name, cases),
     )
+
+
+def _compile_timed(config: pytest.Config, preset: str | None, cases: list[Case]) -> list[str]:
+    asked = config.getoption("compile_times")
+    if asked not in (None, "all", "none"):
+        raise UsageError(f"--compile-times: {asked!r} is not one; allowed: all, none")
+    if asked == "all":
+        return [case.id for case in cases if case.compilation.compiles]
+    return compile_timed(preset, cases) if preset is not None and asked is None else []
 
 
 def _number(

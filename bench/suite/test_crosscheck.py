@@ -1,23 +1,26 @@
-"""The same training step timed by pytest-benchmark's own loop, in turn with ours.
+"""The same training step timed in other ways than ours.
 
-A round of pytest-benchmark is four steps under its own timer, with the device synchronised inside;
-the set-up of each round times a short block of the same steps our way. Both see the same machine,
-the same process and the same tensors, so their low quantiles must agree. Four, because what
-pytest-benchmark does between set-up and timer cools the caches that a first step then pays for.
+By pytest-benchmark's own loop, in turn with ours: a round of it is four steps under its own timer,
+with the device synchronised inside; the set-up of each round times a short block of the same steps
+our way. Both see the same machine, the same process and the same tensors, so their low quantiles
+must agree. Four, because what pytest-benchmark does between set-up and timer cools the caches that
+a first step then pays for. And on CUDA by the kernels a profiler sees, and by a graph's replay.
 """
 
 import gc
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import psutil
 import pytest
 
-from bench.devices import DEVICES, probe
-from bench.matrix.case import WHOLE, Case
+from bench.analysis.frame import HOST_BOUND
+from bench.devices import device_named, probe
+from bench.matrix.case import LATENCY, WHOLE, Case
 from bench.matrix.support import unsupported_reason
-from bench.measure.protocol import WHOLE_KIND
+from bench.measure.protocol import WAITING_KIND, WHOLE_KIND
 
 if TYPE_CHECKING:
     from bench.measure.resident import Resident
@@ -27,6 +30,7 @@ STEPS = 4
 SAMPLES = 8
 AGREEMENT = 0.05
 QUANTILE = 0.10
+DEVICE_SAMPLES = 40
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def resident(case: Case) -> Iterator["Resident"]:
     process = psutil.Process()
     cores = process.cpu_affinity() if hasattr(process, "cpu_affinity") else None
     threads = torch.get_num_threads()
-    DEVICES[case.device.partition(":")[0]].pin(case.threads)
+    device_named(case.device).enter(case.threads)
     torch.set_num_threads(case.threads)
     yield Resident(case)
     torch.set_num_threads(threads)
@@ -54,11 +58,13 @@ def resident(case: Case) -> Iterator["Resident"]:
 def test_crosscheck(case: Case, resident: "Resident", benchmark: Any) -> None:
     """pytest-benchmark's train_step and ours differ by at most 5% at the tenth percentile."""
     ours: list[int] = []
+    # Waited for, as theirs are; on a CPU there is nothing to wait for.
+    kind, series = (WHOLE_KIND, WHOLE) if case.kind == "cpu" else (WAITING_KIND, LATENCY)
 
     def time_ours() -> None:
         resident.restore()
         gc.disable()
-        block = resident.time(WHOLE_KIND, SAMPLES)[WHOLE]
+        block = resident.time(kind, SAMPLES)[series]
         gc.enable()
         ours.extend(sum(block[start : start + STEPS]) for start in range(0, SAMPLES, STEPS))
 
@@ -73,3 +79,30 @@ def test_crosscheck(case: Case, resident: "Resident", benchmark: Any) -> None:
     ratio = theirs * 1e9 / float(np.quantile(ours, QUANTILE))
     benchmark.extra_info.update(case=case.id, ratio=ratio)
     assert abs(ratio - 1) <= AGREEMENT, f"pytest-benchmark's loop over ours: {ratio:.3f}"
+
+
+def test_span_is_its_kernels(case: Case, resident: "Resident") -> None:
+    """Where a CUDA device is not bound by its host, a step's span is the time of its kernels.
+
+    By events, by torch.profiler, and, where a CUDA graph can hold the step, by a graph's replay.
+    """
+    from bench.measure.resident import Resident
+
+    if case.kind != "cuda":
+        pytest.skip(f"host and device are not told apart on {case.kind}")
+    span = _low(resident)
+    captured = msgspec.structs.replace(case, compile="graph")
+    if unsupported_reason(captured, probe()) is None:
+        replayed = _low(Resident(captured))
+        if replayed > HOST_BOUND * span:
+            assert abs(replayed / span - 1) <= AGREEMENT, f"replay over span: {replayed / span:.3f}"
+    busy = resident.busy_ns()
+    if busy is None or busy < HOST_BOUND * span:
+        pytest.skip("bound by the host: its span is the host's time")
+    assert abs(busy / span - 1) <= AGREEMENT, f"kernels over span: {busy / span:.3f}"
+
+
+def _low(resident: "Resident") -> float:
+    """The low quantile of whole steps, nanoseconds by the device's clock."""
+    resident.restore()
+    return float(np.quantile(resident.time(WHOLE_KIND, DEVICE_SAMPLES)[WHOLE], QUANTILE))

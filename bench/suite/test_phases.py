@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from bench.matrix.case import WHOLE, Case
-from bench.measure.protocol import PHASES_KIND, WHOLE_KIND
+from bench.matrix.case import Case
+from bench.measure.protocol import KINDS
 from bench.records.schema import CaseRecord
 from bench.suite.clock import ReplayedSeries, device_clock
 from bench.suite.conftest import BENCHMARKS
@@ -21,7 +21,7 @@ def test_phase(
         pytest.skip(f"{record.reason}")
     if record.status != "ok":
         pytest.fail(f"{record.status}: {record.reason}", pytrace=False)
-    blocks = record.blocks[WHOLE_KIND if phase == WHOLE else PHASES_KIND]
+    blocks = next(record.blocks[kind] for kind, series in KINDS.items() if phase in series)
     series = ReplayedSeries([ns for worker in blocks for ns in worker.percentiles_ns[phase]["p50"]])
     benchmark.group = phase
     benchmark.extra_info.update(case.axes, case=case.id)

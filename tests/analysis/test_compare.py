@@ -145,6 +145,21 @@ def test_unknown_reference_is_refused_with_those_there_are() -> None:
         compare(frame, "optimizer", "sdg", WHOLE, "quiet")
 
 
+@pytest.mark.parametrize("by", ["run", "optimizer"])
+def test_series_that_no_case_has_is_refused(by: str) -> None:
+    frame = frame_of({SGD: 1e5}, {SGD: 1e5})
+    with pytest.raises(UsageError, match="dispatch"):
+        compare(frame, by, None, "dispatch", "quiet")
+
+
+def test_case_without_phases_is_compared_by_its_whole_step_and_not_missed_by_its_phases() -> None:
+    lbfgs = Case(batch=64, optimizer="lbfgs")
+    frame = frame_of({SGD: 1e5, lbfgs: 2e5}, {SGD: 1e5, lbfgs: 3e5})
+    assert ratios(by_run(frame))["theirs", lbfgs.id] == pytest.approx(1.5)
+    phases = compare(frame, "run", None, "step", "quiet")
+    assert (set(phases.table["case"]), phases.common, phases.lonely) == ({SGD.id}, 1, {})
+
+
 def test_varying_names_the_dimensions_that_differ() -> None:
     assert varying(frame_of({SGD: 1e5, BIG_SGD: 1e5})) == ["batch"]
     assert varying(frame_of({SGD: 1e5, BIG_ADAM: 1e5}, {SGD: 1e5})) == ["run", "batch", "optimizer"]

@@ -10,7 +10,7 @@ import pytest
 
 from bench.analysis.frame import heard_floors, missing_reason, tidy
 from bench.analysis.stats import MIN_BLOCKS
-from bench.matrix.case import SERIES, WHOLE, Case
+from bench.matrix.case import DISPATCH, SERIES, THROUGHPUT, WHOLE, Case
 from bench.records.schema import Blocks, RunRecord
 from tests import synthetic
 from tests.synthetic import READINGS_NS, SHARES, SPREAD, Moods
@@ -18,6 +18,7 @@ from tests.synthetic import READINGS_NS, SHARES, SPREAD, Moods
 SMALL = Case()
 ADAM = Case(optimizer="adam", batch=1024)
 LARGE = Case(batch=16384)
+CUDA = Case(device="cuda")
 TRUE_NS = {SMALL: 120_000.0, ADAM: 260_000.0, LARGE: 900_000.0}
 
 QUIET = Moods()
@@ -43,7 +44,7 @@ def test_quiet_times_are_the_true_ones_whatever_the_machine_does_between(
     moods = Moods(speeds=speeds, blocks=40, seed=seed)
     frame = frame_of(synthetic.run(TRUE_NS, replicates=5, moods=moods))
     for case, true_ns in TRUE_NS.items():
-        for series in SERIES:
+        for series in case.series:
             found = row(frame, case, series)["quiet_ns"]
             assert found == pytest.approx(true_ns * SHARES[series], rel=0.02)
 
@@ -59,7 +60,7 @@ def test_frame_has_a_row_for_every_run_case_and_series() -> None:
     run = synthetic.run(TRUE_NS)
     frame = tidy([run, run], ["first", "second"])
     keys = set(zip(frame["run"], frame["case"], frame["series"], strict=True))
-    assert keys == {(r, c.id, s) for r in ("first", "second") for c in TRUE_NS for s in SERIES}
+    assert keys == {(r, c.id, s) for r in ("first", "second") for c in TRUE_NS for s in c.series}
     assert len(frame) == len(keys)
 
 
@@ -158,6 +159,14 @@ def test_floors_are_not_shared_across_environments_or_threads() -> None:
     assert row(frame, two_threads, run="run2")["quiet_ns"] > 0
 
 
+def test_floors_of_unpinned_workers_of_a_device_are_not_those_of_a_cpus_workers() -> None:
+    good = synthetic.run({SMALL: 120_000.0}, moods=QUIET)
+    poor = synthetic.run({CUDA: 120_000.0}, moods=NEVER_QUIET)
+    assert row(frame_of(good, poor), CUDA, run="run1")["quiet_ns"] > 0
+    both = synthetic.run({SMALL: 120_000.0, CUDA: 120_000.0}, moods=QUIET)
+    assert list(heard_floors(both)) == ["dispatch, t1, stock", "dispatch, t1, stock, cuda"]
+
+
 def test_heard_floors_are_the_metronomes_own_speeds() -> None:
     floors = heard_floors(synthetic.run(TRUE_NS, moods=RESTLESS, replicates=5))
     assert floors == {
@@ -170,7 +179,7 @@ def test_heard_floors_are_the_metronomes_own_speeds() -> None:
 def test_case_without_evidence_is_a_row_with_its_status_and_reason(status: str) -> None:
     run = synthetic.run({SMALL: 120_000.0}, ended={ADAM: (status, "so it goes")})
     frame = frame_of(run)
-    for series in SERIES:
+    for series in ADAM.series:
         found = row(frame, ADAM, series)
         assert (found["status"], found["reason"], found["replicates"]) == (status, "so it goes", 0)
         assert np.isnan([found["quiet_ns"], found["typical_ns"], found["quiet_share"]]).all()
@@ -212,3 +221,71 @@ def test_a_lost_workers_few_blocks_are_no_replicate() -> None:
     after = tidy([run], ["a"])
     for column in ("replicates", "typical_ns", "typical_half"):
         pd.testing.assert_series_equal(after[column], before[column])
+
+
+# Devices that the host runs ahead of
+
+
+def test_every_series_that_its_device_and_optimizer_have_is_a_row() -> None:
+    lbfgs = Case(optimizer="lbfgs")
+    frame = frame_of(synthetic.run({SMALL: 1e5, lbfgs: 2e5, CUDA: 3e5}))
+    rows = {case: list(frame[frame["case"] == case.id]["series"]) for case in (SMALL, lbfgs, CUDA)}
+    assert rows == {SMALL: ["forward", "backward", "step", WHOLE], lbfgs: [WHOLE], CUDA: [*SERIES]}
+    assert row(frame, lbfgs)["quiet_ns"] == pytest.approx(2e5, rel=0.02)
+    throughput = row(frame, CUDA, THROUGHPUT)["quiet_ns"]
+    assert throughput == pytest.approx(3e5 * SHARES[THROUGHPUT], rel=0.02)
+
+
+def test_device_times_are_not_scaled_by_what_slows_the_host() -> None:
+    steady = Moods(speeds=(1.0, 1.1, 1.1), strain=0.0, blocks=40)
+    assert row(frame_of(synthetic.run({CUDA: 1e5}, moods=steady)), CUDA)["quiet_ns"] == (
+        pytest.approx(1e5, rel=0.02)
+    )
+
+
+def test_device_times_are_of_quiet_blocks_alone() -> None:
+    disturbed = Moods(speeds=(1.0, 1.6, 1.6), blocks=40)
+    found = row(frame_of(synthetic.run({CUDA: 1e5}, moods=disturbed)), CUDA)
+    assert found["quiet_ns"] == pytest.approx(1e5, rel=0.02)
+    assert found["typical_ns"] > 1.4e5
+    assert found["quiet_share"] == pytest.approx(1 / 3, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("busy_ns", "dispatch", "bound"),
+    [
+        (3e4, 0.1, True),  # kernels for a third of the step
+        (1.1e5, 1.0, False),
+        (None, 1.0, True),  # no profiler told, and the host gives steps out as slowly as they end
+        (None, 0.2, False),
+    ],
+)
+def test_step_is_bound_by_the_host_where_the_device_waits_for_it(
+    busy_ns: float | None, dispatch: float, bound: bool
+) -> None:
+    run = synthetic.run({CUDA: 1e5}, busy_ns={CUDA: busy_ns}, shares={DISPATCH: dispatch})
+    frame = frame_of(run)
+    assert [row(frame, CUDA, series)["host_bound"] for series in CUDA.series] == [bound] * 7
+
+
+def test_device_is_as_busy_as_its_median_profile_says() -> None:
+    run = synthetic.run({CUDA: 1e5}, busy_ns={CUDA: 5e4})
+    run.cases[0].busy_ns[0] = 900_000
+    assert row(frame_of(run), CUDA)["busy_ns"] == 5e4
+    assert np.isnan(
+        row(frame_of(synthetic.run({CUDA: 1e5}, busy_ns={CUDA: None})), CUDA)["busy_ns"]
+    )
+
+
+def test_cpu_is_bound_by_neither_host_nor_device() -> None:
+    found = row(frame_of(synthetic.run({SMALL: 1e5, CUDA: 1e5})), SMALL)
+    assert found["host_bound"] is None
+    assert np.isnan(found["busy_ns"])
+
+
+@pytest.mark.parametrize("busy_ns", [{}, {CUDA: 5e4}])
+def test_case_without_times_is_not_said_to_be_bound_by_anything(
+    busy_ns: dict[Case, float | None],
+) -> None:
+    run = synthetic.run({CUDA: 1e5}, busy_ns=busy_ns, ended={CUDA: ("failed", "it broke")})
+    assert row(frame_of(run), CUDA)["host_bound"] is None

@@ -56,6 +56,14 @@ def test_phases_are_held_against_the_whole_step() -> None:
     assert phases_over_whole(frame, "quiet") == pytest.approx(1.0, abs=1e-3)
 
 
+def test_cases_without_phases_do_not_weigh_on_their_sum() -> None:
+    lbfgs = Case(optimizer="lbfgs")
+    both = synthetic.run({SMALL: 1e5, lbfgs: 9e5}, moods=Moods(noise=0, between=0))
+    assert phases_over_whole(tidy([both], ["a"]), "quiet") == pytest.approx(1.0, abs=1e-3)
+    alone = synthetic.run({lbfgs: 9e5}, moods=Moods(noise=0, between=0))
+    assert np.isnan(phases_over_whole(tidy([alone], ["a"]), "quiet"))
+
+
 def test_share_leaves_start_up_out() -> None:
     runs = runs_of(1e5, 1e5)
     for run in runs:

@@ -1,4 +1,4 @@
-"""The CPU: its clock, and the binding of a process to its cores."""
+"""The CPU: its facts, its clock, its peak of memory, and the binding of a process to its cores."""
 
 import json
 import subprocess
@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from bench.devices import DEVICES, available_cores
-from bench.devices.cpu import Cpu, WallClock
+from bench.devices import available_cores
+from bench.devices.base import Device
+from bench.devices.cpu import CLEAR_REFS, Cpu, WallClock
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,14 +21,14 @@ needs_affinity = pytest.mark.skipif(
 )
 
 
-def affinity_after_pinning(*threads: int) -> list[list[int]]:
+def affinity_after_entering(*threads: int) -> list[list[int]]:
     """The cores of a fresh process, then what each call answered and where it left the process."""
     code = f"""
 import json, psutil
 from bench.devices import DEVICES, available_cores
 seen = [psutil.Process().cpu_affinity()]
 for threads in {threads}:
-    seen += [DEVICES["cpu"].pin(threads), psutil.Process().cpu_affinity(), [available_cores()]]
+    seen += [DEVICES["cpu"]().enter(threads), psutil.Process().cpu_affinity(), [available_cores()]]
 print(json.dumps(seen))
 """
     out = subprocess.run(
@@ -37,10 +38,59 @@ print(json.dumps(seen))
     return seen
 
 
-def test_the_cpu_is_a_device_that_is_always_there() -> None:
-    cpu = DEVICES["cpu"]
-    assert cpu.unavailable_reason() is None
-    assert isinstance(cpu, Cpu)
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A PATH with nothing on it, and no compiler named."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    return tmp_path
+
+
+def program(folder: Path, name: str) -> None:
+    (folder / name).write_text("#!/bin/sh\n")
+    (folder / name).chmod(0o755)
+
+
+# Its facts
+
+
+def test_the_cpu_is_a_device_that_is_always_there_alone() -> None:
+    facts = Cpu().facts()
+    assert facts.unavailable is None
+    assert facts.count == 1
+    assert facts.name
+    assert facts.memory_bytes == psutil.virtual_memory().total
+
+
+def test_the_cpu_has_every_dtype_but_tf32() -> None:
+    assert Cpu().facts().refused_dtypes.keys() == {"tf32"}
+
+
+@pytest.mark.parametrize(
+    ("programs", "cxx", "found"),
+    [
+        ([], None, False),
+        (["g++"], None, True),
+        (["clang++"], None, False),
+        (["clang++", "g++"], None, True),
+        (["g++", "icpx"], "icpx", True),
+        (["g++"], "icpx", False),
+        ([], "icpx", False),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "darwin", reason="the default there is clang++")
+def test_compiling_needs_the_compiler_torch_would_call_and_no_other(
+    path: Path, monkeypatch: pytest.MonkeyPatch, programs: list[str], cxx: str | None, found: bool
+) -> None:
+    for name in programs:
+        program(path, name)
+    if cxx is not None:
+        monkeypatch.setenv("CXX", cxx)
+    refusal = "torch.compile needs a C++ compiler: neither $CXX nor the default is on the PATH"
+    assert Cpu().facts().compile_refusal == (None if found else refusal)
+
+
+# Its clock
 
 
 def test_marks_come_in_the_order_they_were_made_and_never_go_back() -> None:
@@ -74,17 +124,51 @@ def test_reading_empties_the_clock() -> None:
 
 
 def test_clocks_do_not_share_their_marks() -> None:
-    one, other = DEVICES["cpu"].clock(), DEVICES["cpu"].clock()
+    one, other = Cpu().clock(), Cpu().clock()
     one.mark()
     assert other.read() == []
     assert len(one.read()) == 1
+
+
+# Its peak of memory
+
+
+@pytest.mark.skipif(not CLEAR_REFS.exists(), reason="this system keeps no peak of memory")
+def test_the_peak_is_above_what_was_held_and_of_this_reckoning_alone() -> None:
+    cpu, held = Cpu(), bytearray(b"1") * 2**26
+    cpu.reset_peak()
+    passing = bytearray(b"1") * 2**26
+    del passing
+    peak = cpu.peak_bytes()
+    assert peak is not None
+    assert 0.9 * 2**26 < peak < 1.5 * 2**26
+    cpu.reset_peak()
+    again = cpu.peak_bytes()
+    assert again is not None and again < 2**24
+    assert len(held) == 2**26
+
+
+def test_without_a_beginning_no_peak_can_be_told() -> None:
+    assert Cpu().peak_bytes() is None
+
+
+def test_where_the_system_keeps_no_peak_none_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.devices.cpu.CLEAR_REFS", tmp_path / "clear_refs")
+    cpu = Cpu()
+    cpu.reset_peak()
+    assert cpu.peak_bytes() is None
+
+
+# Its cores
 
 
 @needs_affinity
 def test_a_process_is_bound_to_as_many_cores_as_threads_the_last_ones() -> None:
     cores = sorted(psutil.Process().cpu_affinity())
     for threads in range(1, min(len(cores), 3) + 1):
-        before, answered, bound, available = affinity_after_pinning(threads)
+        before, answered, bound, available = affinity_after_entering(threads)
         assert sorted(before) == cores
         assert answered == cores[-threads:]
         assert sorted(bound) == answered
@@ -93,13 +177,13 @@ def test_a_process_is_bound_to_as_many_cores_as_threads_the_last_ones() -> None:
 
 @needs_affinity
 def test_more_threads_than_cores_take_all_cores() -> None:
-    before, answered, bound, _ = affinity_after_pinning(1000)
+    before, answered, bound, _ = affinity_after_entering(1000)
     assert sorted(answered) == sorted(bound) == sorted(before)
 
 
 @needs_affinity
 def test_a_process_is_bound_within_the_cores_it_was_given() -> None:
-    _, first, _, _, second, _, _ = affinity_after_pinning(1, 2)
+    _, first, _, _, second, _, _ = affinity_after_entering(1, 2)
     assert second == first
 
 
@@ -107,7 +191,7 @@ def test_where_a_process_cannot_be_bound_no_core_is_claimed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("bench.devices.cpu.psutil", SimpleNamespace(Process=object))
-    assert Cpu().pin(1) == []
+    assert Cpu().enter(1) == []
 
 
 def test_where_a_process_cannot_be_bound_all_cores_are_available(
@@ -118,5 +202,7 @@ def test_where_a_process_cannot_be_bound_all_cores_are_available(
     assert available_cores() == 6
 
 
-def test_waiting_for_the_cpu_returns() -> None:
-    Cpu().synchronize()
+def test_the_cpus_own_time_is_the_hosts_and_not_told_apart() -> None:
+    cpu: Device = Cpu()
+    cpu.synchronize()
+    assert cpu.busy_ns(lambda: None, 3) is None

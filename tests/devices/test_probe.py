@@ -4,100 +4,73 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
-from bench.devices import DEVICES, available_cores, probe
+from bench.devices import DEVICES, available_cores, device_named, probe
+from bench.devices.cpu import Cpu
+from bench.devices.cuda import Cuda
+from bench.devices.mps import Mps
+from bench.errors import UsageError
 from bench.matrix.axes import AXES
 from bench.matrix.case import Case
-from bench.matrix.support import unsupported_reason
+from bench.matrix.support import DeviceFacts, unsupported_reason
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A PATH with nothing on it, and no compiler named."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
-    return tmp_path
-
-
-def program(folder: Path, name: str) -> None:
-    (folder / name).write_text("#!/bin/sh\n")
-    (folder / name).chmod(0o755)
 
 
 def test_the_facts_are_those_of_this_process_and_its_torch() -> None:
     facts = probe()
     assert facts.torch == torch.__version__
     assert facts.cores == available_cores() >= 1
-    assert facts.memory_bytes == psutil.virtual_memory().total
-    assert facts.devices["cpu"] is None
+    assert facts.devices["cpu"] == Cpu().facts()
 
 
 def test_every_kind_a_case_can_name_is_answered_for() -> None:
     facts = probe()
+    assert facts.devices.keys() == DEVICES.keys() == {"cpu", "cuda", "mps"}
     for device in ("cpu", "cuda", "mps", "cuda:1"):
         assert AXES["device"].value(device)
         unsupported_reason(Case(device=device), facts)
 
 
-@pytest.mark.parametrize("kind", ["cuda", "mps"])
-def test_a_kind_torch_does_not_see_is_refused_as_such(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_without_accelerators_says_so_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    monkeypatch.delitem(DEVICES, kind, raising=False)
-    assert probe().devices[kind] == f"torch {torch.__version__} sees no {kind} device here"
+    facts = probe()
+    for kind in ("cuda", "mps"):
+        reason = facts.devices[kind].unavailable
+        assert reason == f"torch {torch.__version__} sees no {kind} device here"
+    assert facts.devices["cpu"].unavailable is None
 
 
-@pytest.mark.parametrize("kind", ["cuda", "mps"])
-def test_a_kind_torch_sees_and_we_cannot_time_is_refused_as_such(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    monkeypatch.delitem(DEVICES, kind, raising=False)
-    assert probe().devices[kind] == f"this version has no clock for {kind} devices"
+def test_a_device_is_found_by_its_kind_and_index() -> None:
+    for name, kind in {"cpu": Cpu, "mps": Mps, "cuda": Cuda, "cuda:1": Cuda}.items():
+        assert isinstance(device_named(name), kind)
+    one, first = device_named("cuda:1"), device_named("cuda")
+    assert isinstance(one, Cuda) and isinstance(first, Cuda)
+    assert (first.index, one.index) == (0, 1)
 
 
-def test_a_device_we_can_time_answers_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Absent:
-        def unavailable_reason(self) -> str:
-            return "its cable is out"
-
-    monkeypatch.setitem(DEVICES, "cuda", Absent())
-    assert probe().devices["cuda"] == "its cable is out"
+def test_a_device_named_twice_is_not_the_same_object() -> None:
+    """Each keeps a reckoning of its own."""
+    assert device_named("cpu") is not device_named("cpu")
 
 
-@pytest.mark.parametrize(
-    ("programs", "cxx", "found"),
-    [
-        ([], None, None),
-        (["g++"], None, "g++"),
-        (["clang++"], None, None),
-        (["clang++", "g++"], None, "g++"),
-        (["g++", "icpx"], "icpx", "icpx"),
-        (["g++"], "icpx", None),
-        ([], "icpx", None),
-    ],
-)
-@pytest.mark.skipif(sys.platform == "darwin", reason="the default there is clang++")
-def test_the_compiler_is_the_one_torch_would_call_and_no_other(
-    path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    programs: list[str],
-    cxx: str | None,
-    found: str | None,
-) -> None:
-    for name in programs:
-        program(path, name)
-    if cxx is not None:
-        monkeypatch.setenv("CXX", cxx)
-    assert probe().compiler == found
+def test_a_new_entry_is_all_a_new_kind_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Xpu(Cpu):
+        def facts(self) -> DeviceFacts:
+            return DeviceFacts(unavailable="its cable is out")
+
+    monkeypatch.setitem(DEVICES, "xpu", Xpu)
+    assert probe().devices["xpu"].unavailable == "its cable is out"
+    assert isinstance(device_named("xpu"), Xpu)
+
+
+def test_without_torch_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UsageError, match=r"torch is not installed for .*: install torch 2\.11"):
+        probe()
 
 
 @pytest.mark.parametrize("isolates", [True, False])

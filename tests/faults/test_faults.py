@@ -24,7 +24,7 @@ from bench.measure.events import (
     SittingEnded,
     WorkerStarted,
 )
-from bench.measure.protocol import KINDS, subject_hash
+from bench.measure.protocol import kinds_of, subject_hash
 from bench.measure.worker_process import ROOT, Side
 from tests.measure.processes import is_gone
 
@@ -68,6 +68,8 @@ def fault(loss, batch):
         return loss * float("nan")
     if batch == 16:
         torch.empty(2**50, dtype=torch.uint8)
+    if batch == 17:
+        return 2 * loss.detach() - loss  # the right loss, and every gradient the wrong way
     if batch == 18 and in_a_block():
         os.write(2, b"free(): invalid pointer\\n")
         os.kill(os.getpid(), signal.SIGABRT)
@@ -82,8 +84,9 @@ ENDS = {
     12: ("timeout", rf"no answer within {PREPARE_S:.0f} s"),
     13: ("failed", r"the worker exited with status 3.*"),
     14: ("killed", r"the worker was killed by SIGKILL, perhaps for want of memory.*"),
-    15: ("invalid", r"the loss is nan after 20 steps"),
+    15: ("invalid", r"the forward pass gives a loss of nan, a float64 reference [\d.]+"),
     16: ("oom", r"RuntimeError: .*DefaultCPUAllocator: can't allocate memory.*"),
+    17: ("invalid", r"20 steps bring the loss to \S+ of what it was, a float64 reference to .*"),
     18: ("killed", r"the worker was killed by SIGABRT: free\(\): invalid pointer"),
     19: ("failed", r"RuntimeError: broken after a while"),
 }
@@ -102,9 +105,10 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package = folder / "sumnet"
     shutil.copytree(ROOT / "sumnet", package, ignore=shutil.ignore_patterns("__pycache__"))
     text = (package / "train.py").read_text()
-    good = "return loss(pairs, sums)"
+    good = "def forward() -> torch.Tensor:\n        return loss(pairs, sums)"
     assert text.count(good) == 1
-    faulty = text.replace(good, "return fault(loss(pairs, sums), len(pairs))")
+    bad = good.replace("loss(pairs, sums)", "fault(loss(pairs, sums), len(pairs))")
+    faulty = text.replace(good, bad)
     (package / "train.py").write_text(faulty + FAULTS)
     return folder
 
@@ -161,8 +165,8 @@ def test_the_cases_beside_the_faults_are_measured_in_full_by_the_last_worker(
     for case in WELL:
         of_it = [event.block for event in blocks(events) if event.block.case == case.id]
         by_the_last = [e for e in blocks(events) if e.block.case == case.id and e.worker == last]
-        assert len(by_the_last) == MIN_SWEEPS * len(KINDS)
-        assert {block.kind for block in of_it} == set(KINDS)
+        assert len(by_the_last) == MIN_SWEEPS * len(kinds_of(case))
+        assert {block.kind for block in of_it} == set(kinds_of(case))
         assert all(min(row) > 0 for block in of_it for row in block.quantiles_ns.values())
 
 

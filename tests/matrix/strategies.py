@@ -1,20 +1,48 @@
-"""Cases of every kind, for hypothesis."""
+"""Cases of every kind, and machines they may meet, for hypothesis."""
 
 from hypothesis import strategies as st
 
+from bench.devices import DEVICES as KINDS
 from bench.matrix.case import Case
+from bench.matrix.support import DeviceFacts, Facts
+from sumnet.compilation import COMPILATIONS
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from sumnet.precision import PRECISIONS
 
 DEVICES = st.sampled_from(["cpu", "mps", "cuda"]) | st.integers(0, 99).map("cuda:{}".format)
 
 CASES = st.builds(
     Case,
     device=DEVICES,
-    dtype=st.sampled_from(["float32", "float64", "bfloat16"]),
+    dtype=st.sampled_from(list(PRECISIONS)),
     batch=st.integers(1, 2**22),
     optimizer=st.sampled_from(list(OPTIMIZERS)),
-    implementation=st.sampled_from(IMPLEMENTATIONS),
-    compile=st.sampled_from(["off", "on"]),
+    implementation=st.sampled_from(list(IMPLEMENTATIONS)),
+    compile=st.sampled_from(list(COMPILATIONS)),
     hidden=st.integers(1, 4096),
     threads=st.integers(1, 1024),
+)
+
+REASONS = st.none() | st.text(min_size=1)
+
+FACTS = st.builds(
+    Facts,
+    torch=st.just("2.13.0"),
+    cores=st.integers(1, 1024),
+    isolates_compiled=st.booleans(),
+    devices=st.fixed_dictionaries(
+        {
+            kind: st.builds(
+                DeviceFacts,
+                unavailable=REASONS,
+                count=st.integers(1, 16),
+                memory_bytes=st.integers(0, 2**40),
+                refused_dtypes=st.dictionaries(
+                    st.sampled_from(list(PRECISIONS)), st.text(min_size=1)
+                ),
+                compile_refusal=REASONS,
+            )
+            for kind in KINDS
+        }
+    ),
 )

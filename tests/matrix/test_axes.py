@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.matrix.axes import AXES, Axis
+from sumnet.compilation import COMPILATIONS
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from sumnet.precision import PRECISIONS
 
 NAMES = (
     "device",
@@ -38,10 +40,10 @@ def test_the_default_of_an_axis_is_a_value_of_it(axis: Axis) -> None:
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("dtype", ("float32", "float64", "bfloat16")),
+        ("dtype", tuple(PRECISIONS)),
         ("optimizer", tuple(OPTIMIZERS)),
-        ("implementation", IMPLEMENTATIONS),
-        ("compile", ("off", "on")),
+        ("implementation", tuple(IMPLEMENTATIONS)),
+        ("compile", tuple(COMPILATIONS)),
     ],
 )
 def test_a_named_value_is_read_as_it_is_written(name: str, values: tuple[str, ...]) -> None:
@@ -98,7 +100,7 @@ def test_a_refusal_names_the_option_the_value_and_what_is_allowed(name: str) -> 
 
 def test_what_is_allowed_is_listed_value_by_value() -> None:
     assert AXES["optimizer"].allowed.split(", ") == list(OPTIMIZERS)
-    assert AXES["dtype"].allowed.split(", ") == ["float32", "float64", "bfloat16"]
+    assert AXES["dtype"].allowed.split(", ") == list(PRECISIONS)
 
 
 @given(st.lists(st.integers(1, 2**22), min_size=1))

@@ -7,7 +7,17 @@ from hypothesis import given
 
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
-from bench.matrix.case import PHASES, SERIES, WHOLE, Case, case_from_id
+from bench.matrix.case import (
+    DISPATCH,
+    LATENCY,
+    PHASES,
+    SERIES,
+    THROUGHPUT,
+    WHOLE,
+    Case,
+    case_from_id,
+)
+from sumnet.compilation import COMPILATIONS
 from tests.matrix.strategies import CASES
 
 ID = "cpu/float32/b2/sgd/default/compile-off/h10/t1"
@@ -37,10 +47,51 @@ def test_the_defaults_of_a_case_are_those_of_the_axes() -> None:
     assert Case().axes == {name: axis.default for name, axis in AXES.items()}
 
 
-def test_the_series_are_the_three_phases_and_the_whole_step() -> None:
+@pytest.mark.parametrize(
+    ("device", "kind"), [("cpu", "cpu"), ("mps", "mps"), ("cuda", "cuda"), ("cuda:12", "cuda")]
+)
+def test_the_kind_is_the_device_without_its_index(device: str, kind: str) -> None:
+    assert Case(device=device).kind == kind
+
+
+@pytest.mark.parametrize("name", COMPILATIONS)
+def test_the_compilation_is_the_entry_of_its_name(name: str) -> None:
+    assert Case(compile=name).compilation is COMPILATIONS[name]
+
+
+def test_the_series_are_the_three_phases_the_whole_step_and_what_tells_host_from_device() -> None:
     assert PHASES == ("forward", "backward", "step")
     assert WHOLE == "train_step"
-    assert SERIES == ("forward", "backward", "step", "train_step")
+    assert [DISPATCH, LATENCY, THROUGHPUT] == ["dispatch", "latency", "throughput"]
+    assert (*PHASES, WHOLE, DISPATCH, LATENCY, THROUGHPUT) == SERIES
+
+
+@pytest.mark.parametrize(
+    ("case", "phases"),
+    [
+        (Case(), PHASES),
+        (Case(compile="on", optimizer="adam"), PHASES),
+        (Case(optimizer="lbfgs"), ()),
+        (Case(device="cuda", compile="graph"), ()),
+    ],
+    ids=lambda value: value.id if isinstance(value, Case) else "",
+)
+def test_phases_are_timed_where_the_step_can_be_taken_apart(
+    case: Case, phases: tuple[str, ...]
+) -> None:
+    assert case.splits == bool(phases)
+    assert tuple(series for series in case.series if series in PHASES) == phases
+
+
+@pytest.mark.parametrize(("device", "ahead"), [("cpu", 0), ("mps", 3), ("cuda", 3), ("cuda:1", 3)])
+def test_host_and_device_are_told_apart_where_the_host_runs_ahead(device: str, ahead: int) -> None:
+    assert Case(device=device).series == SERIES[: 4 + ahead]
+
+
+@given(CASES)
+def test_the_series_of_any_case_hold_the_whole_step_and_keep_their_order(case: Case) -> None:
+    assert WHOLE in case.series
+    assert [*case.series] == [series for series in SERIES if series in case.series]
 
 
 @given(CASES)
@@ -55,7 +106,7 @@ def test_different_cases_have_different_ids(one: Case, other: Case) -> None:
 
 @given(CASES)
 def test_an_id_can_be_typed_without_quotes(case: Case) -> None:
-    assert re.fullmatch(r"[a-z0-9:/-]+", case.id)
+    assert re.fullmatch(r"[a-z0-9:/+-]+", case.id)
 
 
 @pytest.mark.parametrize("text", ["", "cpu", ID + "/", "/" + ID, ID + "/x", ID.rpartition("/")[0]])
@@ -74,7 +125,7 @@ def test_an_id_of_another_length_is_refused_and_an_example_given(text: str) -> N
         ("cpu", "tpu", "--device: 'tpu' is not a value; allowed: cpu, cuda, cuda:INDEX, mps"),
         ("cpu", "CPU", "--device: 'CPU' is not a value"),
         ("cpu", "", "--device: '' is not a value"),
-        ("float32", "float16", "--dtype: 'float16' is not a value; allowed: float32"),
+        ("float32", "float8", "--dtype: 'float8' is not a value; allowed: float32"),
         ("float32", "torch.float32", "--dtype: 'torch.float32' is not a value"),
         ("b2", "2", "'2' should start with 'b'"),
         ("b2", "", "'' should start with 'b'"),
@@ -87,6 +138,8 @@ def test_an_id_of_another_length_is_refused_and_an_example_given(text: str) -> N
         ("default", "slow", "--implementation: 'slow' is not a value; allowed: default"),
         ("compile-off", "off", "'off' should start with 'compile-'"),
         ("compile-off", "compile-maybe", "--compile: 'maybe' is not a value; allowed: off, on"),
+        ("compile-off", "compile-on+fast", "--compile: 'on+fast' is not a value"),
+        ("compile-off", "compile-on+default", "--compile: 'on+default' is not a value"),
         ("h10", "10", "'10' should start with 'h'"),
         ("h10", "h-10", "--hidden: '-10' is not a value"),
         ("h10", "h4097", "--hidden: '4097' is not a value"),

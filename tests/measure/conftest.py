@@ -5,13 +5,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
+import msgspec
 import pytest
-from hypothesis import settings
 
+from bench.measure.protocol import Request
 from bench.measure.worker_process import Side
 
-settings.register_profile("untimed", deadline=None)  # a busy machine must not fail a test
-settings.load_profile("untimed")
+# A busy machine must not fail a test.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 MakeSide = Callable[..., Side]
 
@@ -41,3 +44,22 @@ def fake_side(tmp_path: Path, script_side: MakeSide) -> MakeSide:
         return script_side(f'exec {shlex.join(words)} "$@"')
 
     return make
+
+
+@pytest.fixture
+def pids(tmp_path: Path) -> Callable[[], list[int]]:
+    """The process of each fake worker that was started."""
+    return lambda: [int(line.split()[0]) for line in (tmp_path / "log").read_text().splitlines()]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Callable[[], list[str]]:
+    """Device and threads of each fake worker that was started."""
+    return lambda: [line.split(" ", 1)[1] for line in (tmp_path / "log").read_text().splitlines()]
+
+
+@pytest.fixture
+def asked(tmp_path: Path, pids: Callable[[], list[int]]) -> Callable[[], list[list[Request]]]:
+    """What each fake worker was asked, in order."""
+    decode = msgspec.json.Decoder(Request).decode_lines
+    return lambda: [decode((tmp_path / f"asked-{pid}").read_bytes()) for pid in pids()]

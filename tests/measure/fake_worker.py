@@ -10,16 +10,41 @@ from pathlib import Path
 
 import msgspec
 
-from bench.matrix.support import Facts
-from bench.measure.protocol import KINDS, Block, Hello, Measure, Prepare, Prepared, Reply, Request
+from bench.matrix.support import DeviceFacts, Facts
+from bench.measure.protocol import (
+    KINDS,
+    Block,
+    CompileTimed,
+    Expected,
+    Graphs,
+    Held,
+    Hello,
+    Measure,
+    Prepare,
+    Prepared,
+    Profile,
+    Profiled,
+    Reply,
+    Request,
+    TimeCompile,
+    Verified,
+    Verify,
+)
 
 FOLDER = Path(sys.argv[1]).parent
 DEVICE, THREADS = sys.argv[-2], int(sys.argv[-1])
 
+ACCELERATORS: dict[str, DeviceFacts] = {}
+"""Kind to its facts, for each that this worker sees beside its CPU."""
+EXPECTED = Expected(loss=30.0, loss_tolerance=1e-6, ratio=0.5, tolerance=1e-4)
+GRAPHS = Graphs(loss=0, step=0, recompiled=0, breaks=(), skips=0)
+VERIFIED = Verified(EXPECTED, 0.5, "float32", "for-loop", GRAPHS, None)
+
 
 def facts() -> Facts:
-    absent = {"cuda": "no cuda device here", "mps": "no mps device here"}
-    return Facts("2.13.0", 4, 64 * 2**30, "g++", True, {"cpu": None, **absent})
+    absent = {kind: DeviceFacts(unavailable=f"no {kind} device here") for kind in ("cuda", "mps")}
+    cpu = DeviceFacts(name="x86_64", memory_bytes=64 * 2**30)
+    return Facts("2.13.0", 4, True, {"cpu": cpu, **absent, **ACCELERATORS})
 
 
 def hello() -> Hello:
@@ -27,7 +52,9 @@ def hello() -> Hello:
 
 
 def prepared(request: Prepare) -> Reply:
-    return Prepared(request.case.id, 1_000_000, 18, 0.5, 0, ("dispatch",))
+    wanted = request.expected or EXPECTED
+    seen = msgspec.structs.replace(VERIFIED, expected=wanted)
+    return Prepared(request.case.id, 1_000_000, 18, ("dispatch",), seen)
 
 
 def block(request: Measure) -> Reply:
@@ -41,8 +68,35 @@ def block(request: Measure) -> Reply:
     )
 
 
+def profiled(request: Profile) -> Reply:
+    return Profiled(request.case, 5_000)
+
+
+def held(request: Verify) -> Reply:
+    return Held(request.case.id, VERIFIED)
+
+
+def compile_timed(request: TimeCompile) -> Reply:
+    """Slow and full of misses where the compiler's cache holds nothing; then it holds a graph."""
+    graph = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"], "graph")
+    found = graph.exists()
+    graph.touch()
+    time_ns = 1_000_000 if found else 20_000_000
+    return CompileTimed(request.case.id, time_ns, hits=int(found), misses=int(not found))
+
+
 def answer(request: Request) -> Reply:
-    return prepared(request) if isinstance(request, Prepare) else block(request)
+    match request:
+        case Prepare():
+            return prepared(request)
+        case Measure():
+            return block(request)
+        case Profile():
+            return profiled(request)
+        case Verify():
+            return held(request)
+        case TimeCompile():
+            return compile_timed(request)
 
 
 def say(reply: Reply) -> None:
@@ -67,9 +121,11 @@ def number() -> int:
 def serve() -> None:
     with (FOLDER / "log").open("a") as log:
         log.write(f"{os.getpid()} {DEVICE} {THREADS}\n")
-    start()
-    for line in sys.stdin.buffer:
-        say(answer(msgspec.json.decode(line, type=Request)))
+    with (FOLDER / f"asked-{os.getpid()}").open("wb", buffering=0) as asked:
+        start()
+        for line in sys.stdin.buffer:
+            asked.write(line)
+            say(answer(msgspec.json.decode(line, type=Request)))
 
 
 if __name__ == "__main__":

@@ -42,14 +42,20 @@ class SimulatedDevice:
         self.host += self.enqueue
         self._marks.append(max(self.free, self.host + self.latency))
 
-    def read(self) -> list[int]:
+    def synchronize(self) -> None:
         self.host = max(self.host, self.free)
         self.waits += 1
+
+    def read(self) -> list[int]:
+        self.synchronize()
         marks, self._marks = self._marks, []
         return marks
 
     def host_clock(self) -> "HostClock":
         return HostClock(self)
+
+    def waiting_clock(self) -> "WaitingClock":
+        return WaitingClock(self)
 
 
 class HostClock:
@@ -67,12 +73,23 @@ class HostClock:
         return marks
 
 
-def simulated_loop(device: SimulatedDevice, **phases: Costs) -> Any:
-    """A loop whose phases launch their work; it fails where they come in another order."""
+class WaitingClock(HostClock):
+    """A clock that asks the host, once the device has done all it was given."""
+
+    def mark(self) -> None:
+        self._device.synchronize()
+        super().mark()
+
+
+def simulated_loop(device: SimulatedDevice, breaks_off: bool = False, /, **phases: Costs) -> Any:
+    """A loop whose phases launch their work; it fails where they come in another order.
+
+    A step may be left unfinished, and the next one begun, where it `breaks_off`.
+    """
     order: list[str] = []
 
     def forward() -> str:
-        assert order in ([], ["forward", "backward", "step"])
+        assert breaks_off or order in ([], ["forward", "backward", "step"])
         order[:] = ["forward"]
         device.launch(phases["forward"])
         return "a loss"
@@ -92,4 +109,10 @@ def simulated_loop(device: SimulatedDevice, **phases: Costs) -> Any:
         backward(forward())
         step()
 
-    return SimpleNamespace(forward=forward, backward=backward, step=step, train_step=train_step)
+    return SimpleNamespace(
+        model=SimpleNamespace(parameters=list),  # it has none
+        forward=forward,
+        backward=backward,
+        step=step,
+        train_step=train_step,
+    )

@@ -1,8 +1,12 @@
 """What a worker answers: replies to requests, and refusals where something goes wrong."""
 
+import contextlib
 import gc
 import os
 import platform
+import shutil
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ import torch
 
 import sumnet
 from bench.devices import available_cores
+from bench.devices.cpu import Cpu
 from bench.matrix.case import Case
 from bench.measure.answers import Answers
 from bench.measure.metronome import DISPATCH, LARGE_BYTES, MEMORY
@@ -22,13 +27,22 @@ from bench.measure.protocol import (
     QUANTILES,
     WHOLE_KIND,
     Block,
+    CompileTimed,
+    Held,
     Measure,
     Prepare,
     Prepared,
+    Profile,
+    Profiled,
     Refused,
+    Status,
+    TimeCompile,
+    Verify,
+    kinds_of,
     subject_hash,
 )
-from bench.measure.verify import STEPS, InvalidCase
+from bench.measure.reference import STEPS, expect
+from bench.measure.verify import InvalidCase
 
 CASE = Case(optimizer="adam")
 NO_MEMORY = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you"
@@ -48,6 +62,20 @@ def process_as_it_was() -> Iterator[list[int]]:
     config.fail_on_recompile_limit_hit = fails
     gc.enable()
     gc.unfreeze()
+
+
+CXX = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+needs_compiler = pytest.mark.skipif(
+    not shutil.which(CXX), reason="torch.compile needs a C++ compiler"
+)
+quiet = pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")
+
+
+@pytest.fixture
+def compiler() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +120,25 @@ def test_the_process_has_the_threads_and_cores_it_says(
         assert len(hello.cores) == min(threads, before)
     else:
         assert hello.cores == []
+
+
+def test_hello_says_what_waiting_for_the_idle_device_costs_at_least(
+    process_as_it_was: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Cpu):
+        def synchronize(self) -> None:
+            time.sleep(0.001)
+
+    monkeypatch.setattr("bench.measure.answers.device_named", lambda name: Slow())
+    assert Answers("cpu", 1).hello().sync_ns > 500_000
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a cuda device")
+def test_a_worker_whose_device_is_not_there_says_so(process_as_it_was: list[int]) -> None:
+    answers = Answers("cuda:1", 1)
+    told = answers.hello().facts.devices["cuda"].unavailable
+    assert told is not None
+    assert "sees no cuda device" in told
 
 
 # Answers
@@ -200,8 +247,130 @@ def test_cases_stay_resident_beside_each_other(with_case: Answers) -> None:
         assert block.case == case.id
 
 
+def test_a_case_is_prepared_with_the_rate_and_the_expectation_it_is_given(
+    answers: Answers,
+) -> None:
+    expected = expect(CASE, 0.003)
+    prepared = answers.answer(Prepare(CASE, lr=0.003, expected=expected))
+    assert isinstance(prepared, Prepared)
+    assert prepared.verified is not None
+    assert prepared.verified.expected == expected
+    assert isinstance(answers.answer(Prepare(CASE, lr=0.004, expected=expected)), Refused)
+
+
+def test_a_case_that_is_verified_is_held_and_let_go(answers: Answers) -> None:
+    case = Case(optimizer="adagrad", batch=5)
+    held = answers.answer(Verify(case))
+    assert isinstance(held, Held)
+    assert (held.case, held.verified.expected) == (case.id, expect(case))
+    told = answers.answer(Measure(case.id, WHOLE_KIND, 8))
+    assert told == Refused(case.id, "failed", f"KeyError: '{case.id}'")
+
+
+def test_a_case_is_verified_with_the_rate_it_is_given(answers: Answers) -> None:
+    held = answers.answer(Verify(CASE, lr=0.003))
+    assert isinstance(held, Held)
+    assert held.verified.expected == expect(CASE, 0.003)
+    refused = answers.answer(Verify(CASE, lr=1e30))
+    assert isinstance(refused, Refused)
+    assert refused.status == "invalid"
+
+
+def test_a_cpu_profiles_nothing(with_case: Answers) -> None:
+    assert with_case.answer(Profile(CASE.id)) == Profiled(CASE.id, None)
+    unheard = Case(batch=97).id
+    assert with_case.answer(Profile(unheard)) == Refused(
+        unheard, "failed", f"KeyError: '{unheard}'"
+    )
+
+
+@needs_compiler
+@quiet
+def test_a_first_step_is_compiled_anew_and_then_comes_out_of_the_cache(
+    answers: Answers, compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    request = TimeCompile(Case(compile="loss", batch=6, hidden=11))
+    cold = answers.answer(request)
+    torch.compiler.reset()
+    warm = answers.answer(request)
+    assert isinstance(cold, CompileTimed)
+    assert isinstance(warm, CompileTimed)
+    assert cold.case == warm.case == request.case.id
+    assert cold.hits == 0
+    assert cold.misses >= 1, "the loss, and its backward"
+    assert warm.hits >= 1
+    assert warm.misses == 0
+    assert min(cold.first_step_ns, warm.first_step_ns) > 0
+    assert any(tmp_path.iterdir())
+
+
+@contextlib.contextmanager
+def shared_caches() -> Iterator[None]:
+    """torch.compile as it was before it could keep loops apart, with room for one of them."""
+    with pytest.MonkeyPatch.context() as patch, torch._dynamo.config.patch(recompile_limit=1):
+        patch.setattr(
+            "sumnet.train._compile",
+            lambda function, mode: torch.compile(function, dynamic=False, mode=mode),
+        )
+        yield
+
+
+@needs_compiler
+@quiet
+def test_a_case_that_passes_the_recompile_limit_is_invalid_and_not_a_failure(
+    answers: Answers, compiler: None
+) -> None:
+    first, second = (Case(compile="loss", batch=batch) for batch in (2, 3))
+    with shared_caches():
+        assert isinstance(answers.answer(Prepare(first)), Prepared)
+        assert answers.answer(Prepare(second)) == Refused(
+            second.id, "invalid", "it passed torch.compile's recompile limit: it ran eager"
+        )
+    torch.compiler.reset()
+    assert isinstance(answers.answer(Prepare(second)), Prepared)
+
+
+@needs_compiler
+@quiet
+def test_of_a_case_that_was_verified_the_compiler_keeps_nothing(
+    answers: Answers, compiler: None
+) -> None:
+    with shared_caches():
+        for batch in (2, 3):
+            assert isinstance(answers.answer(Verify(Case(compile="loss", batch=batch))), Held)
+
+
+@needs_compiler
+@quiet
+def test_a_compiled_case_that_would_compile_anew_inside_a_block_is_a_refusal(
+    answers: Answers, compiler: None
+) -> None:
+    case = Case(compile="loss")
+    assert isinstance(answers.answer(Prepare(case)), Prepared)
+    assert isinstance(answers.answer(Measure(case.id, WHOLE_KIND, 8)), Block)
+    resident(answers, case)._loop.model.double()
+    reply = answers.answer(Measure(case.id, WHOLE_KIND, 8))
+    assert isinstance(reply, Refused)
+    assert reply.status == "failed"
+    assert "recompile" in reply.reason.lower()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+def test_cuda_answers_each_kind_of_request(process_as_it_was: list[int]) -> None:
+    answers, case = Answers("cuda", 1), Case(device="cuda", batch=1024)
+    assert isinstance(answers.answer(Verify(case)), Held)
+    assert isinstance(answers.answer(Prepare(case)), Prepared)
+    for kind in kinds_of(case):
+        assert isinstance(answers.answer(Measure(case.id, kind, 8)), Block)
+    profiled = answers.answer(Profile(case.id))
+    assert isinstance(profiled, Profiled)
+    assert profiled.busy_ns
+
+
 # Refusals
 
+ASKED = pytest.mark.parametrize("ask", [Prepare, Verify, TimeCompile])
 ERRORS = [
     (InvalidCase("the loss is nan"), "invalid", "the loss is nan"),
     (RuntimeError("boom"), "failed", "RuntimeError: boom"),
@@ -220,11 +389,13 @@ every_error = pytest.mark.parametrize(
 
 
 @every_error
-def test_what_goes_wrong_in_preparing_is_a_refusal(
+@ASKED
+def test_what_goes_wrong_in_building_is_a_refusal(
     answers: Answers,
     monkeypatch: pytest.MonkeyPatch,
+    ask: type[Prepare | Verify | TimeCompile],
     error: Exception,
-    status: str,
+    status: Status,
     reason: str,
 ) -> None:
     def build_loop(*arguments: Any, **options: Any) -> Any:
@@ -232,8 +403,8 @@ def test_what_goes_wrong_in_preparing_is_a_refusal(
 
     with monkeypatch.context() as patch:
         patch.setattr("bench.measure.resident.build_loop", build_loop)
-        assert answers.answer(Prepare(CASE)) == Refused(CASE.id, status, reason)
-    assert isinstance(answers.answer(Prepare(CASE)), Prepared), "the worker itself is well"
+        assert answers.answer(ask(CASE)) == Refused(CASE.id, status, reason)
+    assert not isinstance(answers.answer(ask(CASE)), Refused), "the worker itself is well"
 
 
 @every_error
@@ -241,7 +412,7 @@ def test_what_goes_wrong_in_measuring_is_a_refusal(
     with_case: Answers,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
-    status: str,
+    status: Status,
     reason: str,
 ) -> None:
     def time(kind: str, samples: int) -> Any:
@@ -254,14 +425,17 @@ def test_what_goes_wrong_in_measuring_is_a_refusal(
     assert isinstance(with_case.answer(Measure(CASE.id, PHASES_KIND, 8)), Block)
 
 
+@ASKED
 def test_an_allocation_torch_cannot_make_is_out_of_memory(
-    answers: Answers, monkeypatch: pytest.MonkeyPatch
+    answers: Answers,
+    monkeypatch: pytest.MonkeyPatch,
+    ask: type[Prepare | Verify | TimeCompile],
 ) -> None:
     monkeypatch.setattr(
         "bench.measure.resident.build_loop",
         lambda *arguments, **options: torch.empty(2**50, dtype=torch.uint8),
     )
-    reply = answers.answer(Prepare(CASE))
+    reply = answers.answer(ask(CASE))
     assert isinstance(reply, Refused)
     assert reply.status == "oom"
     assert "can't allocate memory" in reply.reason
@@ -285,12 +459,9 @@ def test_a_case_that_was_not_prepared_cannot_be_measured(answers: Answers) -> No
     assert reply == Refused(unheard, "failed", f"KeyError: '{unheard}'")
 
 
-def test_a_case_that_was_refused_is_not_resident(
-    answers: Answers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bench.measure.verify.FALLEN", 0.0)
+def test_a_case_that_was_refused_is_not_resident(answers: Answers) -> None:
     refused = Case(batch=98)
-    assert isinstance(answers.answer(Prepare(refused)), Refused)
+    assert isinstance(answers.answer(Prepare(refused, lr=1e30)), Refused)
     assert isinstance(answers.answer(Measure(refused.id, PHASES_KIND, 8)), Refused)
 
 

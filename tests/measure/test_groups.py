@@ -2,19 +2,30 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.matrix.case import Case
-from bench.matrix.support import Facts, estimated_bytes
-from bench.measure.groups import group_cases
+from bench.matrix.support import DeviceFacts, Facts, estimated_bytes
+from bench.measure.groups import MAX_BYTES, MAX_CASES, group_cases
 from tests.matrix.strategies import CASES
 
 GIB = 2**30
 
 
-def machine(memory_bytes: int = 64 * GIB, isolates_compiled: bool = True) -> Facts:
-    return Facts("2.13.0", 8, memory_bytes, "g++", isolates_compiled, {"cpu": None})
+def machine(
+    memory_bytes: int = 64 * GIB,
+    isolates_compiled: bool = True,
+    gpu_bytes: int | None = None,
+) -> Facts:
+    cpu = DeviceFacts(memory_bytes=memory_bytes)
+    gpu = DeviceFacts(memory_bytes=memory_bytes if gpu_bytes is None else gpu_bytes, count=100)
+    return Facts("2.13.0", 8, isolates_compiled, {"cpu": cpu, "cuda": gpu, "mps": gpu})
+
+
+def sizes(groups: list[list[Case]]) -> list[int]:
+    return [len(group) for group in groups]
 
 
 def test_no_cases_make_no_groups() -> None:
@@ -31,17 +42,38 @@ def test_each_thread_count_has_workers_of_its_own() -> None:
     assert group_cases(cases, machine()) == [[cases[0], cases[2]], [cases[1], cases[3]]]
 
 
-def test_each_device_kind_has_workers_of_its_own_and_its_devices_share_them() -> None:
-    cpu, first, second, mps = (Case(device=d) for d in ("cpu", "cuda:0", "cuda:1", "mps"))
-    assert group_cases([first, cpu, second, mps], machine()) == [[first, second], [cpu], [mps]]
+def test_each_device_has_workers_of_its_own() -> None:
+    first, second, third, mps = (Case(device=d) for d in ("cpu", "cuda:0", "cuda:1", "mps"))
+    again = Case(device="cuda:0", batch=64)
+    groups = group_cases([first, second, third, again, mps], machine())
+    assert groups == [[first], [second, again], [third], [mps]]
 
 
 def test_a_group_fills_at_most_a_quarter_of_the_memory() -> None:
     cases = [Case(batch=1024 + n) for n in range(6)]
     need = estimated_bytes(cases[-1])
-    assert [len(group) for group in group_cases(cases, machine(4 * 6 * need))] == [6]
-    assert [len(group) for group in group_cases(cases, machine(4 * 3 * need))] == [3, 3]
-    assert [len(group) for group in group_cases(cases, machine(4 * 4 * need))] == [4, 2]
+    assert sizes(group_cases(cases, machine(4 * 6 * need))) == [6]
+    assert sizes(group_cases(cases, machine(4 * 3 * need))) == [3, 3]
+    assert sizes(group_cases(cases, machine(4 * 4 * need))) == [4, 2]
+
+
+def test_it_is_the_devices_own_memory_that_counts() -> None:
+    cases = [Case(device, batch=1024 + n) for n in range(4) for device in ("cpu", "cuda")]
+    small = 4 * 2 * estimated_bytes(cases[-1])
+    assert sizes(group_cases(cases, machine(gpu_bytes=small))) == [4, 2, 2]
+    assert sizes(group_cases(cases, machine(small, gpu_bytes=64 * GIB))) == [2, 4, 2]
+
+
+def test_a_group_holds_no_more_bytes_than_make_a_difference_however_large_the_memory() -> None:
+    cases = [Case(batch=2**20 + n) for n in range(20)]
+    fit = MAX_BYTES // estimated_bytes(cases[-1])
+    assert 1 < fit < 20
+    assert sizes(group_cases(cases, machine(2**45)))[0] == fit
+
+
+def test_a_group_holds_no_more_cases_than_may_be_lost_at_once() -> None:
+    cases = [Case(batch=1 + n) for n in range(2 * MAX_CASES + 1)]
+    assert sizes(group_cases(cases, machine())) == [MAX_CASES, MAX_CASES, 1]
 
 
 def test_a_case_that_fills_it_alone_stands_alone() -> None:
@@ -50,15 +82,22 @@ def test_a_case_that_fills_it_alone_stands_alone() -> None:
     assert group_cases([small, large, other], facts) == [[small], [large], [other]]
 
 
-def test_compiled_cases_share_a_worker_where_torch_keeps_them_apart() -> None:
-    cases = [Case(), Case(compile="on"), Case(batch=4, compile="on")]
+@pytest.mark.parametrize("compile", ["on", "loss", "step", "on+max-autotune"])
+def test_compiled_cases_share_a_worker_where_torch_keeps_them_apart(compile: str) -> None:
+    cases = [Case(), Case(compile=compile), Case(batch=4, compile=compile)]
     assert group_cases(cases, machine()) == [cases]
 
 
-def test_compiled_cases_stand_alone_where_torch_does_not() -> None:
-    cases = [Case(), Case(compile="on"), Case(batch=4), Case(batch=4, compile="on")]
+@pytest.mark.parametrize("compile", ["on", "loss", "step", "on+max-autotune"])
+def test_compiled_cases_stand_alone_where_torch_does_not(compile: str) -> None:
+    cases = [Case(), Case(compile=compile), Case(batch=4), Case(batch=4, compile=compile)]
     groups = group_cases(cases, machine(isolates_compiled=False))
     assert groups == [[cases[0], cases[2]], [cases[1]], [cases[3]]]
+
+
+def test_a_captured_graph_is_not_compiled_and_shares_a_worker() -> None:
+    cases = [Case("cuda", batch=batch, compile="graph") for batch in (2, 4)]
+    assert group_cases(cases, machine(isolates_compiled=False)) == [cases]
 
 
 @given(
@@ -74,11 +113,11 @@ def test_whatever_the_cases_each_is_in_one_group_that_fits_and_is_of_one_setting
     assert sorted(grouped, key=cases.index) == cases
     for group in groups:
         assert group
-        assert len({(c.device.partition(":")[0], c.threads) for c in group}) == 1
+        assert len({(case.device, case.threads) for case in group}) == 1
         assert all(cases.index(one) < cases.index(next_) for one, next_ in pairwise(group))
         if len(group) > 1:
-            assert sum(map(estimated_bytes, group)) <= memory_bytes // 4
-            assert isolates_compiled or all(case.compile == "off" for case in group)
+            assert sum(map(estimated_bytes, group)) <= min(memory_bytes // 4, MAX_BYTES)
+            assert isolates_compiled or not any(case.compilation.compiles for case in group)
 
 
 @given(st.lists(CASES, unique=True, max_size=12))

@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from bench.devices import DEVICES
+from bench.devices import device_named
 from bench.measure.metronome import (
     DISPATCH,
     LARGE_BYTES,
@@ -115,7 +115,7 @@ def test_a_reading_is_the_lower_quartile_of_its_calls_but_the_first(
 
 
 def test_a_reading_of_each_metronome_is_a_time() -> None:
-    clock = DEVICES["cpu"].clock()
+    clock = device_named("cpu").clock()
     for metronome in build_metronomes().values():
         assert metronome.calls >= 4, "else the lower quartile is the minimum"
         assert listen(metronome, clock) > 0

@@ -8,44 +8,73 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.matrix.case import PHASES, SERIES, WHOLE, Case
-from bench.matrix.support import Facts
+from bench.matrix.case import SERIES, Case
+from bench.matrix.support import DeviceFacts, Facts
 from bench.measure.protocol import (
     KINDS,
-    PHASES_KIND,
-    WHOLE_KIND,
     Block,
+    CompileTimed,
+    Expected,
+    Graphs,
+    Held,
     Hello,
     Measure,
     Prepare,
     Prepared,
+    Profile,
+    Profiled,
     Refused,
     Reply,
     Request,
+    TimeCompile,
+    Verified,
+    Verify,
+    kinds_of,
     subject_hash,
 )
 from tests.matrix.strategies import CASES
 
 TEXTS = st.text()
 NANOSECONDS = st.integers(0, 2**62)
-REQUESTS = st.builds(Prepare, CASES) | st.builds(
-    Measure, TEXTS, st.sampled_from(list(KINDS)), st.integers(1, 1000)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+RATES = st.none() | NUMBERS
+EXPECTED = st.builds(Expected, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+VERIFIED = st.builds(
+    Verified, EXPECTED, NUMBERS, TEXTS, TEXTS, st.builds(Graphs), st.none() | NANOSECONDS
 )
-REPLIES = st.one_of(
-    st.builds(
+DEVICES = st.builds(DeviceFacts, unavailable=st.none() | TEXTS, memory_bytes=NANOSECONDS)
+
+REQUESTS = {
+    Prepare: st.builds(Prepare, CASES, RATES, st.none() | EXPECTED),
+    Verify: st.builds(Verify, CASES, RATES),
+    TimeCompile: st.builds(TimeCompile, CASES, RATES),
+    Measure: st.builds(Measure, TEXTS, st.sampled_from(list(KINDS)), st.integers(1, 1000)),
+    Profile: st.builds(Profile, TEXTS),
+}
+REPLIES = {
+    Hello: st.builds(
         Hello,
-        facts=st.builds(Facts, devices=st.dictionaries(TEXTS, st.none() | TEXTS)),
+        facts=st.builds(Facts, devices=st.dictionaries(TEXTS, DEVICES)),
         cores=st.lists(st.integers(0, 255)),
+        sync_ns=NANOSECONDS,
     ),
-    st.builds(Prepared, loss_ratio=st.floats(0, 1), step_ns=NANOSECONDS),
-    st.builds(Refused),
-    st.builds(
+    Prepared: st.builds(
+        Prepared,
+        step_ns=NANOSECONDS,
+        metronomes=st.lists(TEXTS).map(tuple),
+        verified=st.none() | VERIFIED,
+    ),
+    Held: st.builds(Held, TEXTS, VERIFIED),
+    CompileTimed: st.builds(CompileTimed, first_step_ns=NANOSECONDS),
+    Refused: st.builds(Refused),
+    Block: st.builds(
         Block,
         elapsed_ns=NANOSECONDS,
         readings_ns=st.dictionaries(TEXTS, NANOSECONDS),
         quantiles_ns=st.dictionaries(TEXTS, st.lists(NANOSECONDS, min_size=4, max_size=4)),
     ),
-)
+    Profiled: st.builds(Profiled, TEXTS, st.none() | NANOSECONDS),
+}
 
 
 def package(folder: Path, **files: str) -> Path:
@@ -59,17 +88,30 @@ def package(folder: Path, **files: str) -> Path:
 # Words
 
 
-@given(REQUESTS)
-def test_a_request_arrives_as_it_was_made(request: Request) -> None:
+def test_these_are_all_the_words_there_are() -> None:
+    assert set(REQUESTS) == set(Request.__args__)
+    assert set(REPLIES) == set(Reply.__args__)
+
+
+@pytest.mark.parametrize("words", REQUESTS.values(), ids=lambda _: "")
+@given(data=st.data())
+def test_a_request_arrives_as_it_was_made(
+    words: st.SearchStrategy[Request], data: st.DataObject
+) -> None:
+    request = data.draw(words)
     assert msgspec.json.decode(msgspec.json.encode(request), type=Request) == request
 
 
-@given(REPLIES)
-def test_a_reply_arrives_as_it_was_made(reply: Reply) -> None:
+@pytest.mark.parametrize("words", REPLIES.values(), ids=lambda _: "")
+@given(data=st.data())
+def test_a_reply_arrives_as_it_was_made(
+    words: st.SearchStrategy[Reply], data: st.DataObject
+) -> None:
+    reply = data.draw(words)
     assert msgspec.json.decode(msgspec.json.encode(reply), type=Reply) == reply
 
 
-@given(REQUESTS | REPLIES)
+@given(st.one_of(*REQUESTS.values(), *REPLIES.values()))
 def test_everything_said_fits_on_one_line(words: Request | Reply) -> None:
     assert b"\n" not in msgspec.json.encode(words)
 
@@ -83,15 +125,45 @@ def test_what_is_no_reply_is_not_taken_for_one(line: bytes) -> None:
         msgspec.json.decode(line, type=Reply)
 
 
-def test_a_loss_ratio_that_is_no_number_is_not_taken_for_one() -> None:
-    prepared = Prepared("id", 1, 1, float("nan"), 0, ("dispatch",))
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.json.decode(msgspec.json.encode(prepared), type=Reply)
+@pytest.mark.parametrize("ratio", [float("nan"), float("inf")])
+def test_a_loss_ratio_that_is_no_number_is_not_taken_for_one(ratio: float) -> None:
+    graphs = Graphs(loss=0, step=0, recompiled=0, breaks=(), skips=0)
+    seen = Verified(Expected(1.0, 0.1, 0.5, 0.1), ratio, "float32", "for-loop", graphs, None)
+    for reply in (Prepared("id", 1, 1, ("dispatch",), seen), Held("id", seen)):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.json.decode(msgspec.json.encode(reply), type=Reply)
+
+
+# Kinds of block
 
 
 def test_the_kinds_of_block_yield_every_series_once() -> None:
-    assert KINDS == {PHASES_KIND: PHASES, WHOLE_KIND: (WHOLE,)}
     assert sorted(series for kind in KINDS.values() for series in kind) == sorted(SERIES)
+
+
+@given(CASES)
+def test_the_kinds_of_a_case_yield_its_series_and_no_other(case: Case) -> None:
+    assert sorted(s for kind in kinds_of(case) for s in KINDS[kind]) == sorted(case.series)
+
+
+@pytest.mark.parametrize(
+    ("case", "kinds"),
+    [
+        (Case(), {"phases", "train_step"}),
+        (Case(compile="on"), {"phases", "train_step"}),
+        (Case(optimizer="lbfgs"), {"train_step"}),
+        (Case("cuda:1"), {"phases", "train_step", "latency", "throughput"}),
+        (Case("mps"), {"phases", "train_step", "latency", "throughput"}),
+        (Case("mps", optimizer="lbfgs"), {"train_step", "latency", "throughput"}),
+        (Case("cuda", compile="graph"), {"train_step", "latency", "throughput"}),
+    ],
+    ids=lambda value: value.id if isinstance(value, Case) else "",
+)
+def test_the_kinds_of_a_case_are_what_can_be_timed_of_it(case: Case, kinds: set[str]) -> None:
+    assert set(kinds_of(case)) == kinds
+
+
+# Cases
 
 
 def test_a_case_keeps_its_id_on_its_way() -> None:

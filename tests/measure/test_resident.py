@@ -1,62 +1,90 @@
 """A resident case: where every block of it starts, and what it says of itself."""
 
-import dataclasses
+import copy
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
+from bench.devices import probe
+from bench.devices.cpu import Cpu, WallClock
 from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.support import unsupported_reason
 from bench.measure.metronome import DISPATCH, LARGE_BYTES, MEMORY
-from bench.measure.protocol import PHASES_KIND, WHOLE_KIND
-from bench.measure.resident import WARMUP_WINDOW, Resident
-from bench.measure.verify import STEPS, InvalidCase
-from sumnet.optimizers import OPTIMIZERS
-from sumnet.train import TrainingLoop, build_loop
+from bench.measure.observe import compiler_counts
+from bench.measure.protocol import PHASES_KIND, WHOLE_KIND, kinds_of
+from bench.measure.reference import STEPS, expect
+from bench.measure.resident import WARMUP_WINDOW, Resident, build, verified
+from bench.measure.verify import InvalidCase
+from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from sumnet.precision import PRECISIONS
+from sumnet.train import INITIAL_SCALE, TrainingLoop, build_loop
 
-COMPILERS = (os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"),)
-
-
-def state(loop: TrainingLoop) -> list[torch.Tensor]:
-    """Copies of every tensor that training changes, and of the gradients there are."""
-    tensors: list[torch.Tensor] = [*loop.model.parameters()]
-    for parameter in loop.model.parameters():
-        entry = loop.optimizer.state[parameter]
-        tensors += [entry[name] for name in sorted(entry) if torch.is_tensor(entry[name])]
-        tensors += [] if parameter.grad is None else [parameter.grad]
-    return [tensor.detach().clone() for tensor in tensors]
+CXX = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 
 
-def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+@pytest.fixture
+def compiler() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def state(loop: TrainingLoop) -> dict[str, Any]:
+    """A copy of all that training changes, and of the gradients there are."""
+    return copy.deepcopy(
+        {
+            "weights": [parameter.detach() for parameter in loop.model.parameters()],
+            "gradients": [parameter.grad for parameter in loop.model.parameters()],
+            "optimizer": loop.optimizer.state_dict()["state"],
+            "scaler": loop.scaler and loop.scaler.state_dict(),
+        }
+    )
+
+
+def same(one: Any, other: Any) -> bool:
+    """Bit by bit."""
+    if torch.is_tensor(one) and torch.is_tensor(other):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
 
 
 def loop_of(resident: Resident) -> TrainingLoop:
     return resident._loop
 
 
+FACTS = probe()
 EVERY_IMPLEMENTATION = [
-    (name, implementation)
-    for name, spec in OPTIMIZERS.items()
-    for implementation in spec.implementations
+    case
+    for optimizer in OPTIMIZERS
+    for implementation in IMPLEMENTATIONS
+    if unsupported_reason(
+        case := Case(optimizer=optimizer, implementation=implementation, batch=8), FACTS
+    )
+    is None
 ]
 
 
-@pytest.mark.parametrize(("optimizer", "implementation"), EVERY_IMPLEMENTATION)
-def test_every_block_starts_where_verification_left_the_training(
-    optimizer: str, implementation: str
-) -> None:
-    resident = Resident(Case(optimizer=optimizer, implementation=implementation))
-    verified = build_loop(optimizer=optimizer, implementation=implementation)
+@pytest.mark.parametrize(
+    "case", EVERY_IMPLEMENTATION, ids=lambda case: f"{case.optimizer}-{case.implementation}"
+)
+def test_every_block_starts_where_verification_left_the_training(case: Case) -> None:
+    resident = Resident(case)
+    verified = build(case, None)
     for _ in range(STEPS):
         verified.train_step()
-    for kind in (PHASES_KIND, WHOLE_KIND, PHASES_KIND):
+    for kind in (*kinds_of(case), WHOLE_KIND):
         resident.restore()
-        assert same(state(loop_of(resident)), state(verified)), "bit by bit"
+        assert same(state(loop_of(resident)), state(verified))
         resident.time(kind, 8)
         assert not same(state(loop_of(resident)), state(verified))
 
@@ -73,15 +101,97 @@ def test_adams_step_counters_are_put_back_too(optimizer: str) -> None:
     assert counters == [STEPS + 9] * 4
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
-def test_two_blocks_time_the_same_numbers(dtype: str) -> None:
-    resident = Resident(Case(dtype=dtype, optimizer="sgd-momentum", batch=64))
+def test_the_history_of_lbfgs_is_put_back_though_it_fills_lists_of_its_own() -> None:
+    resident = Resident(Case(optimizer="lbfgs", batch=8))
+    (entry,) = loop_of(resident).optimizer.state.values()
+    for _ in range(2):
+        resident.restore()
+        lengths = {name: len(entry[name]) for name in ("old_dirs", "old_stps", "ro")}
+        assert entry["n_iter"] == STEPS
+        assert len(set(lengths.values())) == 1
+        resident.time(WHOLE_KIND, 8)
+        assert entry["n_iter"] == STEPS + 9
+        assert len(entry["old_dirs"]) > lengths["old_dirs"]
+    resident.restore()
+    assert {name: len(entry[name]) for name in lengths} == lengths
+
+
+def test_the_scale_of_a_grad_scaler_is_put_back() -> None:
+    resident = Resident(Case(dtype="amp-float16"))
+    scaler = loop_of(resident).scaler
+    assert scaler is not None
+    resident.restore()
+    before = scaler.state_dict()
+    scaler.update(4.0)
+    resident.time(WHOLE_KIND, 8)
+    assert scaler.state_dict() != before
+    resident.restore()
+    assert scaler.state_dict() == before
+    assert scaler.get_scale() == INITIAL_SCALE
+
+
+TWICE = [
+    *(Case(dtype=dtype, optimizer="sgd-momentum", batch=64) for dtype in PRECISIONS),
+    *(Case(optimizer=optimizer, batch=64) for optimizer in OPTIMIZERS),
+]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in TWICE if unsupported_reason(case, FACTS) is None],
+    ids=lambda case: f"{case.dtype}-{case.optimizer}",
+)
+def test_two_blocks_train_alike_to_the_last_bit(case: Case) -> None:
+    resident = Resident(case)
     ends = []
     for _ in range(2):
         resident.restore()
         resident.time(WHOLE_KIND, 12)
         ends.append(state(loop_of(resident)))
     assert same(*ends)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("dtype", ["tf32", "float32"])
+def test_products_of_float32_are_the_cases_in_it_and_as_they_were_after_each_call(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, allowed: bool
+) -> None:
+    backend = torch.backends.cuda.matmul
+    seen: list[bool] = []
+
+    def recording(*arguments: Any, **options: Any) -> TrainingLoop:
+        loop = build_loop(*arguments, **options)
+        loop.model.register_forward_pre_hook(lambda *_: seen.append(backend.allow_tf32))
+        return loop
+
+    def left_as_it_was() -> bool:
+        during = set(seen)
+        seen.clear()
+        return during == {dtype == "tf32"} and backend.allow_tf32 is allowed
+
+    monkeypatch.setattr("bench.measure.resident.build_loop", recording)
+    # A CPU has no tf32 for it to find.
+    monkeypatch.setattr("bench.measure.verify.check_tf32", lambda loop: None)
+    before = backend.allow_tf32
+    backend.allow_tf32 = allowed
+    try:
+        case = Case(dtype=dtype)
+        verified(case, None)
+        assert left_as_it_was()
+        resident = Resident(case)
+        assert left_as_it_was()
+        for kind in kinds_of(case):
+            resident.time(kind, 8)
+            assert left_as_it_was()
+        resident.synchronised_step()
+        assert left_as_it_was()
+        resident.busy_ns()
+        assert backend.allow_tf32 is allowed
+        with pytest.raises(InvalidCase):
+            Resident(case, lr=1e30)
+        assert left_as_it_was()
+    finally:
+        backend.allow_tf32 = before
 
 
 def test_the_loop_is_built_as_the_case_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,21 +202,32 @@ def test_the_loop_is_built_as_the_case_says(monkeypatch: pytest.MonkeyPatch) -> 
         return build_loop(batch, **options)
 
     monkeypatch.setattr("bench.measure.resident.build_loop", recording)
-    Resident(Case(dtype="float64", batch=5, optimizer="adam", implementation="fused", hidden=7))
-    assert asked == [
-        (
-            5,
-            {
-                "hidden": 7,
-                "optimizer": "adam",
-                "implementation": "fused",
-                "lr": 0.01,
-                "device": "cpu",
-                "dtype": torch.float64,
-                "compiled": False,
-            },
-        )
-    ]
+    case = Case(dtype="float64", batch=5, optimizer="adam", implementation="fused", hidden=7)
+    Resident(case, lr=0.02)
+    options = {
+        "hidden": 7,
+        "optimizer": "adam",
+        "implementation": "fused",
+        "lr": 0.02,
+        "device": "cpu",
+        "precision": "float64",
+        "compilation": "off",
+    }
+    assert asked == [(5, options)]
+
+
+def test_a_case_verified_elsewhere_is_held_to_what_was_expected_of_it() -> None:
+    expected = expect(Case(batch=3))
+    assert Resident(Case(batch=3), expected=expected).prepared().verified is not None
+    with pytest.raises(InvalidCase):
+        Resident(Case(batch=4), expected=expected)
+
+
+def test_a_case_can_be_verified_and_let_go() -> None:
+    case = Case(optimizer="adam")
+    seen, kept = verified(case, None), Resident(case).prepared().verified
+    assert kept is not None
+    assert seen == msgspec.structs.replace(kept, peak_bytes=seen.peak_bytes)
 
 
 def test_a_block_holds_the_series_of_its_kind() -> None:
@@ -116,6 +237,43 @@ def test_a_block_holds_the_series_of_its_kind() -> None:
     assert {series: len(values) for series, values in whole.items()} == {WHOLE: 11}
 
 
+def test_a_synchronised_step_is_one_step_of_the_training() -> None:
+    resident = Resident(Case(optimizer="adam"))
+    resident.restore()
+    for steps in (1, 2, 3):
+        resident.synchronised_step()
+        counters = {entry["step"].item() for entry in loop_of(resident).optimizer.state.values()}
+        assert counters == {STEPS + steps}
+
+
+def test_a_cpu_does_not_tell_how_long_it_is_busy() -> None:
+    assert Resident(Case()).busy_ns() is None
+
+
+class CoarseClock(WallClock):
+    """However much is done between two marks, it says the same."""
+
+    def read(self) -> list[int]:
+        return [1000 * place for place, _ in enumerate(super().read())]
+
+
+class CoarseCpu(Cpu):
+    repeats = 3
+
+    def clock(self) -> WallClock:
+        return CoarseClock()
+
+
+def test_phases_that_the_clock_cannot_tell_apart_make_the_case_invalid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bench.measure.resident.device_named", lambda name: CoarseCpu())
+    resident = Resident(Case())
+    assert resident.prepared().step_ns == 333, "a step, of three"
+    with pytest.raises(InvalidCase, match="doing backward too took no longer than leaving it out"):
+        resident.time(PHASES_KIND, 8)
+
+
 def test_a_resident_case_says_how_it_was_prepared() -> None:
     case = Case(batch=3)
     prepared = Resident(case).prepared()
@@ -123,9 +281,10 @@ def test_a_resident_case_says_how_it_was_prepared() -> None:
     assert prepared.step_ns > 0
     assert prepared.warmup_steps >= 2 * (WARMUP_WINDOW + 1), "one window to compare with another"
     assert prepared.warmup_steps % (WARMUP_WINDOW + 1) == 0
-    assert 0 < prepared.loss_ratio < 0.9
-    assert prepared.graphs == 0
     assert prepared.metronomes == (DISPATCH,)
+    assert prepared.verified is not None
+    assert prepared.verified.expected == expect(case)
+    assert prepared.verified.path == "for-loop"
 
 
 def test_the_metronomes_of_a_case_follow_from_its_activations() -> None:
@@ -138,8 +297,8 @@ def test_the_metronomes_of_a_case_follow_from_its_activations() -> None:
 def test_warming_up_goes_on_as_long_as_steps_get_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     medians = iter([1000, 900, 800, 700, 690, 695, 100])
     monkeypatch.setattr(
-        "bench.measure.resident.time_steps",
-        lambda loop, clock, samples: {WHOLE: [next(medians)] * samples},
+        "bench.measure.resident.time_block",
+        lambda loop, watch, kind, samples: {WHOLE: [next(medians)] * samples},
     )
     prepared = Resident(Case()).prepared()
     assert prepared.step_ns == 690, "twice it fell by less than 3 % of 700"
@@ -151,23 +310,19 @@ def test_warming_up_ends_after_its_time_though_steps_get_faster(
 ) -> None:
     medians = iter([10**9 // 2**n for n in range(1, 30)])
     monkeypatch.setattr(
-        "bench.measure.resident.time_steps",
-        lambda loop, clock, samples: {WHOLE: [next(medians)] * samples},
+        "bench.measure.resident.time_block",
+        lambda loop, watch, kind, samples: {WHOLE: [next(medians)] * samples},
     )
     assert Resident(Case()).prepared().warmup_steps == WARMUP_WINDOW + 1
 
 
-def test_a_case_that_does_not_learn_is_not_resident(monkeypatch: pytest.MonkeyPatch) -> None:
-    def idle(*arguments: Any, **options: Any) -> TrainingLoop:
-        return dataclasses.replace(build_loop(*arguments, **options), step=lambda: None)
-
-    monkeypatch.setattr("bench.measure.resident.build_loop", idle)
-    with pytest.raises(InvalidCase, match="the loss does not fall"):
-        Resident(Case())
+def test_a_case_that_does_not_learn_is_not_resident() -> None:
+    with pytest.raises(InvalidCase, match=f"after {STEPS} steps"):
+        Resident(Case(), lr=1e30)
 
 
 def test_a_compiled_case_that_captured_nothing_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
-    def eager(*arguments: Any, compiled: bool, **options: Any) -> TrainingLoop:
+    def eager(*arguments: Any, compilation: str, **options: Any) -> TrainingLoop:
         return build_loop(*arguments, **options)
 
     monkeypatch.setattr("bench.measure.resident.build_loop", eager)
@@ -176,27 +331,54 @@ def test_a_compiled_case_that_captured_nothing_is_invalid(monkeypatch: pytest.Mo
     assert str(invalid.value) == "torch.compile captured nothing of the loss"
 
 
-@pytest.fixture(scope="module")
-def compiled() -> Iterator[Resident]:
-    yield Resident(Case(compile="on"))
-    torch._dynamo.reset()
-
-
-@pytest.mark.skipif(
-    not any(compiler and shutil.which(compiler) for compiler in COMPILERS),
-    reason="torch.compile needs a C++ compiler: neither $CXX nor the default was found",
-)
+@pytest.mark.skipif(not shutil.which(CXX), reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")
-def test_a_compiled_case_captures_its_loss_and_its_step_and_starts_every_block_alike(
-    compiled: Resident,
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_compiled_case_starts_every_block_alike_and_compiles_nothing_more(
+    compiler: None, optimizer: str
 ) -> None:
-    prepared = compiled.prepared()
-    assert prepared.graphs >= 2
-    assert prepared.loss_ratio == pytest.approx(Resident(Case()).prepared().loss_ratio, rel=0.01)
-    compiled.restore()
-    before = state(loop_of(compiled))
-    compiled.time(PHASES_KIND, 8)
-    assert not same(state(loop_of(compiled)), before)
-    compiled.restore()
-    assert same(state(loop_of(compiled)), before)
-    assert compiled.prepared().graphs == prepared.graphs
+    resident = Resident(Case(compile="on", optimizer=optimizer))
+    verified = resident.prepared().verified
+    assert verified is not None
+    assert (verified.graphs.loss, verified.graphs.step) == (1, 1)
+    resident.restore()
+    before, graphs = state(loop_of(resident)), compiler_counts().graphs
+    ends = []
+    for _ in range(2):
+        resident.restore()
+        assert same(state(loop_of(resident)), before)
+        resident.time(PHASES_KIND, 8)
+        ends.append(state(loop_of(resident)))
+    assert same(*ends)
+    assert not same(ends[0], before)
+    assert compiler_counts().graphs == graphs
+
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+MPS = pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no mps device")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(Case(device="cuda", optimizer="adam"), marks=CUDA, id="cuda"),
+        pytest.param(Case(device="cuda", dtype="amp-float16"), marks=CUDA, id="cuda-scaled"),
+        pytest.param(Case(device="cuda", compile="graph"), marks=CUDA, id="cuda-graph"),
+        pytest.param(Case(device="mps", optimizer="adam"), marks=MPS, id="mps"),
+    ],
+)
+def test_a_device_that_is_fed_starts_every_block_alike(case: Case) -> None:
+    resident = Resident(case)
+    resident.restore()
+    before = state(loop_of(resident))
+    for kind in kinds_of(case):
+        timed = resident.time(kind, 8)
+        assert [len(values) for values in timed.values()] == [8] * len(timed)
+        assert not same(state(loop_of(resident)), before)
+        resident.restore()
+        assert same(state(loop_of(resident)), before)
+
+
+@CUDA
+def test_cuda_tells_how_long_it_is_busy() -> None:
+    assert (Resident(Case(device="cuda", batch=2**16)).busy_ns() or 0) > 0

@@ -79,8 +79,9 @@ def test_it_is_run_as_the_worker_module_with_its_device_and_threads(tmp_path: Pa
     interpreter = tmp_path / "python"
     interpreter.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/words"\n')
     interpreter.chmod(0o755)
-    refusal_to_start(Side(python=str(interpreter)))
-    assert (tmp_path / "words").read_text() == "-P -m bench.measure.worker cpu 1\n"
+    with pytest.raises(MachineError):
+        WorkerProcess(Side(python=str(interpreter)), "cuda:1", 3, LATE_S)
+    assert (tmp_path / "words").read_text() == "-P -m bench.measure.worker cuda:1 3\n"
 
 
 def test_its_environment_is_ours_and_the_sides_with_the_subject_first_on_the_path(
@@ -94,6 +95,17 @@ def test_its_environment_is_ours_and_the_sides_with_the_subject_first_on_the_pat
     lines = (tmp_path / "environment").read_text().splitlines()
     assert {"OF_OURS=1", "OF_THE_SIDE=2", "OF_BOTH=its"} <= set(lines)
     assert f"PYTHONPATH={tmp_path / 'subject'}{os.pathsep}{ROOT}" in lines
+
+
+def test_an_environment_of_its_own_comes_over_the_sides(
+    tmp_path: Path, script_side: MakeSide
+) -> None:
+    python = script_side(f'env > "{tmp_path}/environment"').python
+    side = Side("run", python, environment={"OF_THE_SIDE": "1", "OF_BOTH": "its"})
+    with pytest.raises(MachineError):
+        WorkerProcess(side, "cpu", 1, LATE_S, {"OF_BOTH": "its own"})
+    lines = (tmp_path / "environment").read_text().splitlines()
+    assert {"OF_THE_SIDE=1", "OF_BOTH=its own"} <= set(lines)
 
 
 def test_a_reply_in_pieces_is_put_together(
@@ -117,7 +129,7 @@ def test_a_reply_longer_than_a_pipe_holds_arrives(
 ) -> None:
     body = """
 def prepared(request):
-    return Prepared(request.case.id, 1, 1, 0.5, 0, ("x" * 1_000_000,))
+    return Prepared(request.case.id, 1, 1, ("x" * 1_000_000,))
 
 def say(reply):
     sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\\n")
@@ -135,7 +147,7 @@ def test_what_it_prints_to_standard_error_is_no_reply(
     body = """
 def prepared(request):
     os.write(2, b"a warning\\n" * 100_000)
-    return Prepared(request.case.id, 1, 1, 0.5, 0, ())
+    return Prepared(request.case.id, 1, 1, ())
 """
     started.append(worker := start(fake_side(body)))
     assert isinstance(worker.ask(PREPARE, LATE_S), Prepared)
@@ -367,7 +379,7 @@ def prepared(request):
     child.stdout.readline()
     (FOLDER / "grandchild").write_text(str(child.pid))
     DIE
-    return Prepared(request.case.id, 1, 1, 0.5, 0, ())
+    return Prepared(request.case.id, 1, 1, ())
 """
 
 
@@ -408,8 +420,9 @@ def loud(value):
     return value
 """
     text = train.read_text()
-    assert text.count("return loss(pairs, sums)") == 1
-    text = text.replace("return loss(pairs, sums)", "return loud(loss(pairs, sums))")
+    good = "def forward() -> torch.Tensor:\n        return loss(pairs, sums)"
+    assert text.count(good) == 1
+    text = text.replace(good, good.replace("loss(pairs, sums)", "loud(loss(pairs, sums))"))
     train.write_text(text + loud)
     case = Case()
     requests = [Prepare(case), Measure(case.id, WHOLE_KIND, 8), Measure("no such case", "x", 8)]

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import msgspec
 import psutil
 import pytest
+import torch
 
 from bench.records import machine
 from bench.records.machine import fingerprint
@@ -34,9 +35,12 @@ def someones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", f"/home/{USER}")
 
 
-def hardware(monkeypatch: pytest.MonkeyPatch, model: str, cores: int, gib: float) -> None:
+def hardware(
+    monkeypatch: pytest.MonkeyPatch, model: str, cores: int, gib: float, *gpus: str
+) -> None:
     memory = SimpleNamespace(total=int(gib * 2**30))
     monkeypatch.setattr(machine, "_cpu_model", lambda: model)
+    monkeypatch.setattr(machine, "_gpus", lambda: gpus)
     monkeypatch.setattr(psutil, "cpu_count", lambda: cores)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
 
@@ -77,6 +81,35 @@ def test_name_says_the_hardware_in_one_plain_word(
     found = fingerprint()
     assert (found.name, found.cpu, found.cores) == (name, model, cores)
     assert "/" not in found.name
+
+
+@pytest.mark.parametrize(
+    ("gpus", "name"),
+    [
+        (["NVIDIA H200"], "intel-xeon-16c-128gib-nvidia-h200"),
+        (["NVIDIA H200"] * 2, "intel-xeon-16c-128gib-2x-nvidia-h200"),
+        (
+            ["Tesla T4", "NVIDIA A100-SXM4-40GB", "Tesla T4"],
+            "intel-xeon-16c-128gib-2x-tesla-t4-nvidia-a100-sxm4-40gb",
+        ),
+    ],
+)
+def test_gpus_are_part_of_the_name(
+    monkeypatch: pytest.MonkeyPatch, gpus: list[str], name: str
+) -> None:
+    hardware(monkeypatch, "Intel(R) Xeon(R) Processor", 16, 128.0, *gpus)
+    found = fingerprint()
+    assert (found.name, found.gpus) == (name, tuple(gpus))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+def test_gpus_are_called_as_torch_calls_them() -> None:
+    assert torch.cuda.get_device_name(0) in fingerprint().gpus
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is an NVIDIA driver")
+def test_machine_without_a_driver_has_no_gpus() -> None:
+    assert fingerprint().gpus == ()
 
 
 def test_cpu_model_is_read_from_the_kernel_on_linux(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,25 @@ import pytest
 
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.measure.events import CaseEnded, Event, ReplicateDone, SittingEnded, SittingStarted
-from bench.records.schema import SCHEMA, RunRecord, assemble
+from bench.records.schema import SCHEMA, CompileTimes, RunRecord, assemble
 from tests import synthetic
-from tests.synthetic import EPOCH, SAMPLES, STARTUP_S, block_measured, case_prepared, worker_started
+from tests.synthetic import (
+    EPOCH,
+    SAMPLES,
+    STARTUP_S,
+    block_measured,
+    case_prepared,
+    case_profiled,
+    compile_measured,
+    verified,
+    worker_started,
+)
 
 SGD = Case()
 ADAM = Case(optimizer="adam")
 LARGE = Case(batch=16384)
+CUDA = Case(device="cuda")
+COMPILED = Case(compile="on")
 CASES = [SGD, ADAM]
 
 FIRST: list[Event] = [
@@ -97,6 +109,7 @@ def test_case_is_described_as_its_first_worker_found_it() -> None:
     record = assembled(FIRST).cases[0]
     assert record.prepared is not None
     assert record.prepared.step_ns == 100_000
+    assert record.prepared.verified == verified()
     assert record.samples == SAMPLES
 
 
@@ -140,6 +153,47 @@ def test_further_sitting_adds_workers_and_blocks_on_one_time_line() -> None:
     assert run.sittings[1].startup_s == STARTUP_S
     assert [worker.started_at - EPOCH for worker in run.workers] == [2, 8, 102]
     assert [(w.worker, w.at_s) for w in run.cases[0].blocks[WHOLE]] == [(0, [5.0]), (2, [103.0])]
+
+
+def test_runs_of_today_are_of_schema_2() -> None:
+    assert SCHEMA == 2
+    assert assembled([]).schema == 2
+
+
+def test_each_worker_that_was_told_how_busy_its_device_is_adds_to_the_record() -> None:
+    events: list[Event] = [SittingStarted(EPOCH)]
+    for worker, busy_ns in enumerate((40_000, None, 42_000)):
+        events += [worker_started(worker, EPOCH + worker, (), "cuda")]
+        events += [case_prepared(worker, CUDA), case_profiled(worker, CUDA, busy_ns)]
+    (record,) = assembled(events, [CUDA]).cases
+    assert record.busy_ns == [40_000, 42_000]
+
+
+def test_compile_times_are_kept_with_their_case_alone() -> None:
+    events = [*FIRST[:1], compile_measured(COMPILED, cold_s=20.0, warm_s=2.0)]
+    eager, compiled = assembled(events, [SGD, COMPILED]).cases
+    assert eager.compile_times is None
+    assert compiled.compile_times is not None
+    cold, warm = compiled.compile_times.cold, compiled.compile_times.warm
+    assert cold is not None and warm is not None
+    assert (cold.first_step_ns, warm.first_step_ns) == (20_000_000_000, 2_000_000_000)
+    assert (cold.hits, warm.misses) == (0, 0)
+    assert compiled.compile_times.reason is None
+
+
+def test_compile_times_that_could_not_be_had_keep_the_reason() -> None:
+    events = [*FIRST[:1], compile_measured(COMPILED, reason="no compiler")]
+    (record,) = assembled(events, [COMPILED]).cases
+    assert record.compile_times == CompileTimes(reason="no compiler")
+    assert (record.status, record.reason) == ("ok", None)
+
+
+def test_worker_is_described_with_its_device_and_what_waiting_for_it_costs() -> None:
+    events = [*FIRST[:2], worker_started(1, EPOCH + 3, (), "cuda:1")]
+    on_cpu, on_cuda = assembled(events).workers
+    assert (on_cpu.device, on_cpu.device_name, on_cpu.sync_ns) == ("cpu", "x86_64", 0)
+    assert (on_cuda.device, on_cuda.device_name) == ("cuda:1", "Test GPU")
+    assert (on_cuda.sync_ns, on_cuda.cores) == (7000, [])
 
 
 @pytest.mark.parametrize("told", range(len(FIRST + SECOND) + 1))

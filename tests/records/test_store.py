@@ -27,11 +27,20 @@ from bench.records.store import (
     write_run,
 )
 from tests import synthetic
-from tests.synthetic import EPOCH, Moods, case_prepared, worker_started
+from tests.synthetic import (
+    EPOCH,
+    Moods,
+    case_prepared,
+    compile_measured,
+    verified,
+    worker_started,
+)
 
 ROOT = Path(__file__).parents[2]
 SGD = Case()
 ADAM = Case(optimizer="adam")
+COMPILED = Case(compile="on")
+SCHEMA_1 = ROOT / "results" / "intel-xeon-2c-24gib" / "20261123T183515Z-5ffc52103f.json"
 HEADER = synthetic.header([SGD, ADAM])
 EVENTS = synthetic.events(
     {SGD: 1e5}, replicates=2, moods=Moods(blocks=2), ended={ADAM: ("failed", "it broke")}
@@ -210,14 +219,18 @@ def test_events_settle_what_a_further_sitting_need_not_do() -> None:
         worker_started(1, EPOCH + 1),
         ReplicateDone(0, 1),
         ReplicateDone(1, 0),
+        compile_measured(COMPILED, reason="no compiler"),
     ]
     settled = settled_by(events, 12.5)
     assert settled.ended == {ADAM.id}
     assert settled.done == {(0, 0), (0, 1), (1, 0)}
     assert settled.samples == {SGD.id: synthetic.SAMPLES}
+    assert settled.expected == {SGD.id: verified().expected}
+    assert settled.compile_timed == {COMPILED.id}
     assert (settled.workers, settled.spent_s) == (2, 12.5)
     nothing = settled_by([SittingEnded(EPOCH)], 0.0)
     assert (nothing.ended, nothing.done, nothing.samples, nothing.workers) == (set(), set(), {}, 0)
+    assert (nothing.expected, nothing.compile_timed) == ({}, set())
 
 
 # Run files
@@ -296,6 +309,18 @@ def test_file_that_is_not_a_run_is_refused_by_name(
     path.write_bytes(content)
     with pytest.raises(UsageError, match=rf"odd\.json {complaint}"):
         load_run(path)
+
+
+def test_run_of_schema_1_is_read_with_what_it_knew() -> None:
+    run = load_run(SCHEMA_1)
+    assert run.schema == 1
+    assert run.complete
+    assert {case.status for case in run.cases} == {"ok"}
+    for case in run.cases:
+        assert case.prepared is not None and case.prepared.verified is None
+        assert (case.busy_ns, case.compile_times) == ([], None)
+        assert {blocks.worker for workers in case.blocks.values() for blocks in workers}
+    assert {worker.device for worker in run.workers} == {"cpu"}
 
 
 def test_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:

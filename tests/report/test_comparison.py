@@ -22,6 +22,10 @@ BIG = Case(batch=1024)
 pytestmark = pytest.mark.usefixtures("no_drift")
 
 EXACT = Moods(noise=0, between=0, blocks=6)
+RESULTS = Path(__file__).parents[2] / "results" / "intel-xeon-2c-24gib"
+SCHEMA_1 = [
+    RESULTS / f"{time}-5ffc52103f.json" for time in ("20261123T183515Z", "20261123T183613Z")
+]
 OTHER = synthetic.machine("other-cpu-8c-16gib", cpu="Other CPU", torch="2.11.0")
 
 
@@ -77,6 +81,16 @@ def test_runs_with_one_file_name_are_compared_all_the_same(tmp_path: Path) -> No
     heading, *rows = table(compare_files([old, new], tmp_path, Request()))
     ratio = heading.index(f"vs run {old}")
     assert [row[ratio] for row in rows] == ["1", "2.000 ± 0.0%"]
+
+
+def test_runs_of_schema_1_are_compared_with_each_other_and_with_todays(tmp_path: Path) -> None:
+    new = synthetic.run_file(tmp_path / "new.json", OURS)
+    heading, *rows = table(compare_files([*SCHEMA_1, new], tmp_path, Request()))
+    known = [row[heading.index("quiet ± 95%")] for row in rows]
+    assert len(rows) == 2 * 6 + 2
+    assert all(" us ± " in time or " ms ± " in time for time in known)
+    ratios = [row[heading.index(f"vs run {SCHEMA_1[0].stem}")] for row in rows]
+    assert ratios.count("1") == 6 and "-" not in ratios[:2]
 
 
 # Layout
@@ -180,7 +194,7 @@ def test_html_and_latex_keep_the_notes_in_their_own_words() -> None:
 def test_csv_carries_the_numbers_alone() -> None:
     text = comparison_text([OURS, THEIRS], ["ours", "theirs"], Request(style="csv"))
     back = pd.read_csv(io.StringIO(text))
-    assert len(back) == len(text.splitlines()) - 1 == 4 * len(SERIES)
+    assert len(back) == len(text.splitlines()) - 1 == 4 * len(SGD.series)
     assert back["quiet_ns"].notna().all()
     assert {"ratio", "quiet_low_ns", "typical_high_ns"} <= set(back.columns)
 
@@ -190,6 +204,15 @@ def test_tsv_carries_the_table_alone() -> None:
     lines = text.splitlines()
     assert len(lines) == 5
     assert len({line.count("\t") for line in lines}) == 1
+
+
+def test_run_of_cases_without_phases_is_a_table_all_the_same() -> None:
+    record = run({Case(optimizer="lbfgs"): 1e5, Case(optimizer="lbfgs", batch=64): 2e5})
+    heading, *rows = table(comparison_text([record, record], ["ours", "theirs"]))
+    assert [row[heading.index("quiet ± 95%")] for row in rows] == ["100 us ± 0.0%"] * 2 + [
+        "200 us ± 0.0%"
+    ] * 2
+    assert {row[heading.index("backward")] for row in rows} == {"-"}
 
 
 # What is refused
@@ -203,7 +226,7 @@ def test_tsv_carries_the_table_alone() -> None:
         (Request(columns="x"), f"--columns: 'x' is not one; allowed: {', '.join(DIMENSIONS)}"),
         (
             Request(series="all"),
-            "--phase: 'all' is not one; allowed: forward, backward, step, train_step",
+            f"--phase: 'all' is not one; allowed: {', '.join(SERIES)}",
         ),
         (Request(statistic="mean"), "--statistic: 'mean' is not one; allowed: quiet, typical"),
         (
@@ -223,6 +246,13 @@ def test_bad_option_is_refused_with_what_is_allowed(asked: Request, complaint: s
 def test_unknown_reference_is_refused_with_those_there_are() -> None:
     with pytest.raises(UsageError, match="--reference: no run is 'mine' here; there are: ours"):
         comparison_text([OURS], ["ours"], Request(reference="mine"))
+
+
+@pytest.mark.parametrize("by", [None, "optimizer"])
+def test_series_that_none_of_the_runs_has_is_refused(by: str | None) -> None:
+    request = Request(series="latency", by=by)
+    with pytest.raises(UsageError, match="latency"):
+        comparison_text([OURS, THEIRS], ["ours", "theirs"], request)
 
 
 def test_no_run_files_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -10,7 +10,13 @@ from bench.matrix.case import WHOLE, Case
 from bench.measure.events import CaseEnded, Plan, SittingEnded, SittingStarted
 from bench.report import progress
 from bench.report.progress import ProgressDisplay
-from tests.synthetic import EPOCH, block_measured, case_prepared, worker_started
+from tests.synthetic import (
+    EPOCH,
+    block_measured,
+    case_prepared,
+    compile_measured,
+    worker_started,
+)
 
 SGD = Case()
 ADAM = Case(optimizer="adam", batch=1024)
@@ -59,6 +65,19 @@ def test_without_a_terminal_there_are_plain_lines(clock: Clock) -> None:
         f"worker 1: measuring {ADAM.id}; 1 blocks, 36 s left",
         f"failed: {SGD.id}: it [bold]broke[/bold] " + "so " * 60,
     ]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_compilations_are_announced_and_each_is_told_of(clock: Clock, terminal: bool) -> None:
+    compiled = [Case(compile="on"), Case(compile="step")]
+    plan = Plan(compiled, 3, 60.0, compile_timed=[case.id for case in compiled])
+    out = console(terminal)
+    with ProgressDisplay(plan, out) as display:
+        display.tell(compile_measured(compiled[1], 20.0, 2.0))
+    text = written(out)
+    assert "then 2 compilations, cold and warm, about 50 s" in text
+    assert f"timed the compilation of {compiled[1].id}" in text
+    assert compiled[0].id not in text
 
 
 def test_plain_lines_come_now_and_then_and_count_every_block(clock: Clock) -> None:

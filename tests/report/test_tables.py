@@ -4,13 +4,14 @@ import io
 import re
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
 from bench.analysis.compare import Comparison, compare
 from bench.analysis.frame import tidy
-from bench.matrix.case import SERIES, WHOLE, Case
+from bench.matrix.case import PHASES, SERIES, WHOLE, Case
 from bench.records.schema import RunRecord
 from bench.report.tables import (
     FORMATS,
@@ -31,6 +32,10 @@ SGD = Case(batch=1024)
 ADAM = Case(batch=1024, optimizer="adam")
 FUSED = Case(batch=1024, optimizer="adam", implementation="fused")
 DOUBLE = Case(batch=1024, dtype="float64")
+LBFGS = Case(batch=1024, optimizer="lbfgs")
+CUDA = Case(batch=1024, device="cuda")
+CUDA_ADAM = Case(batch=1024, device="cuda", optimizer="adam")
+FIVE = ("host dispatch", "device busy", "latency", "bound", "samples/s")
 pytestmark = pytest.mark.usefixtures("no_drift")
 
 EXACT = Moods(noise=0, between=0, blocks=6)
@@ -126,8 +131,8 @@ def test_csv_parses_back_with_numbers_as_numbers() -> None:
     frame = frame_of(ours, theirs)
     text = render(numeric_rows(frame, by_run(frame)), "csv")
     back = pd.read_csv(io.StringIO(text))
-    assert len(back) == 5 * len(SERIES)
-    assert set(back["series"]) == set(SERIES)
+    assert len(back) == 5 * len(SGD.series)
+    assert set(back["series"]) == set(SGD.series)
     numbers = ["batch", "replicates", "quiet_share", "quiet_ns", "quiet_low_ns", "quiet_high_ns"]
     numbers += ["typical_ns", "typical_low_ns", "typical_high_ns", "high_ns", "ratio", "ratio_half"]
     for name in numbers:
@@ -139,6 +144,18 @@ def test_csv_parses_back_with_numbers_as_numbers() -> None:
     assert fused["quiet_ns"].isna().all()
     whole = back[(back["series"] == WHOLE) & (back["case"] == SGD.id)].set_index("run")
     assert whole.loc["theirs", "ratio"] == pytest.approx(1.5, rel=0.02)
+
+
+def test_csv_holds_what_is_known_of_a_device() -> None:
+    run = synthetic.run({SGD: 1e5, CUDA: 1e5}, moods=EXACT, busy_ns={CUDA: 3e4})
+    text = render(numeric_rows(frame_of(run), None), "csv")
+    back = pd.read_csv(io.StringIO(text)).to_dict("records")
+    cpu, cuda = ([row for row in back if row["device"] == device] for device in ("cpu", "cuda"))
+    assert [row["series"] for row in cuda] == list(SERIES)
+    latency = next(row["quiet_ns"] for row in cuda if row["series"] == "latency")
+    assert latency == pytest.approx(1.5e5)
+    assert {(row["busy_ns"], str(row["host_bound"])) for row in cuda} == {(3e4, "True")}
+    assert all(pd.isna(row["busy_ns"]) and pd.isna(row["host_bound"]) for row in cpu)
 
 
 def test_csv_bounds_are_those_of_the_prediction_interval() -> None:
@@ -208,6 +225,55 @@ def test_case_without_evidence_keeps_its_row_with_its_status(why: tuple[str, str
     kept = phase_rows(frame, None, "quiet")[1]
     assert (kept["optimizer"], kept["quiet ± 95%"]) == ("adam", why[0])
     assert {kept[name] for name in ("forward", "backward", "step", "samples/s")} == {"-"}
+
+
+def test_device_that_works_through_a_queue_has_five_numbers_and_what_binds_it() -> None:
+    run = synthetic.run(
+        {SGD: 1e5, CUDA: 1e5, CUDA_ADAM: 2e5}, moods=EXACT, busy_ns={CUDA: 3e4, CUDA_ADAM: 2.2e5}
+    )
+    cpu, sgd, adam = phase_rows(frame_of(run), None, "quiet")
+    assert sgd == {
+        "device": "cuda",
+        "optimizer": "sgd",
+        "quiet ± 95%": "100 us ± 0.0%",
+        "typical ± 95%": "110 us ± 0.0%",
+        "forward": "40 us",
+        "backward": "40 us",
+        "step": "20 us",
+        "host dispatch": "50 us",
+        "device busy": "30 us",
+        "latency": "150 us",
+        "bound": "host",
+        "samples/s": "12.8 M",
+    }
+    assert (adam["device busy"], adam["bound"], adam["samples/s"]) == ("220 us", "device", "6.4 M")
+    assert [cpu[name] for name in FIVE] == ["-", "-", "-", "", "10.2 M"]
+
+
+def test_device_whose_busy_time_is_not_known_is_still_said_to_be_bound() -> None:
+    run = synthetic.run({CUDA: 1e5}, moods=EXACT, shares={"dispatch": 1.0})
+    (row,) = phase_rows(frame_of(run), None, "quiet")
+    assert (row["device busy"], row["bound"]) == ("-", "host")
+
+
+def test_unsupported_case_on_a_device_has_none_of_the_five_numbers() -> None:
+    other = msgspec.structs.replace(CUDA, batch=64)
+    run = synthetic.run({SGD: 1e5, other: 1e5}, moods=EXACT, ended={CUDA: NO_KERNEL})
+    row = phase_rows(frame_of(run), None, "quiet")[2]
+    assert (row["device"], row["quiet ± 95%"]) == ("cuda", "unsupported")
+    assert [row[name] for name in FIVE] == ["-", "-", "-", "", "-"]
+
+
+def test_a_table_of_cpu_times_has_no_columns_for_what_only_an_absent_device_tells() -> None:
+    run = synthetic.run({SGD: 1e5}, moods=EXACT, ended={CUDA: NO_KERNEL})
+    row = phase_rows(frame_of(run), None, "quiet")[1]
+    assert not set(FIVE[:-1]) & set(row)
+
+
+def test_case_without_phases_has_its_whole_step_and_its_rate() -> None:
+    (row,) = phase_rows(frame_of(synthetic.run({LBFGS: 1e5}, moods=EXACT)), None, "quiet")
+    assert [row[phase] for phase in PHASES] == ["-"] * 3
+    assert (row["quiet ± 95%"], row["samples/s"]) == ("100 us ± 0.0%", "10.2 M")
 
 
 # Pivot
@@ -294,6 +360,21 @@ def test_missing_quiet_time_of_some_phases_names_them() -> None:
     assert line.endswith(f"{SGD.id} (train_step).")
 
 
+def test_what_times_mean_is_told_only_where_a_device_works_through_a_queue() -> None:
+    on_cuda = frame_of(synthetic.run({SGD: 1e5, CUDA: 1e5, CUDA_ADAM: 1e5}, moods=EXACT))
+    (line,) = notes(on_cuda, None, "quiet")
+    for told in ("host dispatch: ", "device busy: ", "latency: ", "samples/s: ", "bound by the ho"):
+        assert told in line
+    assert notes(frame_of(synthetic.run({SGD: 1e5}, moods=EXACT)), None, "quiet") == []
+
+
+def test_reason_of_a_case_with_one_series_or_seven_names_the_case_alone() -> None:
+    frame = frame_of(synthetic.run({LBFGS: 1e5, CUDA: 1e5}, replicates=2))
+    assert notes(frame, None, "quiet")[1:] == [
+        f"no quiet time: 2 of the 3 replicates an estimate needs: {LBFGS.id}, {CUDA.id}."
+    ]
+
+
 def test_means_and_what_one_side_lacks_are_told() -> None:
     ours = synthetic.run({SGD: 1e5, ADAM: 1e5}, moods=EXACT)
     theirs = synthetic.run({SGD: 4e5, FUSED: 1e5}, moods=EXACT)
@@ -336,11 +417,21 @@ def test_incomplete_or_unpinned_run_says_so() -> None:
     assert re.search(r"unpinned, INCOMPLETE\.$", line)
 
 
+def test_run_on_a_device_names_it_and_says_what_became_of_its_cpu_workers() -> None:
+    alone = machine_notes([synthetic.run({CUDA: 1e5})], ["ours"])
+    assert alone[0].startswith("ours: cuda: Test GPU, Test CPU, 4 of 4 cores, ")
+    assert alone[0].endswith(", unpinned.")
+    beside = machine_notes([synthetic.run({CUDA: 1e5, SGD: 1e5})], ["ours"])
+    assert beside[0].startswith("ours: cuda: Test GPU, Test CPU, ")
+    assert beside[0].endswith(", pinned to cores 3.")
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"torch": "2.11.0"}, "torch: ours: 2.13.0, theirs: 2.11.0"),
         ({"available_cores": 1}, "cores available: ours: 4, theirs: 1"),
+        ({"gpus": ("Test GPU", "Test GPU")}, "gpus: ours: none, theirs: Test GPU, Test GPU"),
         ({"os": "Darwin 24"}, "os: ours: Linux 6.1, theirs: Darwin 24"),
         ({"dirty": True}, "commit: ours: 0123456789, theirs: 0123456789-dirty"),
         ({"code_hash": "a-b"}, "code: ours: aaaaaaaa-bbbbbbbb, theirs: a-b"),
@@ -363,4 +454,11 @@ def test_environments_that_differ_are_told() -> None:
     theirs = synthetic.run({SGD: 1e5}, environment="steady")
     assert differences(synthetic.run({SGD: 1e5}), theirs) == [
         "Differs: environment: ours: stock, theirs: steady."
+    ]
+
+
+def test_learning_rates_that_differ_are_told() -> None:
+    theirs = synthetic.run({SGD: 1e5}, lr=0.1)
+    assert differences(synthetic.run({SGD: 1e5}), theirs) == [
+        "Differs: learning rate: ours: the optimizer's, theirs: 0.1."
     ]

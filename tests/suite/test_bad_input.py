@@ -87,6 +87,7 @@ NUMBERS = {
     "replicates": ("a whole number from 1 to 1000", ["0", "1001", "-1", "2.5", "x", ""]),
     "budget": ("a number from 0 to 604800", ["-1", "nan", "inf", "604801", "x", ""]),
     "order-seed": ("a whole number from 0 to", ["-1", "1e3", "x", ""]),
+    "lr": ("a number from 1e-30 to 1e+30", ["0", "-0.1", "nan", "inf", "x", ""]),
 }
 
 
@@ -102,6 +103,12 @@ def test_number_out_of_range_is_named_beside_the_range(option: str, text: str) -
 def test_unknown_environment_is_named_beside_the_environments(text: str) -> None:
     message = refusal(f"--environment={text}")
     assert message == f"--environment: {text!r} is not one; allowed: stock, steady"
+
+
+@pytest.mark.parametrize("text", ["some", "ALL", "all,none", ""])
+def test_unknown_choice_of_compile_times_is_named_beside_the_choices(text: str) -> None:
+    message = refusal(f"--compile-times={text}")
+    assert message == f"--compile-times: {text!r} is not one; allowed: all, none"
 
 
 def test_tests_in_parallel_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +174,8 @@ def test_what_is_not_a_journal_is_not_resumed(
         (["--batch=0"], "--batch: '0' is not a value; allowed: a whole number from 1 to 4194304"),
         (["--benchmark-timer=time.time"], "--benchmark-timer has no meaning here: durations come"),
         (["-k", "nothing"], "-k 'nothing' selects no case; `python -m bench list` prints the ids"),
+        (["--compile-times=some"], "--compile-times: 'some' is not one; allowed: all, none"),
+        (["--lr=fast"], "--lr: 'fast' is not a number from 1e-30 to 1e+30"),
         (["--frobnicate"], "no such option: --frobnicate; `run --help` lists them"),
         (["-n", "2"], "no such option: -n; `run --help` lists them"),
         (["--benchmark-columns", "min,max"], "'min,max' is not a case id; if it is the value of "

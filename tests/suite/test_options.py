@@ -63,13 +63,37 @@ def test_nothing_asked_for_is_the_quick_preset_in_the_stock_environment() -> Non
 
 
 def test_preset_brings_its_own_replicates_and_budget() -> None:
-    found = plan("--preset", "full")
-    assert (found.replicates, found.budget_s) == (PRESETS["full"].replicates, 2400)
+    found, full = plan("--preset", "full"), PRESETS["full"]
+    assert (found.replicates, found.budget_s) == (full.replicates, full.budget_s)
+    assert found.budget_s > plan("--preset", "quick").budget_s
 
 
 def test_given_numbers_replace_the_presets() -> None:
     found = plan("--preset=seed", "--replicates=17", "--budget=2.5", "--order-seed=0")
     assert (found.replicates, found.budget_s, found.seed) == (17, 2.5, 0)
+
+
+def test_learning_rate_is_each_optimizers_own_unless_given() -> None:
+    assert plan().lr is None
+    assert plan("--lr=0.5").lr == 0.5
+
+
+def test_preset_says_which_compilations_are_timed() -> None:
+    timed = plan("--preset=full").compile_timed
+    assert timed and all("/compile-" in case and "/compile-off/" not in case for case in timed)
+    assert set(timed) < {case.id for case in plan("--preset=full").cases}
+    assert plan("--preset=quick").compile_timed == []
+
+
+def test_every_compilation_or_none_is_timed_where_asked_for() -> None:
+    words = ("--preset=seed", "--compile=off,on,step,graph")
+    compiled = [SEED_CASE.replace("off", what) for what in ("on", "step")]
+    assert plan(*words).compile_timed == []
+    assert plan(*words, "--compile-times=all").compile_timed == compiled
+    assert plan("--preset=full", "--compile-times=none").compile_timed == []
+    by_id = [f"--case={case}" for case in (SEED_CASE, *compiled)]
+    assert plan(*by_id).compile_timed == []
+    assert plan(*by_id, "--compile-times=all").compile_timed == compiled
 
 
 def test_axis_replaces_the_presets_values_in_the_order_given() -> None:
@@ -127,6 +151,7 @@ def test_option_that_keeps_its_meaning_passes() -> None:
         ((f"--case={SEED_CASE}",), {}, "--case"),
         (("--replicates=9", "--order-seed=1"), {}, "--replicates, --order-seed"),
         (("--environment=stock",), {}, "--environment"),
+        (("--lr=0.1", "--compile-times=none"), {}, "--lr, --compile-times"),
         (("--results=elsewhere",), {}, "--results"),
         ((), {"keyword": "b2"}, "-k"),
         ((), {"markexpr": "slow"}, "-m"),

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import torch
 
-from bench.matrix.case import SERIES
+from bench.matrix.case import case_from_id
 from bench.records.machine import fingerprint
 from bench.records.schema import RunRecord
 from bench.records.store import load_run, read_journal
@@ -38,6 +38,8 @@ from tests.suite.driving import (
 
 PHASES = "bench/suite/test_phases.py"
 CUDA_CASE = SEED_CASE.replace("cpu", "cuda")
+SERIES = case_from_id(SEED_CASE).series
+LBFGS_CASE = SEED_CASE.replace("sgd", "lbfgs")
 LARGE_CASE = SEED_CASE.replace("b2", "b1048576")
 STANDARD_KEYS = {"machine_info", "commit_info", "benchmarks", "datetime", "version"}
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
@@ -154,6 +156,15 @@ def test_case_that_cannot_run_here_is_a_row_with_its_reason(selected: Finished) 
     assert f"unsupported: {reason}: {CUDA_CASE}." in selected.ran.stdout
 
 
+@without_cuda
+def test_case_that_cannot_run_here_is_skipped_with_its_reason_for_each_of_its_series() -> None:
+    words = ("--preset=seed", "--device=cpu,cuda", "--benchmark-disable", "-rs")
+    ran = run_pytest(PHASES, "-k", "train_step or dispatch", *words)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "1 passed, 2 skipped" in ran.stdout
+    assert re.search(r"^SKIPPED \[2\] .* sees no cuda device here$", ran.stdout, re.MULTILINE)
+
+
 def test_each_phase_is_a_benchmark_whose_rounds_are_its_blocks(selected: Finished) -> None:
     benchmarks = {b["group"]: b for b in selected.document["benchmarks"]}
     assert list(benchmarks) == list(SERIES)
@@ -212,6 +223,48 @@ def test_collecting_measures_nothing_and_writes_nothing(tmp_path: Path) -> None:
     assert ids == [f"{SEED_CASE}-{series}" for series in SERIES]
     assert "measuring" not in ran.stderr
     assert written(tmp_path) == []
+
+
+def test_every_series_of_a_case_is_a_test_and_no_other(tmp_path: Path) -> None:
+    graph = CUDA_CASE.replace("compile-off", "compile-graph")
+    cases = (SEED_CASE, LBFGS_CASE, CUDA_CASE, graph)
+    words = (*(f"--case={case}" for case in cases), f"--results={tmp_path}")
+    ran = run_pytest(PHASES, "--collect-only", "-q", *words)
+    assert ran.returncode == 0
+    phases = ["forward", "backward", "step"]
+    ahead = ["dispatch", "latency", "throughput"]
+    assert re.findall(r"test_phase\[(.*)\]", ran.stdout) == [
+        *(f"{SEED_CASE}-{series}" for series in (*phases, "train_step")),
+        f"{LBFGS_CASE}-train_step",
+        *(f"{CUDA_CASE}-{series}" for series in (*phases, "train_step", *ahead)),
+        *(f"{graph}-{series}" for series in ("train_step", *ahead)),
+    ]
+
+
+def test_case_without_phases_is_one_benchmark(tmp_path: Path) -> None:
+    ran = bench_run(LBFGS_CASE, *LEAST, f"--results={tmp_path}")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    done = finished(tmp_path, ran)
+    assert [b["group"] for b in done.document["benchmarks"]] == ["train_step"]
+    assert set(done.run.cases[0].blocks) == {"train_step"}
+    assert done.run.plan.lr is None
+    (row,) = re.findall(rf"^\| {LBFGS_CASE} .*$", ran.stdout, flags=re.MULTILINE)
+    assert row.count(" - |") >= 3  # no phases
+
+
+def test_worker_tells_what_it_verified_and_the_file_keeps_it(selected: Finished) -> None:
+    prepared = selected.run.cases[0].prepared
+    assert prepared is not None and prepared.verified is not None
+    assert (prepared.verified.products, prepared.verified.path) == ("float32", "for-loop")
+    assert prepared.verified.ratio == pytest.approx(prepared.verified.expected.ratio, rel=0.05)
+
+
+def test_only_compilations_of_selected_cases_are_timed_or_announced(tmp_path: Path) -> None:
+    words = ("--preset=seed", "--compile=off,on", "--compile-times=all", "-k", "compile-off")
+    ran = bench_run(*words, *LEAST, f"--results={tmp_path}")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "compilation" not in ran.stderr
+    assert finished(tmp_path, ran).run.plan.compile_timed == []
 
 
 def test_disabled_benchmarks_run_once_and_write_nothing(tmp_path: Path) -> None:

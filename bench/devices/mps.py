@@ -1,0 +1,62 @@
+"""Apple's GPU. Its events have hung and run backwards (pytorch issues 162872 and 193578), so its
+clock waits for the device and asks the wall, over so many steps that the waiting is small."""
+
+import time
+from collections.abc import Callable
+
+from bench.matrix.support import DeviceFacts
+
+
+class WaitingClock:
+    """The wall clock, once the device has done all it was given."""
+
+    def __init__(self) -> None:
+        self._marks: list[int] = []
+
+    def mark(self) -> None:
+        import torch
+
+        torch.mps.synchronize()
+        self._marks.append(time.perf_counter_ns())
+
+    def read(self) -> list[int]:
+        marks, self._marks = self._marks, []
+        return marks
+
+
+class Mps:
+    repeats = 100
+
+    def facts(self) -> DeviceFacts:
+        import torch
+
+        if not torch.backends.mps.is_available():
+            return DeviceFacts(unavailable=f"torch {torch.__version__} sees no mps device here")
+        return DeviceFacts(
+            name="Apple GPU",
+            memory_bytes=torch.mps.recommended_max_memory(),
+            refused_dtypes={
+                "float64": "torch has no float64 on mps",
+                "tf32": "tf32 is how CUDA's matrix units multiply: mps has no such",
+            },
+        )
+
+    def clock(self) -> WaitingClock:
+        return WaitingClock()
+
+    def synchronize(self) -> None:
+        import torch
+
+        torch.mps.synchronize()
+
+    def reset_peak(self) -> None:
+        pass
+
+    def peak_bytes(self) -> None:
+        return None  # torch keeps no peak for mps
+
+    def busy_ns(self, step: Callable[[], object], steps: int) -> None:
+        return None
+
+    def enter(self, threads: int) -> list[int]:
+        return []

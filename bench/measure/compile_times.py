@@ -1,0 +1,63 @@
+"""How long compiling a case takes, with empty caches and with full ones.
+
+Each in a process of its own, because what a process has compiled, or only imported to compile, is
+there the second time. The time is that of the first training step: what a user waits for.
+"""
+
+import tempfile
+
+from bench.matrix.case import Case
+from bench.measure.anonymous import anonymous
+from bench.measure.events import CompileMeasured
+from bench.measure.protocol import CompileTimed, Refused, TimeCompile
+from bench.measure.replies import check
+from bench.measure.worker_process import Side, WorkerLost, WorkerProcess
+
+
+def measure_compile(
+    case: Case, lr: float | None, side: Side, hello_s: float, deadline_s: float
+) -> CompileMeasured:
+    """The case's compile times, cold then warm; where one cannot be had, why.
+
+    Raises MachineError where a worker does not start.
+    """
+    cold = None
+    with tempfile.TemporaryDirectory(prefix="sumnet-compile-") as cache:
+
+        def first_step() -> CompileTimed:
+            environment = {"TORCHINDUCTOR_CACHE_DIR": cache}
+            worker = WorkerProcess(side, case.device, case.threads, hello_s, environment)
+            try:
+                return _ask(worker, TimeCompile(case, lr), case.id, deadline_s)
+            finally:
+                worker.close()
+
+        try:
+            first = first_step()
+            if first.hits:
+                raise _NoTimeError("the caches were not empty: no cold time")
+            if not first.misses:
+                raise _NoTimeError("torch.compile made nothing that it caches: no times")
+            cold = first
+            warm = first_step()
+            if not warm.hits:
+                raise _NoTimeError("the caches held nothing: no warm time")
+        except _NoTimeError as error:
+            return CompileMeasured(case.id, cold, reason=anonymous(str(error)))
+    return CompileMeasured(case.id, cold, warm)
+
+
+class _NoTimeError(Exception):
+    """Why a compile time cannot be had."""
+
+
+def _ask(worker: WorkerProcess, request: TimeCompile, case: str, deadline_s: float) -> CompileTimed:
+    try:
+        reply = worker.ask(request, deadline_s)
+        check(case, request, reply)
+    except WorkerLost as lost:
+        raise _NoTimeError(lost.reason) from None
+    if isinstance(reply, Refused):
+        raise _NoTimeError(reply.reason)
+    assert isinstance(reply, CompileTimed)  # which was checked
+    return reply

@@ -1,0 +1,47 @@
+"""What of a worker's replies is an answer, and what is nonsense."""
+
+from bench.measure.protocol import (
+    KINDS,
+    QUANTILES,
+    Block,
+    CompileTimed,
+    Held,
+    Measure,
+    Prepare,
+    Prepared,
+    Profile,
+    Profiled,
+    Refused,
+    Reply,
+    Request,
+    TimeCompile,
+    Verify,
+)
+from bench.measure.worker_process import WorkerLost
+
+
+def check(case: str, request: Request, reply: Reply) -> None:
+    """Raise WorkerLost where the reply is not one to this request."""
+    match request, reply:
+        case _, Refused(named, status, reason) if named == case:
+            if status == "oom":  # what it could not free would weigh on the next case
+                raise WorkerLost(status, reason)
+        case Prepare(), Prepared(named) if named == case:
+            if reply.step_ns <= 0 or reply.verified is None:
+                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
+        case Measure(), Block(named) if named == case:
+            values = [value for row in reply.quantiles_ns.values() for value in row]
+            values += reply.readings_ns.values()
+            if (reply.kind, reply.samples) != (request.kind, request.samples) or not values:
+                raise WorkerLost("failed", "the worker answered a block that was not asked for")
+            complete = set(reply.quantiles_ns) == set(KINDS[request.kind])
+            complete &= all(len(row) == len(QUANTILES) for row in reply.quantiles_ns.values())
+            if not complete or min(values) <= 0:
+                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
+        case TimeCompile(), CompileTimed(named) if named == case:
+            if reply.first_step_ns <= 0:
+                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
+        case (Verify(), Held(named)) | (Profile(), Profiled(named)) if named == case:
+            pass
+        case _:
+            raise WorkerLost("failed", f"the worker answered out of turn: {reply!r:.80}")

@@ -1,0 +1,76 @@
+"""One verification of each case, and no timing: what it is, or why it is not what it says."""
+
+from collections.abc import Callable, Sequence
+
+from bench.matrix.case import Case
+from bench.matrix.support import unsupported_reason
+from bench.measure.anonymous import anonymous
+from bench.measure.coordinator import Deadlines
+from bench.measure.protocol import Held, Refused, Verified, Verify
+from bench.measure.replies import check
+from bench.measure.worker_process import Side, WorkerLost, WorkerProcess
+
+Outcome = Verified | Refused
+
+
+def verify_cases(
+    cases: Sequence[Case],
+    tell: Callable[[Case, Outcome], None],
+    *,
+    side: Side | None = None,
+    deadlines: Deadlines | None = None,
+) -> None:
+    """Tell of every case, in order. A worker that is lost takes one case with it, not the others.
+
+    Raises MachineError where workers do not start.
+    """
+    verifier = _Verifier(side or Side(), deadlines or Deadlines())
+    try:
+        for case in cases:
+            tell(case, verifier.verify(case))
+    finally:
+        verifier.close()
+
+
+class _Verifier:
+    """One worker at a time, on the device and threads that the present case wants."""
+
+    def __init__(self, side: Side, deadlines: Deadlines) -> None:
+        self._side = side
+        self._deadlines = deadlines
+        self._worker: WorkerProcess | None = None
+
+    def verify(self, case: Case) -> Outcome:
+        worker = self._worker
+        if worker is None:
+            worker = self._start(case)
+        reason = unsupported_reason(case, worker.hello.facts)
+        if reason is not None:
+            return Refused(case.id, "unsupported", reason)
+        if worker.setting != (case.device, case.threads):
+            worker = self._start(case)
+        limits = self._deadlines
+        compiles = case.compilation.compiles
+        try:
+            request = Verify(case)
+            reply = worker.ask(request, limits.prepare_compiled_s if compiles else limits.prepare_s)
+            check(case.id, request, reply)
+        except WorkerLost as lost:
+            self.close()
+            return Refused(case.id, lost.status, anonymous(lost.reason))
+        return reply.verified if isinstance(reply, Held) else _anonymous(reply)
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    def _start(self, case: Case) -> WorkerProcess:
+        self.close()
+        self._worker = WorkerProcess(self._side, case.device, case.threads, self._deadlines.hello_s)
+        return self._worker
+
+
+def _anonymous(reply: object) -> Refused:
+    assert isinstance(reply, Refused)  # which was checked
+    return Refused(reply.case, reply.status, anonymous(reply.reason))
