@@ -52,7 +52,7 @@ SHARES = {
     "backward": 0.4,
     "step": 0.2,
     WHOLE: 1.0,
-    DISPATCH: 0.5,
+    DISPATCH: 0.8,
     LATENCY: 1.5,
     THROUGHPUT: 0.8,
 }

@@ -1,15 +1,14 @@
 """Whether compiling pays: what it costs once, and what it saves on every step after."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from bench.matrix.axes import AXES
-from bench.matrix.case import WHOLE
-from bench.records.schema import CompileTimes, RunRecord
+from bench.analysis.rank import steps
+from bench.matrix.axes import AXES, Value
+from bench.records.schema import CaseRecord, CompileTimes, RunRecord
 
 NEVER = math.inf
 UNCLEAR = math.nan
@@ -21,46 +20,46 @@ def compile_frame(
     """A row for each compiled case whose compile times were measured, beside its eager twin.
 
     Columns: run, case, the axes, cold_s and warm_s (the first step with empty and with full caches,
-    seconds), reason (why one is missing), steady_ns and eager_ns (quiet times of the whole step,
-    nanoseconds), ratio and ratio_half (steady over eager), cold_steps and warm_steps (the steps
-    after which compiling has paid: NEVER where a step is not faster, NaN where that is not known).
+    seconds), reason (why one is missing), steady_ns and eager_ns (quiet times of a step, as ranks
+    have it, nanoseconds), ratio and ratio_half (steady over eager), cold_steps and
+    warm_steps (the steps after which compiling has paid: NEVER where a step is not faster, NaN
+    where that is not known).
     """
-    whole = frame[frame["series"] == WHOLE]
+    whole = steps(frame, "quiet")
     rows: list[dict[str, Any]] = []
     for run, label in zip(runs, labels, strict=True):
         of_run = whole[whole["run"] == label]
         for case in run.cases:
             if case.compile_times is not None:
-                rows.append({"run": label, **_row(case.id, case.compile_times, of_run)})
+                rows.append({"run": label, **_row(case, case.compile_times, of_run)})
     return pd.DataFrame(rows)
 
 
-def _row(case: str, times: CompileTimes, whole: pd.DataFrame) -> dict[str, Any]:
-    steady = whole[whole["case"] == case].iloc[0]
-    eager = _eager_twin(steady, whole)
+def _row(case: CaseRecord, times: CompileTimes, timed: pd.DataFrame) -> dict[str, Any]:
+    steady_ns, steady_half = _quiet(timed, case.axes)
+    eager_ns, eager_half = _quiet(timed, {**case.axes, "compile": "off"})
     row: dict[str, Any] = {
-        "case": case,
-        **{name: steady[name] for name in AXES},
+        "case": case.id,
+        **case.axes,
         "cold_s": math.nan if times.cold is None else times.cold.first_step_ns / 1e9,
         "warm_s": math.nan if times.warm is None else times.warm.first_step_ns / 1e9,
         "reason": times.reason,
-        "steady_ns": steady["quiet_ns"],
-        "eager_ns": math.nan if eager is None else eager["quiet_ns"],
-        "ratio": math.nan,
-        "ratio_half": math.nan,
+        "steady_ns": steady_ns,
+        "eager_ns": eager_ns,
+        "ratio": steady_ns / eager_ns,
+        "ratio_half": math.hypot(steady_half, eager_half),
     }
-    if eager is not None:
-        row["ratio"] = steady["quiet_ns"] / eager["quiet_ns"]
-        row["ratio_half"] = float(np.hypot(steady["quiet_half"], eager["quiet_half"]))
     for name in ("cold", "warm"):
         row[f"{name}_steps"] = break_even(row[f"{name}_s"], row)
     return row
 
 
-def _eager_twin(steady: "pd.Series[Any]", whole: pd.DataFrame) -> "pd.Series[Any] | None":
-    same = [name for name in AXES if name != "compile"]
-    twins = whole[(whole[same] == steady[same]).all(axis=1) & (whole["compile"] == "off")]
-    return None if twins.empty else twins.iloc[0]
+def _quiet(timed: pd.DataFrame, axes: Mapping[str, Value]) -> tuple[float, float]:
+    """The quiet time of the case with these axes, nanoseconds, and its half-width; NaN without."""
+    found = timed[(timed[list(AXES)] == pd.Series(axes)[list(AXES)]).all(axis=1)]
+    if found.empty:
+        return math.nan, math.nan
+    return float(found["quiet_ns"].iloc[0]), float(found["quiet_half"].iloc[0])
 
 
 def break_even(compile_s: float, row: dict[str, Any]) -> float:

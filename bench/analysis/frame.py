@@ -24,7 +24,12 @@ from bench.records.schema import Blocks, CaseRecord, RunRecord
 
 STATISTICS = tuple(DRIFT)
 HOST_BOUND = 0.9
-"""A device that is at work for less of a step than this is waiting for its host."""
+"""A device that is at work for less of a step than this may be waiting for its host."""
+KEPT_BUSY = 0.5
+"""A host that is busy for less of a step than this is not what is waited for.
+
+A CUDA graph's kernels may leave gaps of their own.
+"""
 
 
 def heard_floors(run: RunRecord) -> dict[str, int]:
@@ -147,8 +152,8 @@ def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[st
 def _host_bound(frame: pd.DataFrame) -> list[bool | None]:
     """For each row, whether its case's steps wait for the host; None where that is not known.
 
-    By how much of a step the device is at work. Where no profiler told, by whether the host takes
-    as long to give the step out as the device takes from its first kernel to its last.
+    The host must need about as long to give a step out as the device takes from the step's first
+    kernel to its last; and where a profiler told, kernels must leave the device idle in between.
     """
     keys = list(zip(frame["run"], frame["case"], strict=True))
     span, dispatch = (
@@ -161,10 +166,9 @@ def _host_bound(frame: pd.DataFrame) -> list[bool | None]:
     )
     bound: dict[tuple[str, str], bool | None] = {}
     for key, busy in zip(keys, frame["busy_ns"], strict=True):
-        if not np.isnan([busy, span[key]]).any():
-            bound[key] = bool(busy < HOST_BOUND * span[key])
-        elif key in dispatch and not np.isnan([dispatch[key], span[key]]).any():
-            bound[key] = bool(dispatch[key] > HOST_BOUND * span[key])
+        if key in dispatch and not np.isnan([dispatch[key], span[key]]).any():
+            idle = np.isnan(busy) or busy < HOST_BOUND * span[key]
+            bound[key] = bool(idle and dispatch[key] > KEPT_BUSY * span[key])
     return [bound.get(key) for key in keys]
 
 

@@ -1,7 +1,9 @@
 """The CPU: synchronous, so the wall clock between two phases is the device's clock."""
 
+import contextlib
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -33,7 +35,7 @@ class Cpu:
     repeats = 1
 
     def __init__(self) -> None:
-        self._held = 0
+        self._held: int | None = None
 
     def facts(self) -> DeviceFacts:
         # What torch's inductor calls: $CXX, else the platform's own.
@@ -54,12 +56,15 @@ class Cpu:
         pass
 
     def reset_peak(self) -> None:
+        self._held = None
         if CLEAR_REFS.exists():
-            CLEAR_REFS.write_text("5")  # proc(5): the peak becomes the present
-            self._held = _peak_resident()
+            with contextlib.suppress(OSError):  # a container may forbid it
+                CLEAR_REFS.write_text("5")  # proc(5): the peak becomes the present
+                self._held = _peak_resident()
 
     def peak_bytes(self) -> int | None:
-        return max(_peak_resident() - self._held, 0) if self._held else None
+        peak = None if self._held is None else _peak_resident()
+        return None if peak is None or self._held is None else max(peak - self._held, 0)
 
     def busy_ns(self, step: Callable[[], object], steps: int) -> None:
         return None
@@ -77,7 +82,7 @@ class Cpu:
         return cores
 
 
-def _peak_resident() -> int:
-    """Bytes, from a line such as `VmHWM:  1234 kB`."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
+def _peak_resident() -> int | None:
+    """Bytes, from a line such as `VmHWM:  1234 kB`; None where the kernel keeps no such line."""
+    found = re.search(r"^VmHWM:\s*(\d+) kB", STATUS.read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None

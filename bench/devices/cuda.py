@@ -1,6 +1,8 @@
 """A CUDA device: it works through a queue, and events in that queue are its clock."""
 
 import itertools
+import os
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -52,7 +54,10 @@ class Cuda:
 
         if not torch.cuda.is_available():
             return DeviceFacts(unavailable=f"torch {torch.__version__} sees no cuda device here")
-        properties = torch.cuda.get_device_properties(self.index)
+        try:
+            properties = torch.cuda.get_device_properties(self.index)
+        except RuntimeError as error:  # its first use: broken, or another process has it alone
+            return DeviceFacts(unavailable=f"CUDA does not start: {str(error).splitlines()[0]}")
         refused = {}
         if properties.major < 8 and torch.version.hip is None:
             refused = {
@@ -98,7 +103,13 @@ class Cuda:
             for _ in range(steps):
                 step()
             self.synchronize()
-        seen = [event for event in profiler.events() if event.device_type == DeviceType.CUDA]
+        seen = [
+            event
+            for event in profiler.events()
+            if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+        ]
+        if len(seen) % steps:  # steps do the same work: some of it was not seen
+            return None
         total = sum(1e3 * event.time_range.elapsed_us() for event in seen)
         return round(total / steps) or None
 
@@ -113,4 +124,8 @@ class Cuda:
 def _compile_refusal() -> str | None:
     from torch.utils._triton import has_triton
 
-    return None if has_triton() else "torch.compile needs Triton on CUDA, and it is not installed"
+    if not has_triton():
+        return "torch.compile needs Triton on CUDA, and it is not installed"
+    if not any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang")):
+        return "Triton needs a C compiler: neither $CC, gcc nor clang is on the PATH"
+    return None

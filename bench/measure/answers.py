@@ -36,8 +36,11 @@ from bench.measure.protocol import (
 from bench.measure.resident import Resident, build, verified
 from bench.measure.stopwatch import percentiles, time_calls
 from bench.measure.verify import InvalidCase
+from sumnet.precision import PRECISIONS
+from sumnet.train import float32_products
 
 SYNCS = 100
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
 class Answers:
@@ -133,13 +136,14 @@ class Answers:
 
 def _time_compile(request: TimeCompile, device: Device) -> CompileTimed:
     """The first step, from when it is called until it is done."""
-    loop = build(request.case, request.lr)
-    device.synchronize()
-    hits, misses = cache_counts()
-    started = time.perf_counter_ns()
-    loop.train_step()
-    device.synchronize()
-    elapsed = time.perf_counter_ns() - started
+    with float32_products(PRECISIONS[request.case.dtype]):
+        loop = build(request.case, request.lr)
+        device.synchronize()
+        hits, misses = cache_counts()
+        started = time.perf_counter_ns()
+        loop.train_step()
+        device.synchronize()
+        elapsed = time.perf_counter_ns() - started
     after_hits, after_misses = cache_counts()
     return CompileTimed(request.case.id, elapsed, after_hits - hits, after_misses - misses)
 
@@ -151,6 +155,7 @@ def _sync_ns(device: Device) -> int:
 
 
 def _status_of(error: Exception) -> Status:
-    # The CPU allocator raises a plain RuntimeError: "DefaultCPUAllocator: can't allocate memory".
-    out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return "oom" if out_of_memory or "can't allocate memory" in str(error) else "failed"
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "oom"
+    # Allocators of the CPU and of mps, and libraries on CUDA, raise a plain RuntimeError.
+    return "oom" if any(words in str(error) for words in OUT_OF_MEMORY) else "failed"

@@ -1,11 +1,13 @@
 """How long compiling a case takes, with empty caches and with full ones.
 
-Each in a process of its own, because what a process has compiled, or only imported to compile, is
-there the second time. The time is that of the first training step: what a user waits for.
+Each in a process of its own, because what a process has compiled is there the second time. The time
+is that of the first training step: what a user waits for.
 """
 
 import tempfile
+from pathlib import Path
 
+from bench.errors import MachineError
 from bench.matrix.case import Case
 from bench.measure.anonymous import anonymous
 from bench.measure.events import CompileMeasured
@@ -17,16 +19,19 @@ from bench.measure.worker_process import Side, WorkerLost, WorkerProcess
 def measure_compile(
     case: Case, lr: float | None, side: Side, hello_s: float, deadline_s: float
 ) -> CompileMeasured:
-    """The case's compile times, cold then warm; where one cannot be had, why.
-
-    Raises MachineError where a worker does not start.
-    """
+    """The case's compile times, cold then warm; where one cannot be had, why."""
     cold = None
     with tempfile.TemporaryDirectory(prefix="sumnet-compile-") as cache:
 
         def first_step() -> CompileTimed:
-            environment = {"TORCHINDUCTOR_CACHE_DIR": cache}
-            worker = WorkerProcess(side, case.device, case.threads, hello_s, environment)
+            environment = {
+                "TORCHINDUCTOR_CACHE_DIR": cache,
+                "TRITON_CACHE_DIR": str(Path(cache) / "triton"),
+            }
+            try:
+                worker = WorkerProcess(side, case.device, case.threads, hello_s, environment)
+            except MachineError as error:
+                raise _NoTimeError(str(error)) from None
             try:
                 return _ask(worker, TimeCompile(case, lr), case.id, deadline_s)
             finally:
@@ -40,8 +45,8 @@ def measure_compile(
                 raise _NoTimeError("torch.compile made nothing that it caches: no times")
             cold = first
             warm = first_step()
-            if not warm.hits:
-                raise _NoTimeError("the caches held nothing: no warm time")
+            if not warm.hits or warm.misses:
+                raise _NoTimeError("the caches did not hold all of it: no warm time")
         except _NoTimeError as error:
             return CompileMeasured(case.id, cold, reason=anonymous(str(error)))
     return CompileMeasured(case.id, cold, warm)

@@ -71,5 +71,12 @@ def cache_counts() -> tuple[int, int]:
     hits = (
         counters["inductor"]["fxgraph_cache_hit"] + counters["aot_autograd"]["autograd_cache_hit"]
     )
-    misses = counters["inductor"]["fxgraph_cache_miss"]
+    misses = sum(
+        counters[where][what]
+        for where, what in (
+            ("inductor", "fxgraph_cache_miss"),
+            ("inductor", "fxgraph_cache_bypass"),
+            ("aot_autograd", "autograd_cache_bypass"),
+        )
+    )
     return int(hits), int(misses)

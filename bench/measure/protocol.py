@@ -74,12 +74,14 @@ class Verified(msgspec.Struct, frozen=True):
     ratio: float
     """As in `expected`, of the case."""
     products: str
-    """The dtype that matrix products were seen to run in."""
+    """The dtype that matrix products were seen to run in; of what is compiled, as it is written."""
     path: str
     """The optimizer's implementation that was seen to run."""
     graphs: Graphs
     peak_bytes: int | None
-    """Memory that its verification held at most; None where the device does not tell."""
+    """Memory that training took at most, above the net and its data; None where it is not told."""
+    float32_products: str = "ieee"
+    """How float32 matrices are multiplied on CUDA, as torch has it set: "ieee" or "tf32"."""
 
 
 class Prepare(msgspec.Struct, tag=True, frozen=True):

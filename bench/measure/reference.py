@@ -68,7 +68,7 @@ def expect(case: Case, lr: float | None = None) -> Expected:
 
 def reference_loss(case: Case, model: SumNet) -> float:
     """The loss of a trained model, reckoned in float64 on the reference's rows."""
-    weights = [p.detach().to("cpu", torch.float64).unsqueeze(0) for p in model.parameters()]
+    weights = [p.detach().cpu().double().unsqueeze(0) for p in model.parameters()]
     return float(_losses(weights, _rows(case, [0])))
 
 

@@ -24,7 +24,10 @@ def check(case: str, request: Request, reply: Reply) -> None:
     """Raise WorkerLost where the reply is not one to this request."""
     match request, reply:
         case _, Refused(named, status, reason) if named == case:
-            if status == "oom":  # what it could not free would weigh on the next case
+            # What it could not free, or an accelerator that an error has left unusable, would weigh
+            # on the next case; after a profiler nothing is timed.
+            broken = status == "failed" and not case.startswith("cpu/")
+            if status == "oom" or (broken and not isinstance(request, Profile)):
                 raise WorkerLost(status, reason)
         case Prepare(), Prepared(named) if named == case:
             if reply.step_ns <= 0 or reply.verified is None:

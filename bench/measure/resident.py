@@ -62,7 +62,8 @@ class Resident:
             self._verified = verify(case, self._loop, self._device, lr=lr, expected=expected)
         self._restorers = _restorers(self._loop)
         self._warmup_steps = 0
-        self._step_ns = self._warm_up()
+        with torch.compiler.set_stance("fail_on_recompile"):
+            self._step_ns = self._warm_up()
 
     def prepared(self) -> Prepared:
         return Prepared(

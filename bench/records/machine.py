@@ -20,7 +20,7 @@ CODE = ("bench", "sumnet")
 """What a timing depends on: results land in the same tree and do not make it dirty."""
 
 ENVIRONMENT = re.compile(
-    r"(ATEN|CUDA|DNNL|GOMP|KMP|MALLOC|MKL|NVIDIA|OMP|ONEDNN|OPENBLAS|PYTORCH|TORCH\w*)_\w*"
+    r"(ATEN|CUDA|DNNL|GOMP|KMP|MALLOC|MKL|NVIDIA|OMP|ONEDNN|OPENBLAS|PYTORCH|TORCH\w*|TRITON)_\w*"
 )
 ENVIRONMENT_NAMES = (
     "CXX",
@@ -104,13 +104,10 @@ def _cpu_model() -> str:
 def _gpus() -> tuple[str, ...]:
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:  # no driver
-        return ()
-    try:
         handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
         return tuple(pynvml.nvmlDeviceGetName(handle) for handle in handles)
-    finally:
-        pynvml.nvmlShutdown()
+    except pynvml.NVMLError:  # no driver, or one that will not tell
+        return ()
 
 
 def _counted(gpus: tuple[str, ...]) -> list[str]:

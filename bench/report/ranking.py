@@ -12,7 +12,17 @@ from bench.errors import UsageError
 from bench.matrix.axes import AXES
 from bench.records.schema import RunRecord
 from bench.report.comparison import load_runs
-from bench.report.tables import FORMATS, Row, duration, machine_notes, percent, prose, rate, render
+from bench.report.tables import (
+    FORMATS,
+    Row,
+    bound_by,
+    duration,
+    machine_notes,
+    percent,
+    prose,
+    rate,
+    render,
+)
 
 
 def rank_files(
@@ -43,19 +53,21 @@ def ranking_text(
     frame = tidy(runs, labels)
     rankings = rank(frame, by, statistic)
     asked = [name for name in by if frame[name].nunique() > 1]
-    table = render([_row(ranking, asked, statistic) for ranking in rankings], style)
+    bounds = bool(frame["host_bound"].notna().any())
+    table = render([_row(ranking, asked, statistic, bounds) for ranking in rankings], style)
     if style in ("tsv", "csv"):
         return table
     below = [
         "next: how much longer the best configuration takes that is slower beyond doubt; equal: "
         "others that may be as fast, within the intervals.",
+        *(["A step bound by the host ranks the host, not the device."] if bounds else []),
         *(_crossover_text(found) for found in crossovers(frame, statistic)),
         *machine_notes(runs, labels),
     ]
     return "\n".join([table, *prose(below, style)])
 
 
-def _row(ranking: Ranking, asked: Sequence[str], statistic: str) -> Row:
+def _row(ranking: Ranking, asked: Sequence[str], statistic: str, bounds: bool) -> Row:
     first = ranking.table.iloc[0]
     step = first[f"{statistic}_ns"]
     row: Row = {
@@ -63,6 +75,7 @@ def _row(ranking: Ranking, asked: Sequence[str], statistic: str) -> Row:
         "fastest": _name(first, asked),
         "step ± 95%": f"{duration(step)} ± {percent(first[f'{statistic}_half'])}",
         "samples/s": rate(first["batch"] / step * 1e9),
+        **({"bound": bound_by(first["host_bound"])} if bounds else {}),
         "equal": len(ranking.table) - len(ranking.slower) - 1,
         "of": len(ranking.table),
     }

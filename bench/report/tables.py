@@ -43,6 +43,11 @@ def rate(per_second: float) -> str:
     return f"{per_second:.3g}"
 
 
+def bound_by(host_bound: bool | None) -> str:
+    """What a step waits for; nothing is said where that is not known."""
+    return {True: "host", False: "device"}.get(host_bound, "")  # type: ignore[arg-type]
+
+
 def render(rows: Sequence[Row], style: str) -> str:
     """Rows as one table in a format of FORMATS."""
     if style == "csv":
@@ -100,7 +105,7 @@ def phase_rows(frame: pd.DataFrame, comparison: Comparison | None, statistic: st
                 "host dispatch": duration(times.get((*key, DISPATCH), np.nan)),
                 "device busy": duration(entry["busy_ns"]),
                 "latency": duration(times.get((*key, LATENCY), np.nan)),
-                "bound": {True: "host", False: "device"}.get(entry["host_bound"], ""),
+                "bound": bound_by(entry["host_bound"]),
             }
         step = times.get((*key, THROUGHPUT), entry[f"{statistic}_ns"])
         row["samples/s"] = rate(entry["batch"] / step * 1e9)
@@ -208,7 +213,7 @@ def _asynchronous(frame: pd.DataFrame) -> list[str]:
         return []
     return [
         "On a device that works through a queue, quiet, typical and the phases are the device's "
-        "own time, from one event to the next. host dispatch: what giving a step out costs the "
+        "own time. host dispatch: what giving a step out costs the "
         "host; device busy: the kernels of a step, by the profiler; latency: one step, waited for; "
         "samples/s: of many steps waited for together. A row bound by the host times the host, "
         "not the device."
@@ -262,7 +267,7 @@ def _run_line(run: RunRecord, label: str) -> str:
     cores = sorted({core for worker in on_cpu for core in worker.cores})
     all_pinned = on_cpu and all(worker.cores for worker in on_cpu)
     pinned = f"pinned to cores {', '.join(map(str, cores))}" if all_pinned else "unpinned"
-    devices = {w.device: w.device_name for w in run.workers if w.device != "cpu"}
+    devices = {w.device: w.device_name for w in run.workers if w.device != "cpu" and w.device_name}
     named = "".join(f"{device}: {name}, " for device, name in devices.items())
     return (
         f"{label}: {named}{machine.cpu}, {machine.available_cores} of {machine.cores} cores, torch "

@@ -25,7 +25,16 @@ from bench.records.store import (
 )
 from bench.report.progress import ProgressDisplay
 
-RESUMABLE = ("name", "available_cores", "torch", "python", "environment", "code_hash")
+RESUMABLE = (
+    "name",
+    "available_cores",
+    "memory_bytes",
+    "gpus",
+    "torch",
+    "python",
+    "environment",
+    "code_hash",
+)
 """What must not have changed between two sittings of one run."""
 
 

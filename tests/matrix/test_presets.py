@@ -129,7 +129,8 @@ def test_an_accelerator_is_also_given_what_only_it_can_do_and_batches_as_large_a
     cases = select("standard", {"device": "cuda"})
     assert {case.device for case in cases} == {"cuda"}
     for batch in LARGE:
-        assert Case(device="cuda", batch=batch, optimizer="adam", dtype="tf32") in cases
+        assert Case(device="cuda", batch=batch, optimizer="adam", dtype="bfloat16") in cases
+    assert Case(device="cuda", batch=2**20, hidden=256, dtype="tf32") in cases
     captured = Case(device="cuda", optimizer="adam", implementation="capturable", compile="graph")
     assert captured in cases
 

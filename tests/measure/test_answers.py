@@ -379,6 +379,8 @@ ERRORS = [
     (KeyError("step"), "failed", "KeyError: 'step'"),
     (RecursionError("too deep"), "failed", "RecursionError: too deep"),
     (MemoryError(), "oom", "MemoryError: no message"),
+    (RuntimeError("MPS backend out of memory"), "oom", "RuntimeError: MPS backend out of memory"),
+    (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), "oom", "RuntimeError: CUBLAS_STATUS_ALLOC_FAILED"),
     (RuntimeError(f"{NO_MEMORY}\nmore"), "oom", f"RuntimeError: {NO_MEMORY}"),
     (torch.OutOfMemoryError("2 GiB"), "oom", "OutOfMemoryError: 2 GiB"),
 ]

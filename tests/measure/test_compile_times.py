@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from bench.devices.cpu import Cpu
-from bench.errors import MachineError
 from bench.matrix.case import Case
 from bench.measure.compile_times import measure_compile
 from bench.measure.events import CompileMeasured
@@ -105,13 +104,13 @@ def test_a_first_process_that_did_not_compile_everything_gives_no_time(
     assert measured(fake_side(body)) == CompileMeasured(CASE.id, reason=reason)
 
 
-@pytest.mark.parametrize("misses", [0, 1])
-def test_a_second_process_that_found_nothing_gives_no_warm_time(
-    fake_side: MakeSide, misses: int
+@pytest.mark.parametrize(("hits", "misses"), [(0, 0), (0, 1), (1, 1)])
+def test_a_second_process_that_did_not_find_everything_gives_no_warm_time(
+    fake_side: MakeSide, hits: int, misses: int
 ) -> None:
-    body = answering(f"CompileTimed(request.case.id, 5, 0, {misses})", "second")
+    body = answering(f"CompileTimed(request.case.id, 5, {hits}, {misses})", "second")
     assert measured(fake_side(body)) == CompileMeasured(
-        CASE.id, COLD, reason="the caches held nothing: no warm time"
+        CASE.id, COLD, reason="the caches did not hold all of it: no warm time"
     )
 
 
@@ -170,11 +169,12 @@ def compile_timed(request):
     assert reason.endswith("no such file: ~/torch/inductor.h")
 
 
-def test_a_worker_that_does_not_start_ends_it_and_leaves_nothing_behind(
+def test_a_worker_that_does_not_start_is_a_reason_and_leaves_nothing_behind(
     fake_side: MakeSide, temporary: Path
 ) -> None:
-    with pytest.raises(MachineError, match="the worker exited with status 5"):
-        measured(fake_side("if number(): os._exit(5)"))
+    told = measured(fake_side("if number(): os._exit(5)"))
+    assert (told.cold, told.warm) == (COLD, None)
+    assert told.reason == "a worker did not start: the worker exited with status 5"
     assert list(temporary.iterdir()) == []
 
 

@@ -115,6 +115,15 @@ def test_a_refusal_for_want_of_memory_counts_as_losing_the_worker(request_: Requ
     assert (error.status, error.reason) == ("oom", "no room")
 
 
+def test_a_failure_on_an_accelerator_counts_as_losing_the_worker() -> None:
+    """Its errors stick: every case after it would fail too."""
+    case = Case(device="cuda")
+    reply = Refused(case.id, "failed", "CUDA error: device-side assert triggered")
+    with pytest.raises(WorkerLost, match="device-side assert"):
+        check(case.id, Verify(case), reply)
+    check(case.id, Verify(case), Refused(case.id, "invalid", "the loss does not fall"))
+
+
 @pytest.mark.parametrize(
     ("what", "reply"),
     [

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ from bench.matrix.support import unsupported_reason
 from bench.measure.protocol import Expected, Graphs, Verified
 from bench.measure.reference import STEPS, expect
 from bench.measure.resident import build, verified
-from bench.measure.verify import InvalidCase, verify
+from bench.measure.verify import HOOK_BREAK, InvalidCase, check_graphs, verify
 from sumnet.compilation import COMPILATIONS
 from sumnet.data import Batch, random_batch
 from sumnet.model import SumNet
@@ -490,3 +491,11 @@ def test_a_fused_step_that_is_said_to_be_compiled_is_invalid(compiler: None) -> 
     case = Case(optimizer="adam", implementation="fused", compile="on")
     reason = refusal(case, build(case, None))
     assert reason == "torch.compile captured nothing of the step"
+
+
+def test_a_mode_whose_cuda_graphs_were_skipped_is_the_default_under_another_name() -> None:
+    case = Case(device="cuda", compile="on+reduce-overhead")
+    graphs = Graphs(loss=1, step=1, recompiled=0, breaks=(HOOK_BREAK,), skips=0)
+    check_graphs(case, graphs)
+    with pytest.raises(InvalidCase, match="skipped 2 CUDA graphs"):
+        check_graphs(case, msgspec.structs.replace(graphs, skips=2))

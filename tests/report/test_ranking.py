@@ -55,6 +55,7 @@ def test_row_names_the_fastest_what_it_takes_and_what_comes_next() -> None:
         "fastest": "cpu",
         "step ± 95%": "100 us ± 2.0%",
         "samples/s": "40 k",
+        "bound": "",
         "equal": "0",
         "of": "3",
         "next": "cpu compile-on",
@@ -96,10 +97,11 @@ def test_crossover_stands_below_with_what_the_columns_mean_and_the_machine() -> 
     assert below[0].startswith(EXPLAINED)
     # The lead goes from a factor of 2 to one of 1/4: a third of the way, in logarithms.
     batch = 4 * 256 ** (1 / 3)
-    assert below[1] == (
+    assert below[1] == "A step bound by the host ranks the host, not the device."
+    assert below[2] == (
         f"optimizer sgd, hidden 10: cuda overtakes cpu at a batch of about {batch:,.0f}."
     )
-    assert below[2].startswith("ours: cuda: Test GPU, Test CPU")
+    assert below[3].startswith("ours: cuda: Test GPU, Test CPU")
 
 
 @pytest.mark.parametrize(

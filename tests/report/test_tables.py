@@ -240,7 +240,7 @@ def test_device_that_works_through_a_queue_has_five_numbers_and_what_binds_it() 
         "forward": "40 us",
         "backward": "40 us",
         "step": "20 us",
-        "host dispatch": "50 us",
+        "host dispatch": "80 us",
         "device busy": "30 us",
         "latency": "150 us",
         "bound": "host",
