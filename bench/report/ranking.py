@@ -100,7 +100,7 @@ def _told(task: dict[Hashable, Any]) -> list[Hashable]:
 def _name(row: "pd.Series[Any]", asked: Sequence[str]) -> str:
     """A configuration by what there is to choose; what is torch's own choice goes unsaid."""
     parts = [
-        f"{'compile-' if name == 'compile' else ''}{row[name]}"
+        f"{AXES[name].prefix if name in AXES else ''}{row[name]}"
         for name in asked
         if name not in AXES or row[name] != AXES[name].default or name in ("device", "dtype")
     ]

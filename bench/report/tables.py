@@ -64,6 +64,8 @@ def render(rows: Sequence[Row], style: str) -> str:
 
 def prose(lines: Sequence[str], style: str) -> list[str]:
     """Lines that stand below a table, as its format has them."""
+    if not lines:
+        return []
     match style:
         case "html":
             return [f"<p>{escape(line)}</p>" for line in lines]
