@@ -12,7 +12,7 @@ from bench.matrix.case import Case
 from bench.measure.anonymous import anonymous
 from bench.measure.events import CompileMeasured
 from bench.measure.protocol import CompileTimed, Refused, TimeCompile
-from bench.measure.replies import check
+from bench.measure.replies import ask
 from bench.measure.worker_process import Side, WorkerLost, WorkerProcess
 
 
@@ -58,8 +58,7 @@ class _NoTimeError(Exception):
 
 def _ask(worker: WorkerProcess, request: TimeCompile, case: str, deadline_s: float) -> CompileTimed:
     try:
-        reply = worker.ask(request, deadline_s)
-        check(case, request, reply)
+        reply = ask(worker, case, request, deadline_s)
     except WorkerLost as lost:
         raise _NoTimeError(lost.reason) from None
     if isinstance(reply, Refused):

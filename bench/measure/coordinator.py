@@ -42,7 +42,7 @@ from bench.measure.protocol import (
     Status,
     kinds_of,
 )
-from bench.measure.replies import check
+from bench.measure.replies import ask
 from bench.measure.worker_process import Side, WorkerLost, WorkerProcess
 
 BLOCK_NS = 3_000_000
@@ -59,6 +59,10 @@ class Deadlines:
     prepare_s: float = 120
     prepare_compiled_s: float = 600
     measure_s: float = 60
+
+    def build_s(self, case: Case) -> float:
+        """To build and verify this case."""
+        return self.prepare_compiled_s if case.compilation.compiles else self.prepare_s
 
 
 @dataclass
@@ -193,16 +197,13 @@ class Coordinator:
 
     def _prepare(self, case: Case) -> None:
         request = Prepare(case, self.plan.lr, self._settled.expected.get(case.id))
-        if isinstance(reply := self._ask(case.id, request, self._seconds(case)), Prepared):
+        if isinstance(
+            reply := self._ask(case.id, request, self._deadlines.build_s(case)), Prepared
+        ):
             assert reply.verified is not None  # which was checked
             self._settled.expected[case.id] = reply.verified.expected
             samples = self._settled.samples.setdefault(case.id, samples_for(reply.step_ns))
             self._emit(CasePrepared(self._number, reply, samples))
-
-    def _seconds(self, case: Case) -> float:
-        """Those a worker may take to build a case."""
-        limits = self._deadlines
-        return limits.prepare_compiled_s if case.compilation.compiles else limits.prepare_s
 
     def _measure(self, case: Case, kind: str) -> None:
         request = Measure(case.id, kind, self._settled.samples[case.id])
@@ -218,10 +219,8 @@ class Coordinator:
         for case in self._unsettled(cases):
             if case.kind == "cpu":
                 continue
-            request = Profile(case.id)
             try:
-                reply = self._worker.ask(request, self._deadlines.measure_s)
-                check(case.id, request, reply)
+                reply = ask(self._worker, case.id, Profile(case.id), self._deadlines.measure_s)
             except WorkerLost:
                 return
             if isinstance(reply, Profiled):
@@ -234,7 +233,7 @@ class Coordinator:
             if case.id in wanted:
                 limits = self._deadlines
                 event = measure_compile(
-                    case, self.plan.lr, self._side, limits.hello_s, self._seconds(case)
+                    case, self.plan.lr, self._side, limits.hello_s, limits.build_s(case)
                 )
                 self._settled.compile_timed.add(case.id)
                 self._emit(event)
@@ -243,8 +242,7 @@ class Coordinator:
         """What the worker answers. A refusal, or losing the worker, ends the case."""
         assert self._worker is not None
         try:
-            reply = self._worker.ask(request, seconds)
-            check(case, request, reply)
+            reply = ask(self._worker, case, request, seconds)
         except WorkerLost as lost:
             self._end_worker()
             self._end_case(case, lost.status, lost.reason)

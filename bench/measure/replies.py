@@ -17,7 +17,14 @@ from bench.measure.protocol import (
     TimeCompile,
     Verify,
 )
-from bench.measure.worker_process import WorkerLost
+from bench.measure.worker_process import WorkerLost, WorkerProcess
+
+
+def ask(worker: WorkerProcess, case: str, request: Request, seconds: float) -> Reply:
+    """What the worker answers about the case. Raises WorkerLost where that is no answer."""
+    reply = worker.ask(request, seconds)
+    check(case, request, reply)
+    return reply
 
 
 def check(case: str, request: Request, reply: Reply) -> None:

@@ -7,7 +7,7 @@ from bench.matrix.support import unsupported_reason
 from bench.measure.anonymous import anonymous
 from bench.measure.coordinator import Deadlines
 from bench.measure.protocol import Held, Refused, Verified, Verify
-from bench.measure.replies import check
+from bench.measure.replies import ask
 from bench.measure.worker_process import Side, WorkerLost, WorkerProcess
 
 Outcome = Verified | Refused
@@ -49,16 +49,15 @@ class _Verifier:
             return Refused(case.id, "unsupported", reason)
         if worker.setting != (case.device, case.threads):
             worker = self._start(case)
-        limits = self._deadlines
-        compiles = case.compilation.compiles
         try:
-            request = Verify(case)
-            reply = worker.ask(request, limits.prepare_compiled_s if compiles else limits.prepare_s)
-            check(case.id, request, reply)
+            reply = ask(worker, case.id, Verify(case), self._deadlines.build_s(case))
         except WorkerLost as lost:
             self.close()
             return Refused(case.id, lost.status, anonymous(lost.reason))
-        return reply.verified if isinstance(reply, Held) else _anonymous(reply)
+        if isinstance(reply, Held):
+            return reply.verified
+        assert isinstance(reply, Refused)  # which was checked
+        return Refused(case.id, reply.status, anonymous(reply.reason))
 
     def close(self) -> None:
         if self._worker is not None:
@@ -69,8 +68,3 @@ class _Verifier:
         self.close()
         self._worker = WorkerProcess(self._side, case.device, case.threads, self._deadlines.hello_s)
         return self._worker
-
-
-def _anonymous(reply: object) -> Refused:
-    assert isinstance(reply, Refused)  # which was checked
-    return Refused(reply.case, reply.status, anonymous(reply.reason))
