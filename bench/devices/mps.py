@@ -1,27 +1,20 @@
 """Apple's GPU. Its events have hung and run backwards (pytorch issues 162872 and 193578), so its
 clock waits for the device and asks the wall, over so many steps that the waiting is small."""
 
-import time
 from collections.abc import Callable
 
+from bench.devices.cpu import WallClock
 from bench.matrix.support import DeviceFacts
 
 
-class WaitingClock:
+class WaitingClock(WallClock):
     """The wall clock, once the device has done all it was given."""
-
-    def __init__(self) -> None:
-        self._marks: list[int] = []
 
     def mark(self) -> None:
         import torch
 
         torch.mps.synchronize()
-        self._marks.append(time.perf_counter_ns())
-
-    def read(self) -> list[int]:
-        marks, self._marks = self._marks, []
-        return marks
+        super().mark()
 
 
 class Mps:
