@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from bench.analysis.health import doubts
 from bench.analysis.stats import (
     DRIFT,
     MIN_BLOCKS,
@@ -19,6 +20,7 @@ from bench.analysis.stats import (
     quiet_blocks,
     slowness,
 )
+from bench.matrix.axes import Value
 from bench.matrix.case import DISPATCH, WHOLE, Case
 from bench.records.schema import Blocks, CaseRecord, RunRecord
 
@@ -35,17 +37,24 @@ A CUDA graph's kernels may leave gaps of their own.
 def heard_floors(run: RunRecord) -> dict[str, int]:
     """This run's own floors, nanoseconds, by the metronome and what else its speed depends on."""
     heard: dict[str, list[int]] = {}
-    for case in run.cases:
-        for blocks in (worker for workers in case.blocks.values() for worker in workers):
+
+    def hear(workers: Iterable[Blocks], device: Value, threads: Value) -> None:
+        for blocks in workers:
             for name, readings in blocks.readings_ns.items():
-                heard.setdefault(_floor_key(run, case, name), []).extend(readings)
+                key = floor_key(run, device, threads, name)
+                heard.setdefault(key, []).extend(readings)
+
+    for case in run.cases:
+        for workers in case.blocks.values():
+            hear(workers, case.axes["device"], case.axes["threads"])
+    for above in run.ceilings:
+        hear(above.blocks, above.ceiling.device, above.ceiling.threads)
     return {key: floor_of(values) for key, values in sorted(heard.items())}
 
 
-def _floor_key(run: RunRecord, case: CaseRecord, metronome: str) -> str:
+def floor_key(run: RunRecord, device: Value, threads: Value, metronome: str) -> str:
     """What a floor is valid for, within one version of metronome and software."""
-    key = f"{metronome}, t{case.axes['threads']}, {run.plan.environment}"
-    device = str(case.axes["device"])
+    key = f"{metronome}, t{threads}, {run.plan.environment}"
     return key if device == "cpu" else f"{key}, {device}"  # whose workers are not pinned
 
 
@@ -63,9 +72,10 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str]) -> pd.DataFrame:
     Columns: run, machine, torch, environment, case, the axes, series, status, reason, replicates,
     quiet_replicates, quiet_share, quiet_ns, quiet_half, typical_ns, typical_half, high_ns (the
     median block's 90th percentile), and of the whole case busy_ns (how long a step keeps its device
-    at work) and host_bound (None on a CPU, where host and device are one).
+    at work), doubts (word to sentence: what makes its times doubtful), joules (for a million
+    samples), energy_reason and host_bound (None on a CPU, where host and device are one).
     """
-    floors = _shared_floors(runs)
+    floors = shared_floors(runs)
     rows: list[dict[str, Any]] = []
     for run, label in zip(runs, labels, strict=True):
         rows += _rows_of(run, label, floors[software_key(run)])
@@ -74,7 +84,7 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str]) -> pd.DataFrame:
     return frame
 
 
-def _shared_floors(runs: Iterable[RunRecord]) -> dict[tuple[object, ...], dict[str, int]]:
+def shared_floors(runs: Iterable[RunRecord]) -> dict[tuple[object, ...], dict[str, int]]:
     """The best floor that any of these runs knew of, for each machine and software."""
     shared: dict[tuple[object, ...], dict[str, int]] = {}
     for run in runs:
@@ -114,8 +124,10 @@ def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[st
     times: dict[str, list[list[float]]] = {name: [] for name in STATISTICS}
     for case in run.cases:
         kind_of = {s: ws for ws in case.blocks.values() for s in ws[0].percentiles_ns}
-        valid = {name: floors[_floor_key(run, case, name)] for name in _heard(case)}
-        on_host = case.axes["device"] == "cpu"
+        device, threads = case.axes["device"], case.axes["threads"]
+        valid = {name: floors[floor_key(run, device, threads, name)] for name in _heard(case)}
+        on_host = device == "cpu"
+        doubtful = doubts(run.health, _moments(case)) if case.status == "ok" else {}
         for series in msgspec.convert(case.axes, Case).series:
             replicates = [
                 _replicate(worker, series, valid, on_host)
@@ -140,7 +152,10 @@ def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[st
                     "quiet_replicates": len(quiet),
                     "quiet_share": _mean([r.quiet_share for r in replicates]),
                     "high_ns": _mean([r.high_ns for r in replicates if case.status == "ok"]),
-                    "busy_ns": float(np.median(case.busy_ns)) if case.busy_ns else np.nan,
+                    "busy_ns": _busy_ns(case),
+                    "doubts": doubtful,
+                    "joules": _joules(case),
+                    "energy_reason": case.energy_reason,
                 }
             )
     for name, replicates_of in times.items():
@@ -174,6 +189,24 @@ def _host_bound(frame: pd.DataFrame) -> list[bool | None]:
 
 def _heard(case: CaseRecord) -> set[str]:
     return {name for workers in case.blocks.values() for w in workers for name in w.readings_ns}
+
+
+def _moments(case: CaseRecord) -> list[float]:
+    """When its blocks were measured, seconds since the run began."""
+    return [at for workers in case.blocks.values() for worker in workers for at in worker.at_s]
+
+
+def _joules(case: CaseRecord) -> float:
+    """For a million samples."""
+    spent = case.energy
+    if spent is None:
+        return np.nan
+    return 1e6 * spent.joules / (spent.steps * int(case.axes["batch"]))
+
+
+def _busy_ns(case: CaseRecord) -> float:
+    busy = None if case.profile is None else case.profile.busy_ns
+    return np.nan if busy is None else float(busy)
 
 
 def _mean(values: list[float]) -> float:

@@ -1,6 +1,5 @@
 """What a device must answer, all of it in one place."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 from bench.matrix.support import DeviceFacts
@@ -21,6 +20,8 @@ class Device(Protocol):
 
     repeats: int
     """Steps between two marks: more than one where marking disturbs what it marks."""
+    activities: tuple[str, ...]
+    """What torch.profiler can watch of it, as ProfilerActivity names it."""
 
     def facts(self) -> DeviceFacts:
         """Whether it can be measured, what it is, and what it supports."""
@@ -37,11 +38,11 @@ class Device(Protocol):
     def peak_bytes(self) -> int | None:
         """The peak since, above what was held when it began; None where it cannot be told."""
 
-    def busy_ns(self, step: Callable[[], object], steps: int) -> int | None:
-        """How long a step keeps the device at work, of `steps` of them; None where it is not told.
+    def joules(self) -> float | None:
+        """What its counter of energy shows, which only grows; None where it has none to read."""
 
-        What was told by a profiler: a process in which this was asked times nothing afterwards.
-        """
+    def bus_id(self) -> str | None:
+        """Where on the PCI bus it is; None where it is not on one."""
 
     def enter(self, threads: int) -> list[int]:
         """Make this process work on the device with so many threads.

@@ -7,11 +7,11 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
+from bench.devices.energy import RaplCounter
 from bench.matrix.support import DeviceFacts
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -33,9 +33,11 @@ class WallClock:
 
 class Cpu:
     repeats = 1
+    activities: tuple[str, ...] = ("CPU",)
 
     def __init__(self) -> None:
         self._held: int | None = None
+        self._rapl = RaplCounter()
 
     def facts(self) -> DeviceFacts:
         # What torch's inductor calls: $CXX, else the platform's own.
@@ -66,7 +68,10 @@ class Cpu:
         peak = None if self._held is None else _peak_resident()
         return None if peak is None or self._held is None else max(peak - self._held, 0)
 
-    def busy_ns(self, step: Callable[[], object], steps: int) -> None:
+    def joules(self) -> float | None:
+        return self._rapl.read()
+
+    def bus_id(self) -> None:
         return None
 
     def enter(self, threads: int) -> list[int]:

@@ -3,9 +3,9 @@
 import itertools
 import os
 import shutil
-from collections.abc import Callable
 from typing import Any
 
+from bench.devices.energy import nvml_joules
 from bench.matrix.support import DeviceFacts
 
 EVENTS = 256
@@ -44,6 +44,7 @@ class EventClock:
 
 class Cuda:
     repeats = 1
+    activities: tuple[str, ...] = ("CPU", "CUDA")
 
     def __init__(self, index: int = 0) -> None:
         self.index = index
@@ -92,26 +93,20 @@ class Cuda:
 
         return torch.cuda.max_memory_allocated(self.index) - self._held
 
-    def busy_ns(self, step: Callable[[], object], steps: int) -> int | None:
-        """The sum of the kernels, copies and fills that torch.profiler saw, a step."""
-        from torch._C._autograd import DeviceType
-        from torch.profiler import ProfilerActivity, profile
+    def joules(self) -> float | None:
+        where = self.bus_id()
+        return None if where is None else nvml_joules(where)
 
-        step()
-        self.synchronize()
-        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-            for _ in range(steps):
-                step()
-            self.synchronize()
-        seen = [
-            event
-            for event in profiler.events()
-            if event.device_type == DeviceType.CUDA and not event.is_user_annotation
-        ]
-        if len(seen) % steps:  # steps do the same work: some of it was not seen
-            return None
-        total = sum(1e3 * event.time_range.elapsed_us() for event in seen)
-        return round(total / steps) or None
+    def bus_id(self) -> str | None:
+        import torch
+
+        properties: Any = torch.cuda.get_device_properties(self.index)  # whose stub lacks these
+        if torch.version.hip is not None:
+            return None  # whose tools are others
+        return (
+            f"{properties.pci_domain_id:08x}:{properties.pci_bus_id:02x}:"
+            f"{properties.pci_device_id:02x}.0"
+        )
 
     def enter(self, threads: int) -> list[int]:
         """Bound to no cores: autograd has a thread of its own for the device."""

@@ -1,8 +1,6 @@
 """Apple's GPU. Its events have hung and run backwards (pytorch issues 162872 and 193578), so its
 clock waits for the device and asks the wall, over so many steps that the waiting is small."""
 
-from collections.abc import Callable
-
 from bench.devices.cpu import WallClock
 from bench.matrix.support import DeviceFacts
 
@@ -19,6 +17,7 @@ class WaitingClock(WallClock):
 
 class Mps:
     repeats = 100
+    activities: tuple[str, ...] = ("CPU",)  # torch.profiler sees no kernels of it
 
     def facts(self) -> DeviceFacts:
         import torch
@@ -48,7 +47,10 @@ class Mps:
     def peak_bytes(self) -> None:
         return None  # torch keeps no peak for mps
 
-    def busy_ns(self, step: Callable[[], object], steps: int) -> None:
+    def joules(self) -> None:
+        return None  # the counter is root's alone
+
+    def bus_id(self) -> None:
         return None
 
     def enter(self, threads: int) -> list[int]:

@@ -15,19 +15,23 @@ from bench.matrix.case import Case
 from bench.matrix.support import unsupported_reason
 from bench.measure.metronome import build_metronomes, listen
 from bench.measure.observe import cache_counts
+from bench.measure.probes import ResidentProbe
 from bench.measure.protocol import (
     Block,
+    CeilingPrepared,
     CompileTimed,
     Held,
     Hello,
     Measure,
     Prepare,
+    PrepareCeiling,
     Prepared,
     Profile,
     Profiled,
     Refused,
     Reply,
     Request,
+    Spend,
     Status,
     TimeCompile,
     Verify,
@@ -55,6 +59,7 @@ class Answers:
         torch.set_num_threads(threads)
         torch._dynamo.config.fail_on_recompile_limit_hit = True
         self._residents: dict[str, Resident] = {}
+        self._probes: dict[str, ResidentProbe] = {}
         self._metronomes = build_metronomes()
         self._clock = WallClock()
         gc.disable()
@@ -69,23 +74,29 @@ class Answers:
             threads=torch.get_num_threads(),
             cores=self._cores,
             sync_ns=_sync_ns(self._device),
+            bus_id=self._device.bus_id(),
         )
 
     def answer(self, request: Request) -> Reply:
         """The reply to one request."""
-        case = request.case.id if isinstance(request.case, Case) else request.case
+        case = asked_about(request)
         try:
             match request:
                 case Prepare():
                     return self._prepare(request)
+                case PrepareCeiling():
+                    return self._prepare_ceiling(request)
                 case Measure():
                     return self._measure(request)
                 case Verify():
                     return self._verify(request)
                 case TimeCompile():
                     return _time_compile(request, self._device)
+                case Spend():
+                    return self._residents[request.case].spend(request.seconds)
                 case Profile():
-                    return Profiled(request.case, self._residents[request.case].busy_ns())
+                    folder = None if request.traces is None else Path(request.traces)
+                    return Profiled(case, self._residents[case].profile(folder))
         except InvalidCase as error:
             return Refused(case, "invalid", str(error))
         except torch._dynamo.exc.FailOnRecompileLimitHit:
@@ -99,11 +110,17 @@ class Answers:
     def _prepare(self, request: Prepare) -> Prepared:
         resident = Resident(request.case, request.lr, request.expected)
         self._residents[request.case.id] = resident
-        # Nothing alive now will ever be garbage: taken out of the collector's sight, it makes the
-        # collections between blocks cheap.
-        gc.collect()
-        gc.freeze()
+        _keep()
         return resident.prepared()
+
+    def _prepare_ceiling(self, request: PrepareCeiling) -> CeilingPrepared | Refused:
+        refused = self._facts.devices[request.ceiling.kind].refused_dtypes
+        if (reason := refused.get(request.ceiling.dtype or "")) is not None:
+            return Refused(request.ceiling.id, "unsupported", reason)
+        probe = ResidentProbe(request.ceiling, request.calls)
+        self._probes[request.ceiling.id] = probe
+        _keep()
+        return probe.prepared()
 
     def _verify(self, request: Verify) -> Held:
         try:
@@ -114,7 +131,7 @@ class Answers:
             gc.collect()
 
     def _measure(self, request: Measure) -> Block:
-        resident = self._residents[request.case]
+        resident = self._probes.get(request.case) or self._residents[request.case]
         gc.collect()
         resident.restore()
         readings = {
@@ -132,6 +149,24 @@ class Answers:
             readings_ns=readings,
             quantiles_ns={series: percentiles(values) for series, values in samples.items()},
         )
+
+
+def asked_about(request: Request) -> str:
+    """The id of the case or ceiling that a request is about."""
+    match request:
+        case PrepareCeiling():
+            return request.ceiling.id
+        case Prepare() | Verify() | TimeCompile():
+            return request.case.id
+        case Measure() | Spend() | Profile():
+            return request.case
+
+
+def _keep() -> None:
+    """Nothing alive now will ever be garbage: taken out of the collector's sight, it makes the
+    collections between blocks cheap."""
+    gc.collect()
+    gc.freeze()
 
 
 def _time_compile(request: TimeCompile, device: Device) -> CompileTimed:

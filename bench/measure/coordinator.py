@@ -6,49 +6,55 @@ or a test listens there.
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.errors import UsageError
 from bench.matrix.case import Case
+from bench.matrix.ceiling import Ceiling
 from bench.matrix.support import Facts, unsupported_reason
 from bench.measure.anonymous import anonymous
+from bench.measure.closer_look import look_closer
 from bench.measure.compile_times import measure_compile
 from bench.measure.environment import ENVIRONMENTS
 from bench.measure.events import (
     BlockMeasured,
     CaseEnded,
     CasePrepared,
-    CaseProfiled,
+    CeilingReady,
     Event,
     Plan,
     ReplicateDone,
     SittingEnded,
     SittingStarted,
-    WorkerStarted,
 )
-from bench.measure.groups import group_cases
+from bench.measure.groups import group_cases, group_ceilings
 from bench.measure.protocol import (
+    CEILING,
     Block,
+    CeilingPrepared,
     Expected,
     Measure,
     Prepare,
+    PrepareCeiling,
     Prepared,
-    Profile,
-    Profiled,
     Refused,
     Reply,
     Request,
     Status,
     kinds_of,
 )
-from bench.measure.replies import ask
-from bench.measure.worker_process import Side, WorkerLost, WorkerProcess
+from bench.measure.worker_process import Side, WorkerLost
+from bench.measure.workers import Measurable, Workers
 
 BLOCK_NS = 3_000_000
 MIN_SAMPLES, MAX_SAMPLES = 8, 40
+MIN_CEILING_SAMPLES = 4
+"""A product in a dtype without units for it may take a tenth of a second."""
 MIN_SWEEPS = 5
 """Every case is swept so often in every replicate, whatever the budget says."""
+CEILING_REPLICATES = 3
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,13 @@ class Settled:
     """What is settled of a run, perhaps by earlier sittings."""
 
     ended: set[str] = field(default_factory=set)
-    """Ids of cases that are not measured any further."""
+    """Ids of cases and ceilings that are not measured any further."""
     done: set[tuple[int, int]] = field(default_factory=set)
     """Replicate and group, for each that is complete."""
     samples: dict[str, int] = field(default_factory=dict)
-    """Case id to the samples its blocks hold."""
+    """Id of a case or ceiling to the samples its blocks hold."""
+    calls: dict[str, int] = field(default_factory=dict)
+    """Id of a ceiling to the calls that make a sample."""
     expected: dict[str, Expected] = field(default_factory=dict)
     """Case id to what its training should do."""
     compile_timed: set[str] = field(default_factory=set)
@@ -83,9 +91,9 @@ class Settled:
     spent_s: float = 0.0
 
 
-def samples_for(step_ns: int) -> int:
-    """Samples of a block: as many steps as fill BLOCK_NS, within MIN_SAMPLES and MAX_SAMPLES."""
-    return min(max(round(BLOCK_NS / step_ns), MIN_SAMPLES), MAX_SAMPLES)
+def samples_for(sample_ns: int, least: int = MIN_SAMPLES) -> int:
+    """Samples of a block: as many as fill BLOCK_NS, from `least` to MAX_SAMPLES."""
+    return min(max(round(BLOCK_NS / sample_ns), least), MAX_SAMPLES)
 
 
 class Coordinator:
@@ -99,14 +107,19 @@ class Coordinator:
         side: Side | None = None,
         settled: Settled | None = None,
         deadlines: Deadlines | None = None,
+        traces: Path | None = None,
     ) -> None:
+        """`traces` is a folder for the traces of cases that are profiled."""
         self.plan = plan
         self._emit = emit
         self._side = side or Side(environment=ENVIRONMENTS[plan.environment])
         self._settled = settled or Settled()
         self._deadlines = deadlines or Deadlines()
+        self._traces = traces and traces.absolute()
         self._shuffle = random.Random(plan.seed + self._settled.workers)
-        self._worker: WorkerProcess | None = None
+        self._workers = Workers(
+            self._side, emit, self._deadlines.hello_s, started=self._settled.workers
+        )
         self._overhead_s: dict[int, float] = {}
         """Group to what its last replicate spent on its worker before the first block."""
 
@@ -119,112 +132,138 @@ class Coordinator:
         started = time.monotonic() - self._settled.spent_s
         self._emit(SittingStarted(time.time()))
         try:
-            first = self.plan.cases[0]
-            worker = self._start_worker(first)
+            everything: list[Measurable] = [*self.plan.cases, *self.plan.ceilings]
+            worker = self._workers.unused(everything[0])
             facts = worker.hello.facts
-            groups = group_cases(self._supported(facts), facts)
-            units = [
-                (replicate, index)
-                for replicate in range(self.plan.replicates)
-                for index in range(len(groups))
-                if (replicate, index) not in self._settled.done
-            ]
+            cases, ceilings = self._supported(facts)
+            groups = group_cases(cases, facts)
+            units = self._units(self.plan.replicates, range(len(groups)))
             for position, (replicate, index) in enumerate(units):
                 left = self.plan.budget_s - (time.monotonic() - started)
                 left -= sum(self._overhead_s.get(i, worker.startup_s) for _, i in units[position:])
                 cases_left = sum(len(groups[i]) for _, i in units[position:])
-                self._replicate(index, groups[index], left * len(groups[index]) / cases_left)
-                self._emit(ReplicateDone(replicate, index))
-            self._end_worker()
+                share = len(groups[index]) / cases_left
+                self._replicate(replicate, index, groups[index], left * share)
+            above = group_ceilings(ceilings)
+            indices = range(len(groups), len(groups) + len(above))
+            for replicate, index in self._units(CEILING_REPLICATES, indices):
+                self._replicate(replicate, index, above[index - len(groups)], 0.0)
+            self._workers.end()
             self._time_compiles()
             self._emit(SittingEnded(time.time()))
         finally:
-            self._end_worker()
+            self._workers.end()
 
-    def _supported(self, facts: Facts) -> list[Case]:
-        reasons = {case: unsupported_reason(case, facts) for case in self.plan.cases}
-        refused = {case: reason for case, reason in reasons.items() if reason}
-        if refused and (self.plan.named or len(refused) == len(reasons)):
-            lines = "\n".join(f"  {case.id}: {reason}" for case, reason in refused.items())
-            what = "cannot run here" if self.plan.named else "nothing asked for can run here"
-            raise UsageError(f"{what}:\n{lines}")
-        for case, reason in refused.items():
-            if case.id not in self._settled.ended:
-                self._end_case(case.id, "unsupported", reason)
-        return [case for case in reasons if case not in refused]
+    def _units(self, replicates: int, indices: range) -> list[tuple[int, int]]:
+        """What is left of so many replicates of the groups with these indices."""
+        return [
+            (replicate, index)
+            for replicate in range(replicates)
+            for index in indices
+            if (replicate, index) not in self._settled.done
+        ]
 
-    def _replicate(self, index: int, group: list[Case], seconds: float) -> None:
-        """One worker's worth of evidence for each case, in so many seconds of sweeps.
+    def _supported(self, facts: Facts) -> tuple[list[Case], list[Ceiling]]:
+        reasons: dict[Measurable, str | None] = {
+            case: unsupported_reason(case, facts) for case in self.plan.cases
+        }
+        if not reasons or any(reason is None for reason in reasons.values()):
+            for above in self.plan.ceilings:
+                there = Case(device=above.device, threads=above.threads)
+                reasons[above] = unsupported_reason(there, facts)
+        refused = {what: reason for what, reason in reasons.items() if reason}
+        named = [what for what in refused if self.plan.named and isinstance(what, Case)]
+        if named or len(refused) == len(reasons):
+            lines = [
+                f"  {what.id if isinstance(what, Case) else what.device}: {refused[what]}"
+                for what in named or refused
+            ]
+            told = "cannot run here" if self.plan.named else "nothing asked for can run here"
+            raise UsageError("\n".join([f"{told}:", *dict.fromkeys(lines)]))
+        for what, reason in refused.items():
+            if what.id not in self._settled.ended:
+                self._end(what.id, "unsupported", reason)
+        able = [what for what, reason in reasons.items() if not reason]
+        return (
+            [what for what in able if isinstance(what, Case)],
+            [what for what in able if isinstance(what, Ceiling)],
+        )
+
+    def _replicate(
+        self, replicate: int, index: int, group: Sequence[Measurable], seconds: float
+    ) -> None:
+        """One worker's worth of evidence for each of a group, in so many seconds of sweeps.
 
         It takes more workers only where one is lost.
         """
         deadline: float | None = None
         while pending := self._unsettled(group):
             try:
-                startup_s = self._have_fresh_worker(pending[0]).startup_s
+                startup_s = self._workers.unused(pending[0]).startup_s
                 started = time.monotonic()
                 # In fresh order too: which case lies where in the heap is drawn anew.
-                for case in self._shuffle.sample(pending, len(pending)):
-                    self._prepare(case)
+                for what in self._shuffle.sample(pending, len(pending)):
+                    self._prepare(what)
                 prepared = time.monotonic()
-                cold = self._number == 0  # whose compilations find no cache
+                cold = self._workers.number == 0  # whose compilations find no cache
                 self._overhead_s[index] = startup_s + (0.0 if cold else prepared - started)
                 deadline = deadline or prepared + seconds
                 self._sweep(pending, deadline)
-                self._profile(pending)
+                if replicate == self.plan.replicates - 1:
+                    self._look_closer([w for w in self._unsettled(pending) if isinstance(w, Case)])
                 break
             except _WorkerReplaced:
                 continue
-        self._end_worker()
+        self._workers.end()
+        self._emit(ReplicateDone(replicate, index))
 
-    def _sweep(self, cases: list[Case], deadline: float) -> None:
-        """Blocks of all cases in fresh random order, again and again until the deadline."""
+    def _sweep(self, group: Sequence[Measurable], deadline: float) -> None:
+        """Blocks of all in fresh random order, again and again until the deadline."""
         sweeps = 0
         while sweeps < MIN_SWEEPS or time.monotonic() < deadline:
-            order = [(case, kind) for case in self._unsettled(cases) for kind in kinds_of(case)]
+            order = [(what, kind) for what in self._unsettled(group) for kind in _kinds(what)]
             if not order:
                 return
             self._shuffle.shuffle(order)
-            for case, kind in order:
+            for what, kind in order:
                 if sweeps >= MIN_SWEEPS and time.monotonic() >= deadline:
                     return
-                if case.id not in self._settled.ended:
-                    self._measure(case, kind)
+                if what.id not in self._settled.ended:
+                    self._measure(what, kind)
             sweeps += 1
 
-    def _unsettled(self, cases: list[Case]) -> list[Case]:
-        return [case for case in cases if case.id not in self._settled.ended]
+    def _unsettled(self, group: Sequence[Measurable]) -> list[Measurable]:
+        return [what for what in group if what.id not in self._settled.ended]
 
-    def _prepare(self, case: Case) -> None:
-        request = Prepare(case, self.plan.lr, self._settled.expected.get(case.id))
-        if isinstance(
-            reply := self._ask(case.id, request, self._deadlines.build_s(case)), Prepared
-        ):
+    def _prepare(self, what: Measurable) -> None:
+        if isinstance(what, Ceiling):
+            above = PrepareCeiling(what, self._settled.calls.get(what.id))
+            reply = self._ask(what.id, above, self._deadlines.prepare_s)
+            if isinstance(reply, CeilingPrepared):
+                self._settled.calls[what.id] = reply.calls
+                samples = self._samples(what, reply.sample_ns, MIN_CEILING_SAMPLES)
+                self._emit(CeilingReady(self._workers.number, reply, samples))
+            return
+        request = Prepare(what, self.plan.lr, self._settled.expected.get(what.id))
+        reply = self._ask(what.id, request, self._deadlines.build_s(what))
+        if isinstance(reply, Prepared):
             assert reply.verified is not None  # which was checked
-            self._settled.expected[case.id] = reply.verified.expected
-            samples = self._settled.samples.setdefault(case.id, samples_for(reply.step_ns))
-            self._emit(CasePrepared(self._number, reply, samples))
+            self._settled.expected[what.id] = reply.verified.expected
+            samples = self._samples(what, reply.step_ns, MIN_SAMPLES)
+            self._emit(CasePrepared(self._workers.number, reply, samples))
 
-    def _measure(self, case: Case, kind: str) -> None:
-        request = Measure(case.id, kind, self._settled.samples[case.id])
-        if isinstance(reply := self._ask(case.id, request, self._deadlines.measure_s), Block):
-            self._emit(BlockMeasured(self._number, time.time(), reply))
+    def _samples(self, what: Measurable, sample_ns: int, least: int) -> int:
+        """What its blocks hold, all through the run."""
+        return self._settled.samples.setdefault(what.id, samples_for(sample_ns, least))
 
-    def _profile(self, cases: list[Case]) -> None:
-        """How long each step keeps its device busy. The worker times nothing after this.
+    def _measure(self, what: Measurable, kind: str) -> None:
+        request = Measure(what.id, kind, self._settled.samples[what.id])
+        if isinstance(reply := self._ask(what.id, request, self._deadlines.measure_s), Block):
+            self._emit(BlockMeasured(self._workers.number, time.time(), reply))
 
-        What goes wrong here costs a case this one number, and nothing that was measured.
-        """
-        assert self._worker is not None
-        for case in self._unsettled(cases):
-            if case.kind == "cpu":
-                continue
-            try:
-                reply = ask(self._worker, case.id, Profile(case.id), self._deadlines.measure_s)
-            except WorkerLost:
-                return
-            if isinstance(reply, Profiled):
-                self._emit(CaseProfiled(self._number, reply))
+    def _look_closer(self, cases: list[Case]) -> None:
+        seconds = self._deadlines.measure_s
+        look_closer(self.plan, cases, self._workers, seconds, self._emit, self._traces)
 
     def _time_compiles(self) -> None:
         """The compile times the plan asks for, of cases that came to their end."""
@@ -238,61 +277,26 @@ class Coordinator:
                 self._settled.compile_timed.add(case.id)
                 self._emit(event)
 
-    def _ask(self, case: str, request: Request, seconds: float) -> Reply:
-        """What the worker answers. A refusal, or losing the worker, ends the case."""
-        assert self._worker is not None
+    def _ask(self, about: str, request: Request, seconds: float) -> Reply:
+        """What the worker answers. A refusal, or losing the worker, ends what it was about."""
         try:
-            reply = ask(self._worker, case, request, seconds)
+            reply = self._workers.ask(about, request, seconds)
         except WorkerLost as lost:
-            self._end_worker()
-            self._end_case(case, lost.status, lost.reason)
+            self._workers.end()
+            self._end(about, lost.status, lost.reason)
             raise _WorkerReplaced from None
         if isinstance(reply, Refused):
-            self._end_case(case, reply.status, reply.reason)
+            self._end(about, reply.status, reply.reason)
         return reply
 
-    def _end_case(self, case: str, status: Status, reason: str) -> None:
-        self._settled.ended.add(case)
-        self._emit(CaseEnded(case, status, anonymous(reason)))
-
-    @property
-    def _number(self) -> int:
-        """The present worker's, among all of the run."""
-        return self._settled.workers - 1
-
-    def _have_fresh_worker(self, case: Case) -> WorkerProcess:
-        """An unused worker on this case's device and threads."""
-        if self._worker is not None and self._worker.setting == _setting(case):
-            return self._worker
-        self._end_worker()
-        return self._start_worker(case)
-
-    def _start_worker(self, case: Case) -> WorkerProcess:
-        worker = WorkerProcess(self._side, *_setting(case), self._deadlines.hello_s)
-        self._worker = worker
-        self._settled.workers += 1
-        self._emit(
-            WorkerStarted(
-                self._number,
-                self._side.name,
-                time.time(),
-                worker.startup_s,
-                worker.hello,
-                case.device,
-            )
-        )
-        return worker
-
-    def _end_worker(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+    def _end(self, what: str, status: Status, reason: str) -> None:
+        self._settled.ended.add(what)
+        self._emit(CaseEnded(what, status, anonymous(reason)))
 
 
-def _setting(case: Case) -> tuple[str, int]:
-    """The device and threads a worker for this case has."""
-    return case.device, case.threads
+def _kinds(what: Measurable) -> tuple[str, ...]:
+    return kinds_of(what) if isinstance(what, Case) else (CEILING,)
 
 
 class _WorkerReplaced(Exception):
-    """The worker is gone and its current case is settled; the rest go on in a new one."""
+    """The worker is gone and what it was asked about is settled; the rest go on in a new one."""

@@ -3,7 +3,18 @@
 import msgspec
 
 from bench.matrix.case import Case
-from bench.measure.protocol import Block, CompileTimed, Hello, Prepared, Profiled, Status
+from bench.matrix.ceiling import Ceiling
+from bench.measure.breakdown import StepProfile
+from bench.measure.health import Health
+from bench.measure.protocol import (
+    Block,
+    CeilingPrepared,
+    CompileTimed,
+    Hello,
+    Prepared,
+    Spent,
+    Status,
+)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -24,6 +35,12 @@ class Plan(msgspec.Struct, frozen=True):
     """Whether the cases were asked for by name, so that one that cannot run is an error."""
     compile_timed: list[str] = []
     """Ids of compiled cases whose compile times are measured too, when all else is."""
+    profiled: bool = False
+    """Whether each case is profiled too, after its last block."""
+    energy: bool = False
+    """Whether what each case's training takes is read from the device's counter of energy."""
+    ceilings: list[Ceiling] = []
+    """What this machine is measured to reach, when all cases are measured."""
 
 
 class SittingStarted(msgspec.Struct, tag=True, frozen=True):
@@ -42,6 +59,7 @@ class WorkerStarted(msgspec.Struct, tag=True, frozen=True):
     startup_s: float
     hello: Hello
     device: str = "cpu"
+    pid: int = 0
 
 
 class CasePrepared(msgspec.Struct, tag=True, frozen=True):
@@ -61,10 +79,34 @@ class BlockMeasured(msgspec.Struct, tag=True, frozen=True):
 
 
 class CaseProfiled(msgspec.Struct, tag=True, frozen=True):
-    """What a profiler told of a case, in a worker that had timed it."""
+    """What a profiler told of a case, in a worker that had timed it; or why it told nothing."""
+
+    case: str
+    profile: StepProfile | None = None
+    reason: str | None = None
+
+
+class EnergySpent(msgspec.Struct, tag=True, frozen=True):
+    """The energy that a case's training took over some seconds; or why that is not known."""
+
+    case: str
+    spent: Spent | None = None
+    reason: str | None = None
+
+
+class CeilingReady(msgspec.Struct, tag=True, frozen=True):
+    """A worker can measure the ceiling; `samples` is what its blocks hold."""
 
     worker: int
-    profiled: Profiled
+    prepared: CeilingPrepared
+    samples: int
+
+
+class HealthSampled(msgspec.Struct, tag=True, frozen=True):
+    """How the machine was, between two blocks."""
+
+    at: float
+    health: Health
 
 
 class CompileMeasured(msgspec.Struct, tag=True, frozen=True):
@@ -80,7 +122,7 @@ class CompileMeasured(msgspec.Struct, tag=True, frozen=True):
 
 
 class CaseEnded(msgspec.Struct, tag=True, frozen=True):
-    """The case is not measured any further, for a reason."""
+    """The case, or the ceiling, is not measured any further, for a reason."""
 
     case: str
     status: Status
@@ -88,7 +130,7 @@ class CaseEnded(msgspec.Struct, tag=True, frozen=True):
 
 
 class ReplicateDone(msgspec.Struct, tag=True, frozen=True):
-    """One group of cases has one more replicate."""
+    """One group, of cases or of ceilings, has one more replicate."""
 
     replicate: int
     group: int
@@ -106,6 +148,9 @@ Event = (
     | CasePrepared
     | BlockMeasured
     | CaseProfiled
+    | EnergySpent
+    | CeilingReady
+    | HealthSampled
     | CompileMeasured
     | CaseEnded
     | ReplicateDone

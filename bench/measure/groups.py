@@ -1,8 +1,9 @@
-"""Which cases stay resident in one worker together."""
+"""What stays resident in one worker together."""
 
 from collections.abc import Iterable
 
 from bench.matrix.case import Case
+from bench.matrix.ceiling import Ceiling
 from bench.matrix.support import Facts, estimated_bytes
 
 MAX_BYTES = 2**31
@@ -32,3 +33,11 @@ def group_cases(cases: Iterable[Case], facts: Facts) -> list[list[Case]]:
         group.append(case)
         open_groups[key] = (group, held + need)
     return groups
+
+
+def group_ceilings(ceilings: Iterable[Ceiling]) -> list[list[Ceiling]]:
+    """Ceilings of one device and thread count: what they work on they share."""
+    groups: dict[tuple[str, int], list[Ceiling]] = {}
+    for ceiling in ceilings:
+        groups.setdefault((ceiling.device, ceiling.threads), []).append(ceiling)
+    return list(groups.values())

@@ -11,20 +11,25 @@ from typing import Literal
 import msgspec
 
 from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
+from bench.matrix.ceiling import Ceiling
 from bench.matrix.support import Facts
+from bench.measure.breakdown import StepProfile
 
 PHASES_KIND = "phases"
 WHOLE_KIND = WHOLE
 WAITING_KIND = LATENCY
 THROUGHPUT_KIND = THROUGHPUT
+CEILING = "ceiling"
 KINDS: dict[str, tuple[str, ...]] = {
     PHASES_KIND: PHASES,
     WHOLE_KIND: (WHOLE,),
     WAITING_KIND: (DISPATCH, LATENCY),
     THROUGHPUT_KIND: (THROUGHPUT,),
+    CEILING: (CEILING,),
 }
-"""Kind of block to the series it yields: three phases out of one pass, or the whole step; and where
-the host runs ahead of the device, steps that are waited for one by one, and many at once."""
+"""Kind of block to the series it yields: three phases out of one pass, or the whole step; where the
+host runs ahead of the device, steps that are waited for one by one, and many at once; and a
+ceiling's own."""
 
 QUANTILES = (10, 25, 50, 90)
 """The percentiles that stand for a block's samples."""
@@ -109,21 +114,45 @@ class TimeCompile(msgspec.Struct, tag=True, frozen=True):
     lr: float | None = None
 
 
+class PrepareCeiling(msgspec.Struct, tag=True, frozen=True):
+    """Make ready what finds out a ceiling, and keep it resident.
+
+    `calls` of it make a sample; as many as a sample should last where it is None.
+    """
+
+    ceiling: Ceiling
+    calls: int | None = None
+
+
 class Measure(msgspec.Struct, tag=True, frozen=True):
-    """Time one block of a prepared case: `samples` steps, and one before them that is discarded."""
+    """Time one block of a prepared case: `samples` steps, and one before them that is discarded.
+
+    Or of a prepared ceiling, whose id is `case` then.
+    """
 
     case: str
     kind: str
     samples: int
 
 
-class Profile(msgspec.Struct, tag=True, frozen=True):
-    """Ask how long a prepared case keeps its device busy; nothing may be timed after it."""
+class Spend(msgspec.Struct, tag=True, frozen=True):
+    """Train a prepared case for so many seconds, and see what energy that takes."""
 
     case: str
+    seconds: float
 
 
-Request = Prepare | Verify | TimeCompile | Measure | Profile
+class Profile(msgspec.Struct, tag=True, frozen=True):
+    """Profile a prepared case; nothing may be timed after it.
+
+    `traces` is a folder to keep the Chrome trace and the folded stacks in.
+    """
+
+    case: str
+    traces: str | None = None
+
+
+Request = Prepare | PrepareCeiling | Verify | TimeCompile | Measure | Spend | Profile
 
 
 class Hello(msgspec.Struct, tag=True, frozen=True):
@@ -137,6 +166,8 @@ class Hello(msgspec.Struct, tag=True, frozen=True):
     """The cores it is bound to; empty where it is not."""
     sync_ns: int = 0
     """What waiting for the idle device costs at least."""
+    bus_id: str | None = None
+    """Where on the PCI bus its device is, by which the driver's tools know it."""
 
 
 class Prepared(msgspec.Struct, tag=True, frozen=True):
@@ -150,6 +181,18 @@ class Prepared(msgspec.Struct, tag=True, frozen=True):
     """The metronomes that are heard before its blocks."""
     verified: Verified | None = None
     """None only in files of schema 1."""
+
+
+class CeilingPrepared(msgspec.Struct, tag=True, frozen=True):
+    """The ceiling can be measured."""
+
+    ceiling: str
+    sample_ns: int
+    calls: int
+    """In a sample."""
+    work: float
+    """Of a sample: bytes, FLOP, or how many of what costs are asked for."""
+    how: str
 
 
 class Held(msgspec.Struct, tag=True, frozen=True):
@@ -191,14 +234,25 @@ class Block(msgspec.Struct, tag=True, frozen=True):
     """Series to its samples' percentiles, as QUANTILES has them."""
 
 
-class Profiled(msgspec.Struct, tag=True, frozen=True):
-    """How long a step keeps the device busy, by its kernels; None where it is not told."""
+class Spent(msgspec.Struct, tag=True, frozen=True):
+    """What a stretch of training took."""
 
     case: str
-    busy_ns: int | None
+    steps: int
+    elapsed_ns: int
+    joules: float
 
 
-Reply = Hello | Prepared | Held | CompileTimed | Refused | Block | Profiled
+class Profiled(msgspec.Struct, tag=True, frozen=True):
+    """What a step of the case does."""
+
+    case: str
+    profile: StepProfile
+
+
+Reply = (
+    Hello | Prepared | CeilingPrepared | Held | CompileTimed | Refused | Block | Spent | Profiled
+)
 
 
 def subject_hash(folder: Path) -> str:

@@ -4,16 +4,20 @@ from bench.measure.protocol import (
     KINDS,
     QUANTILES,
     Block,
+    CeilingPrepared,
     CompileTimed,
     Held,
     Measure,
     Prepare,
+    PrepareCeiling,
     Prepared,
     Profile,
     Profiled,
     Refused,
     Reply,
     Request,
+    Spend,
+    Spent,
     TimeCompile,
     Verify,
 )
@@ -38,6 +42,12 @@ def check(case: str, request: Request, reply: Reply) -> None:
                 raise WorkerLost(status, reason)
         case Prepare(), Prepared(named) if named == case:
             if reply.step_ns <= 0 or reply.verified is None:
+                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
+        case PrepareCeiling(), CeilingPrepared(named) if named == case:
+            if min(reply.sample_ns, reply.calls, reply.work) <= 0:
+                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
+        case Spend(), Spent(named) if named == case:
+            if min(reply.steps, reply.elapsed_ns, reply.joules) <= 0:
                 raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
         case Measure(), Block(named) if named == case:
             values = [value for row in reply.quantiles_ns.values() for value in row]

@@ -2,7 +2,9 @@
 
 import copy
 import statistics
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,8 +12,10 @@ import torch
 from bench.devices import device_named
 from bench.devices.cpu import WallClock
 from bench.matrix.case import WHOLE, Case
+from bench.measure.breakdown import StepProfile
 from bench.measure.metronome import metronomes_for
-from bench.measure.protocol import WHOLE_KIND, Expected, Prepared, Verified
+from bench.measure.profiler import profile_step
+from bench.measure.protocol import WHOLE_KIND, Expected, Prepared, Spent, Verified
 from bench.measure.stopwatch import Samples, Stopwatch, UnsplitPhases, time_block
 from bench.measure.verify import InvalidCase, verify
 from sumnet.precision import PRECISIONS
@@ -21,7 +25,11 @@ WARMUP_WINDOW = 8
 WARMUP_TOLERANCE = 0.03
 WARMUP_STEADY = 2
 WARMUP_LIMIT_NS = 1_500_000_000
-PROFILED_STEPS = 20
+RESTORED_STEPS = 40
+
+
+class NoEnergyError(Exception):
+    """Why the energy of a case cannot be told."""
 
 
 def build(case: Case, lr: float | None) -> TrainingLoop:
@@ -94,11 +102,32 @@ class Resident:
             except UnsplitPhases as error:
                 raise InvalidCase(str(error)) from None
 
-    def busy_ns(self) -> int | None:
-        """How long a step keeps the device busy; None where that is not told."""
+    def spend(self, seconds: float) -> Spent:
+        """Train for so long. Raises NoEnergyError where the device has no counter of energy.
+
+        The state is put back every RESTORED_STEPS steps, for the reason that `restore` gives.
+        """
+        before = self._device.joules()
+        if before is None:
+            raise NoEnergyError(f"{self.case.kind} has no counter of energy that can be read here")
         self.restore()
+        started = time.perf_counter_ns()
+        steps = 0
         with float32_products(self._precision):
-            return self._device.busy_ns(self._loop.train_step, PROFILED_STEPS)
+            while time.perf_counter_ns() - started < seconds * 1e9:
+                for _ in range(RESTORED_STEPS):
+                    self._loop.train_step()
+                steps += RESTORED_STEPS
+                self.restore()
+        elapsed, after = time.perf_counter_ns() - started, self._device.joules()
+        if after is None or after <= before:
+            raise NoEnergyError("the counter of energy stood still")
+        return Spent(self.case.id, steps, elapsed, after - before)
+
+    def profile(self, traces: Path | None = None) -> StepProfile:
+        """What a step does, from a profiler: nothing may be timed in this process after it."""
+        with float32_products(self._precision):
+            return profile_step(self.case, self._loop, self._device, self.restore, traces)
 
     def synchronised_step(self) -> None:
         """One whole step, and waiting for the device to have done it.

@@ -90,6 +90,10 @@ class WorkerProcess:
             raise
         self.startup_s = time.monotonic() - started
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def ask(self, request: Request, deadline_s: float) -> Reply:
         """The reply to a request. Raises WorkerLost."""
         assert self._process.stdin is not None

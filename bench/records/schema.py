@@ -7,25 +7,41 @@ import msgspec
 from bench.errors import UsageError
 from bench.matrix.axes import AXES, Value
 from bench.matrix.case import Case, case_from_id
+from bench.matrix.ceiling import Ceiling
 from bench.measure import metronome
+from bench.measure.breakdown import StepProfile
 from bench.measure.events import (
     BlockMeasured,
     CaseEnded,
     CasePrepared,
     CaseProfiled,
+    CeilingReady,
     CompileMeasured,
+    EnergySpent,
     Event,
+    HealthSampled,
     Plan,
     ReplicateDone,
     SittingEnded,
     SittingStarted,
     WorkerStarted,
 )
-from bench.measure.protocol import KINDS, QUANTILES, CompileTimed, Hello, Prepared
+from bench.measure.health import HealthSample
+from bench.measure.protocol import (
+    CEILING,
+    KINDS,
+    QUANTILES,
+    CeilingPrepared,
+    CompileTimed,
+    Hello,
+    Prepared,
+    Spent,
+)
 from bench.records.machine import Machine
 
-SCHEMA = 2
-"""Files of schema 1 are read: they know less of a case, and only of CPUs."""
+SCHEMA = 3
+"""Older files are read: those of schema 1 know less of a case, and only of CPUs; those before 3
+have neither profiles nor ceilings, and nothing of the machine's health."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -38,7 +54,8 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Blocks(msgspec.Struct):
-    """One worker's blocks of one kind for one case, as columns in the order they were measured."""
+    """One worker's blocks of one kind for one case or ceiling, as columns in the order they were
+    measured."""
 
     worker: int
     at_s: list[float] = msgspec.field(default_factory=list)
@@ -72,10 +89,29 @@ class CaseRecord(msgspec.Struct):
     """As its first worker found it."""
     blocks: dict[str, list[Blocks]] = msgspec.field(default_factory=dict)
     """Kind of block to the blocks of each worker: each a replicate."""
-    busy_ns: list[int] = msgspec.field(default_factory=list)
-    """How long a step kept its device busy, as each worker's profiler saw; empty on a CPU."""
+    profile: StepProfile | None = None
+    profile_reason: str | None = None
+    """Why there is no profile, where one was asked for."""
+    energy: Spent | None = None
+    energy_reason: str | None = None
+    """Why there is no energy, where it was asked for."""
     compile_times: CompileTimes | None = None
     """None where they were not asked for."""
+
+
+class CeilingRecord(msgspec.Struct):
+    """What is known of one ceiling: how it was measured, and its blocks, of samples."""
+
+    id: str
+    ceiling: Ceiling
+    status: str = "ok"
+    reason: str | None = None
+    samples: int | None = None
+    """Samples a block holds."""
+    prepared: CeilingPrepared | None = None
+    """What a sample does."""
+    blocks: list[Blocks] = msgspec.field(default_factory=list)
+    """Of each worker: each a replicate."""
 
 
 class WorkerRecord(msgspec.Struct):
@@ -120,6 +156,8 @@ class RunRecord(msgspec.Struct):
     sittings: list[Sitting] = msgspec.field(default_factory=list)
     floors_ns: dict[str, int] = msgspec.field(default_factory=dict)
     """Metronome to the fastest this machine had been heard when the run was written."""
+    ceilings: list[CeilingRecord] = msgspec.field(default_factory=list)
+    health: list[HealthSample] = msgspec.field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -129,12 +167,14 @@ class RunRecord(msgspec.Struct):
 def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
     """The run that these events tell of."""
     records = {case.id: _case_record(case) for case in header.plan.cases}
+    above = {ceiling.id: CeilingRecord(ceiling.id, ceiling) for ceiling in header.plan.ceilings}
     run = RunRecord(
         header.schema,
         header.plan,
         header.machine,
         header.metronome_version,
         list(records.values()),
+        ceilings=list(above.values()),
     )
     for event in events:
         match event:
@@ -148,16 +188,32 @@ def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
                 record = records[event.prepared.case]
                 record.samples = event.samples
                 record.prepared = record.prepared or event.prepared
-            case BlockMeasured():
-                _add_block(run, records[event.block.case], event)
-            case CaseProfiled(profiled=profiled):
-                if profiled.busy_ns is not None:
-                    records[profiled.case].busy_ns.append(profiled.busy_ns)
+            case CeilingReady(prepared=ready, samples=samples):
+                ceiling = above[ready.ceiling]
+                ceiling.samples = samples
+                ceiling.prepared = ceiling.prepared or ready
+            case BlockMeasured(block=block):
+                if block.kind == CEILING:
+                    of_kind = above[block.case].blocks
+                else:
+                    of_kind = records[block.case].blocks.setdefault(block.kind, [])
+                    run.sittings[-1].block_s += block.elapsed_ns / 1e9
+                _add_block(run, of_kind, event)
+            case CaseProfiled(case_id, profile, reason):
+                records[case_id].profile = profile
+                records[case_id].profile_reason = reason
+            case EnergySpent(case_id, spent, reason):
+                records[case_id].energy = spent
+                records[case_id].energy_reason = reason
+            case HealthSampled(at, health):
+                since_start = round(at - run.sittings[0].started_at, 3)
+                run.health.append(HealthSample(since_start, health))
             case CompileMeasured(case_id, cold, warm, reason):
                 records[case_id].compile_times = CompileTimes(cold, warm, reason)
-            case CaseEnded(case_id, status, reason):
-                records[case_id].status = status
-                records[case_id].reason = reason
+            case CaseEnded(ended, status, reason):
+                of: CaseRecord | CeilingRecord = records.get(ended) or above[ended]
+                of.status = status
+                of.reason = reason
             case SittingEnded(at):
                 run.sittings[-1].ended_at = at
                 run.sittings[-1].complete = True
@@ -168,7 +224,7 @@ def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
 
 def inconsistency(run: RunRecord) -> str | None:
     """What is wrong with a run that has the right shape, or None: it may have been edited."""
-    if not run.cases:
+    if not run.cases and not run.ceilings:
         return "it has no cases"
     if min(run.floors_ns.values(), default=1) <= 0:
         return "a floor is not positive"
@@ -182,15 +238,24 @@ def inconsistency(run: RunRecord) -> str | None:
         for kind, workers in case.blocks.items():
             if not workers or kind not in KINDS:
                 return f"{case.id} has no blocks of kind {kind}"
-            for blocks in workers:
-                series = [c for of in blocks.percentiles_ns.values() for c in of.values()]
-                columns = [*blocks.readings_ns.values(), *series]
-                if set(blocks.percentiles_ns) != set(KINDS[kind]) or not blocks.readings_ns:
-                    return f"{case.id} lacks a series or its metronomes"
-                if any(len(c) != len(blocks.at_s) or min(c, default=0) <= 0 for c in columns):
-                    return (
-                        f"{case.id} has columns of unequal length, or times that are not positive"
-                    )
+            if (wrong := _wrong_columns(workers, kind)) is not None:
+                return f"{case.id} {wrong}"
+    for ceiling in run.ceilings:
+        if ceiling.blocks and ceiling.prepared is None:
+            return f"{ceiling.id} has blocks of nobody knows what"
+        if (wrong := _wrong_columns(ceiling.blocks, CEILING)) is not None:
+            return f"{ceiling.id} {wrong}"
+    return None
+
+
+def _wrong_columns(workers: Iterable[Blocks], kind: str) -> str | None:
+    for blocks in workers:
+        series = [c for of in blocks.percentiles_ns.values() for c in of.values()]
+        columns = [*blocks.readings_ns.values(), *series]
+        if set(blocks.percentiles_ns) != set(KINDS[kind]) or not blocks.readings_ns:
+            return "lacks a series or its metronomes"
+        if any(len(c) != len(blocks.at_s) or min(c, default=0) <= 0 for c in columns):
+            return "has columns of unequal length, or times that are not positive"
     return None
 
 
@@ -214,11 +279,9 @@ def _worker_record(event: WorkerStarted, hello: Hello) -> WorkerRecord:
     )
 
 
-def _add_block(run: RunRecord, record: CaseRecord, event: BlockMeasured) -> None:
-    block, sitting = event.block, run.sittings[-1]
-    sitting.block_s += block.elapsed_ns / 1e9
-    sitting.ended_at = event.at
-    of_kind = record.blocks.setdefault(block.kind, [])
+def _add_block(run: RunRecord, of_kind: list[Blocks], event: BlockMeasured) -> None:
+    block = event.block
+    run.sittings[-1].ended_at = event.at
     if not of_kind or of_kind[-1].worker != event.worker:
         of_kind.append(Blocks(event.worker))
     columns = of_kind[-1]

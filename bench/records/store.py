@@ -19,6 +19,7 @@ from bench.measure.coordinator import Settled
 from bench.measure.events import (
     CaseEnded,
     CasePrepared,
+    CeilingReady,
     CompileMeasured,
     Event,
     ReplicateDone,
@@ -51,7 +52,8 @@ class Journal:
     def create(cls, results: Path, header: Header) -> Self:
         """A new journal under `results`. Raises UsageError where that cannot be written."""
         folder = results / header.machine.name
-        stem = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{header.machine.commit}"
+        kind = "" if header.plan.cases else "ceilings-"
+        stem = f"{kind}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{header.machine.commit}"
         if header.machine.dirty:
             stem += "-dirty"
         try:
@@ -143,6 +145,9 @@ def settled_by(events: list[Event], spent_s: float) -> Settled:
                 settled.samples[prepared.case] = samples
                 if prepared.verified is not None:
                     settled.expected[prepared.case] = prepared.verified.expected
+            case CeilingReady(prepared=ready, samples=samples):
+                settled.samples[ready.ceiling] = samples
+                settled.calls[ready.ceiling] = ready.calls
             case CompileMeasured(case_id):
                 settled.compile_timed.add(case_id)
             case WorkerStarted():
@@ -187,8 +192,8 @@ def load_run(path: Path) -> RunRecord:
 
 
 def latest_runs(results: Path) -> list[Path]:
-    """The newest run file of every machine under `results`."""
-    newest = {path.parent: path for path in sorted(results.glob("*/*Z-*.json"))}
+    """The newest run file of every machine under `results`; ceilings on their own are no run."""
+    newest = {path.parent: path for path in sorted(results.glob("*/[0-9]*Z-*.json"))}
     return list(newest.values())
 
 

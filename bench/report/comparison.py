@@ -63,9 +63,9 @@ class Request:
 
 
 def load_runs(
-    files: Sequence[Path], results: Path
+    files: Sequence[Path], results: Path = Path()
 ) -> tuple[list[Path], list[str], list[RunRecord]]:
-    """The runs of these files, by default the newest of every machine under `results`.
+    """The runs of these files, or of the newest of every machine under `results`.
 
     Raises UsageError where there are none, or one cannot be read.
     """
@@ -80,6 +80,9 @@ def compare_files(files: Sequence[Path], results: Path, request: Request) -> str
     """The comparison of run files, by default the newest of every machine under `results`."""
     request.check()
     paths, labels, runs = load_runs(files, results)
+    for path, run in zip(paths, runs, strict=True):
+        if not run.cases:
+            raise UsageError(f"{path} holds ceilings alone: `ceilings {path}` prints them")
     for path, label in zip(paths, labels, strict=True):
         if request.reference in (str(path), path.name, path.stem):  # a file names its run
             request = replace(request, reference=label)

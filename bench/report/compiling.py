@@ -8,7 +8,8 @@ import pandas as pd
 from bench.analysis.compare import varying
 from bench.analysis.compiling import NEVER, compile_frame
 from bench.records.schema import RunRecord
-from bench.report.tables import Row, duration, percent, prose, render
+from bench.report.tables import Row, prose, render
+from bench.report.units import duration, percent
 
 
 def compile_text(

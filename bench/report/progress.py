@@ -21,6 +21,8 @@ PLAIN_EVERY_S = 10.0
 REFRESH_S = 0.25
 COMPILE_S = 25
 """What a cold and a warm compilation take together on a small machine, more or less."""
+CEILING_S = 0.6
+"""The same of a ceiling, in all its replicates."""
 
 
 class ProgressDisplay:
@@ -45,10 +47,15 @@ class ProgressDisplay:
 
     def __enter__(self) -> Self:
         self._bar.start()
-        if not self._console.is_terminal:
+        if self._plan.cases and not self._console.is_terminal:
             self._print(
                 f"measuring {len(self._plan.cases)} cases, {self._plan.replicates} replicates, "
                 f"about {self._plan.budget_s:.0f} s"
+            )
+        if self._plan.ceilings:
+            self._print(
+                f"{'then ' if self._plan.cases else ''}{len(self._plan.ceilings)} ceilings, "
+                f"about {len(self._plan.ceilings) * CEILING_S:.0f} s"
             )
         if self._plan.compile_timed:
             self._print(

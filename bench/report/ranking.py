@@ -12,17 +12,8 @@ from bench.errors import UsageError
 from bench.matrix.axes import AXES
 from bench.records.schema import RunRecord
 from bench.report.comparison import load_runs
-from bench.report.tables import (
-    FORMATS,
-    Row,
-    bound_by,
-    duration,
-    machine_notes,
-    percent,
-    prose,
-    rate,
-    render,
-)
+from bench.report.tables import FORMATS, Row, bound_by, machine_notes, prose, render
+from bench.report.units import duration, percent, rate
 
 
 def rank_files(

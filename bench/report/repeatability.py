@@ -14,7 +14,8 @@ from bench.analysis.repeatability import (
     share_in_blocks,
 )
 from bench.records.store import load_run
-from bench.report.tables import Row, percent, render
+from bench.report.tables import Row, render
+from bench.report.units import percent
 
 
 def repeatability_text(files: Sequence[Path]) -> str:

@@ -10,37 +10,14 @@ from tabulate import tabulate
 
 from bench.analysis.compare import DIMENSIONS, Comparison, varying
 from bench.analysis.frame import missing_reason
+from bench.analysis.health import health_note
 from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
 from bench.records.schema import RunRecord
+from bench.report.units import duration, percent, rate
 
 FORMATS = ("github", "plain", "html", "latex", "tsv", "csv")
 
 Row = dict[str, Any]
-
-
-def duration(ns: float) -> str:
-    """Nanoseconds as text with four significant digits and a unit: `128.4 us`."""
-    if pd.isna(ns):
-        return "-"
-    for limit, divisor, unit in ((1e3, 1, "ns"), (1e6, 1e3, "us"), (1e9, 1e6, "ms")):
-        if ns < limit:
-            return f"{ns / divisor:.4g} {unit}"
-    return f"{ns / 1e9:.4g} s"
-
-
-def percent(half_width: float) -> str:
-    """A half-width, a logarithm, as text: `1.2%`, the wider side."""
-    return "-" if pd.isna(half_width) else f"{100 * np.expm1(half_width):.1f}%"
-
-
-def rate(per_second: float) -> str:
-    """Samples a second with an SI prefix: `7.9 M`."""
-    if pd.isna(per_second):
-        return "-"
-    for divisor, prefix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if per_second >= 0.9995 * divisor:  # which three digits show as the divisor
-            return f"{per_second / divisor:.3g}{prefix}"
-    return f"{per_second:.3g}"
 
 
 def bound_by(host_bound: bool | None) -> str:
@@ -111,6 +88,10 @@ def phase_rows(frame: pd.DataFrame, comparison: Comparison | None, statistic: st
             }
         step = times.get((*key, THROUGHPUT), entry[f"{statistic}_ns"])
         row["samples/s"] = rate(entry["batch"] / step * 1e9)
+        if frame["doubts"].map(bool).any():
+            row["doubtful"] = ", ".join(entry["doubts"])
+        if frame["joules"].notna().any():
+            row["J/M samples"] = "-" if pd.isna(entry["joules"]) else f"{entry['joules']:.3g}"
         rows.append(row)
     return rows
 
@@ -170,9 +151,15 @@ def _cell(entry: "pd.Series[Any]", statistic: str) -> str:
     return "-" if pd.isna(time) else f"{duration(time)} ± {percent(entry[f'{statistic}_half'])}"
 
 
+def records(frame: pd.DataFrame) -> list[Row]:
+    """The rows of a frame, numbers as numbers."""
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
 def numeric_rows(frame: pd.DataFrame, comparison: Comparison | None) -> list[Row]:
     """Everything the frame knows, a row for each run, case and series, numbers as numbers."""
     table = frame.drop(columns=["quiet_half", "typical_half"])
+    table["doubts"] = frame["doubts"].map(", ".join)
     for name in ("quiet", "typical"):
         for bound, sign in (("low", -1), ("high", 1)):
             table[f"{name}_{bound}_ns"] = frame[f"{name}_ns"] * np.exp(sign * frame[f"{name}_half"])
@@ -180,7 +167,7 @@ def numeric_rows(frame: pd.DataFrame, comparison: Comparison | None) -> list[Row
         keys = ["run", "case", "series"]
         ratios = comparison.table.set_index(keys)[["ratio", "ratio_half"]]
         table = table.join(ratios, on=keys)
-    return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+    return records(table)
 
 
 def notes(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) -> list[str]:
@@ -201,7 +188,7 @@ def notes(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) ->
             lines.append(f"No case has a {statistic} time for every {comparison.by}: no mean.")
         for value, missing in comparison.lonely.items():
             lines.append(f"{comparison.by} {value} has no row for: " + "; ".join(missing) + ".")
-    return lines + _asynchronous(frame) + _reasons(frame)
+    return lines + _asynchronous(frame) + _doubts(frame) + _no_energy(frame) + _reasons(frame)
 
 
 def _queued(frame: pd.DataFrame) -> bool:
@@ -220,6 +207,23 @@ def _asynchronous(frame: pd.DataFrame) -> list[str]:
         "samples/s: of many steps waited for together. A row bound by the host times the host, "
         "not the device."
     ]
+
+
+def _doubts(frame: pd.DataFrame) -> list[str]:
+    """What makes figures doubtful: a line for each thing that does, with what was worst."""
+    told: dict[str, list[str]] = {}
+    for doubts in frame[frame["series"] == WHOLE]["doubts"]:
+        for word, sentence in doubts.items():
+            told.setdefault(word, []).append(sentence)
+    return [
+        f"doubtful for {len(sentences)} case{'s' if len(sentences) > 1 else ''}: {sentences[0]}"
+        for sentences in told.values()
+    ]
+
+
+def _no_energy(frame: pd.DataFrame) -> list[str]:
+    reasons = dict.fromkeys(frame["energy_reason"].dropna())
+    return [f"No energy: {reason}." for reason in reasons]
 
 
 def _reasons(frame: pd.DataFrame) -> list[str]:
@@ -251,7 +255,12 @@ def _named(case: str, series: list[str], everything: int) -> str:
 
 def machine_notes(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[str]:
     """One line a run, then what differs between their machines and environments."""
-    lines = [_run_line(run, label) for run, label in zip(runs, labels, strict=True)]
+    lines = []
+    for run, label in zip(runs, labels, strict=True):
+        lines.append(_run_line(run, label))
+        health = health_note(run.health)
+        if health is not None:
+            lines.append(f"{label}: {health}" if len(runs) > 1 else health)
     facts = [_facts(run) for run in runs]
     for name in dict.fromkeys(name for fact in facts for name in fact):
         values = [fact.get(name, "not set") for fact in facts]

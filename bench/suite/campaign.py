@@ -1,6 +1,8 @@
 """One run, from its plan to its run file, as the suite drives it."""
 
 import contextlib
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,11 @@ from rich.console import Console
 
 from bench.analysis.frame import heard_floors
 from bench.errors import BenchError, MachineError, UsageError
-from bench.matrix.case import Case
 from bench.measure.coordinator import Coordinator
-from bench.measure.events import Event, Plan
+from bench.measure.events import Event, HealthSampled, Plan, WorkerStarted
+from bench.measure.health import HealthMonitor
 from bench.records.machine import fingerprint
-from bench.records.schema import CaseRecord, Header, RunRecord, assemble
+from bench.records.schema import Header, RunRecord, assemble
 from bench.records.store import (
     Journal,
     floors_path,
@@ -56,11 +58,11 @@ class Campaign:
         self._brief = brief
         self._events: list[Event] = []
 
-    def record(self, case: Case, console: Console) -> CaseRecord:
-        """What was seen of a case."""
+    def measured(self, console: Console) -> RunRecord:
+        """The run; it is measured when this is first asked for."""
         if self.run is None:
             self.run = self._measure(console)
-        return next(record for record in self.run.cases if record.id == case.id)
+        return self.run
 
     def write(self, document: dict[str, Any]) -> None:
         """Write the run file from pytest-benchmark's document, and let go of the journal."""
@@ -92,11 +94,17 @@ class Campaign:
         self._events += earlier
         display = ProgressDisplay(self.plan, console, spent_s)
 
-        def tell(event: Event) -> None:
+        def keep(event: Event) -> None:
             self._events.append(event)
             if self.journal is not None:
                 self.journal.tell(event)
+
+        watch = _HealthWatch(keep)
+
+        def tell(event: Event) -> None:
+            keep(event)
             display.tell(event)
+            watch.tell(event)
 
         coordinator = Coordinator(self.plan, tell, settled=settled_by(earlier, spent_s))
         try:
@@ -113,6 +121,23 @@ class Campaign:
             if self.journal is not None:
                 self.journal.close()
         return assemble(header, self._events)
+
+
+class _HealthWatch:
+    """Samples the machine's health when it is told of something, which no block is measured in."""
+
+    def __init__(self, keep: Callable[[Event], None]) -> None:
+        self._keep = keep
+        self._monitor = HealthMonitor()
+        self._worker: WorkerStarted | None = None
+
+    def tell(self, event: Event) -> None:
+        if isinstance(event, WorkerStarted):
+            self._worker = event
+        if self._worker is not None and self._monitor.due():
+            worker = self._worker
+            health = self._monitor.sample(worker.pid, worker.hello.bus_id)
+            self._keep(HealthSampled(time.time(), health))
 
 
 def resumable(journal: Path) -> tuple[Header, list[Event]]:

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Generator
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,13 +12,18 @@ from rich.console import Console
 
 from bench.errors import BenchError, MachineError, UsageError
 from bench.matrix.case import Case
+from bench.matrix.ceiling import Ceiling, ceilings_under
+from bench.measure.events import Plan
 from bench.records.machine import fingerprint
-from bench.records.schema import CaseRecord
+from bench.records.schema import CaseRecord, CeilingRecord, RunRecord
+from bench.report.ceilings import ceilings_text
 from bench.report.comparison import comparison_text
+from bench.report.tables import machine_notes
 from bench.suite.campaign import Campaign, resumable
 from bench.suite.options import (
     DEFAULT_RESULTS,
     add_options,
+    ceilings_from,
     plan_from,
     refuse_beside_resume,
     refuse_meaningless,
@@ -66,6 +71,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "ceiling" in metafunc.fixturenames:
+        campaign = metafunc.config.stash[CAMPAIGN]
+        try:
+            found = campaign.plan.ceilings if campaign.resuming else ceilings_from(metafunc.config)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+        metafunc.parametrize("ceiling", found, ids=[above.id for above in found])
     if "case" not in metafunc.fixturenames:
         return
     cases = metafunc.config.stash[CAMPAIGN].plan.cases
@@ -78,28 +90,52 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def record(case: Case, request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> CaseRecord:
-    """What the campaign saw of the case; the first to ask has all selected cases measured."""
-    campaign = pytestconfig.stash[CAMPAIGN]
+def record(case: Case, request: pytest.FixtureRequest) -> CaseRecord:
+    """What the campaign saw of the case; the first to ask has all that is selected measured."""
+    return next(record for record in _measured(request).cases if record.id == case.id)
+
+
+@pytest.fixture
+def ceiling_record(ceiling: Ceiling, request: pytest.FixtureRequest) -> CeilingRecord:
+    """What the campaign saw of the ceiling, likewise."""
+    return next(record for record in _measured(request).ceilings if record.id == ceiling.id)
+
+
+def _measured(request: pytest.FixtureRequest) -> RunRecord:
+    """The campaign's run, measured where it was not yet."""
+    config = request.config
+    campaign = config.stash[CAMPAIGN]
     if campaign.run is None and not campaign.resuming:
-        selected: dict[Case, None] = {
-            cast(Case, item.callspec.params["case"]): None
-            for item in request.session.items
-            if isinstance(item, pytest.Function) and "record" in item.fixturenames
-        }
-        ids = {case.id for case in selected}
-        campaign.plan = msgspec.structs.replace(
-            campaign.plan,
-            cases=list(selected),
-            compile_timed=[case for case in campaign.plan.compile_timed if case in ids],
-        )
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+        campaign.plan = _selected(campaign.plan, request.session.items)
+    capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         try:
-            return campaign.record(case, Console(stderr=True))
+            return campaign.measured(Console(stderr=True))
         except BenchError as error:
-            pytestconfig.stash[ERROR] = error
+            config.stash[ERROR] = error
             pytest.exit(str(error))
+
+
+def _selected(plan: Plan, items: list[pytest.Item]) -> Plan:
+    """The plan, of what pytest has selected."""
+
+    def values(fixture: str, parameter: str) -> list[Any]:
+        found = [
+            item.callspec.params[parameter]
+            for item in items
+            if isinstance(item, pytest.Function) and fixture in item.fixturenames
+        ]
+        return list(dict.fromkeys(found))
+
+    cases: list[Case] = values("record", "case")
+    ids = {case.id for case in cases}
+    return msgspec.structs.replace(
+        plan,
+        cases=cases,
+        compile_timed=[case for case in plan.compile_timed if case in ids],
+        ceilings=values("ceiling_record", "ceiling")
+        or (ceilings_under(cases) if plan.ceilings else []),
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -192,11 +228,19 @@ def pytest_terminal_summary(
         journal = campaign.journal.path
         terminalreporter.write_line(
             f"Unfinished. What was measured is kept in {journal}; finish it with\n"
-            f"  python -m bench run --resume {shlex.quote(str(journal))}"
+            f"  python -m bench {'run' if campaign.plan.cases else 'ceilings'} --resume "
+            f"{shlex.quote(str(journal))}"
         )
     elif campaign.run is not None and campaign.run_path is not None:
-        terminalreporter.section("training steps")
-        terminalreporter.write_line(comparison_text([campaign.run], [campaign.run.machine.name]))
+        run, labels = campaign.run, [campaign.run.machine.name]
+        if run.cases:
+            terminalreporter.section("training steps")
+            terminalreporter.write_line(comparison_text([run], labels))
+        if run.ceilings:
+            terminalreporter.section("ceilings")
+            terminalreporter.write_line(ceilings_text([run], labels))
+            if not run.cases:
+                terminalreporter.write_line("\n".join(machine_notes([run], labels)))
         terminalreporter.write_line(f"Run file: {campaign.run_path}")
 
 

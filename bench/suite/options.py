@@ -10,9 +10,11 @@ import pytest
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
 from bench.matrix.case import Case, case_from_id
+from bench.matrix.ceiling import Ceiling, ceilings, ceilings_under, products_dtype
 from bench.matrix.presets import DEFAULT_PRESET, PRESETS, compile_timed, select
 from bench.measure.environment import ENVIRONMENTS
 from bench.measure.events import Plan
+from sumnet.precision import PRECISIONS
 
 MEANINGLESS = {
     "--benchmark-timer": "durations come from the device's own clock",
@@ -43,6 +45,9 @@ PLANNED = (
     "budget",
     "lr",
     "compile_times",
+    "profile",
+    "energy",
+    "ceilings",
     "environment",
     "order_seed",
     "results",
@@ -63,6 +68,11 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--budget", metavar="SECONDS", help="wall time to spend on measuring")
     group.addoption("--lr", metavar="RATE", help="learning rate (default: the optimizer's)")
     group.addoption("--compile-times", help="all or none (default: what the preset says)")
+    group.addoption("--profile", action="store_true", help="profile each case, after its blocks")
+    group.addoption("--energy", action="store_true", help="read what each case's training takes")
+    group.addoption(
+        "--ceilings", action="store_true", help="measure what this machine can reach, after all"
+    )
     group.addoption("--environment", help=f"{' or '.join(ENVIRONMENTS)}")
     group.addoption("--order-seed", metavar="N", help="seeds the order of blocks")
     group.addoption("--results", type=Path, help="where run files go")
@@ -123,7 +133,30 @@ def plan_from(config: pytest.Config) -> Plan:
         preset=None if ids else preset_name,
         named=bool(ids),
         compile_timed=_compile_timed(config, None if ids else preset_name, cases),
+        profiled=config.getoption("profile"),
+        energy=config.getoption("energy"),
+        ceilings=ceilings_under(cases) if config.getoption("ceilings") else [],
     )
+
+
+def ceilings_from(config: pytest.Config) -> list[Ceiling]:
+    """The ceilings of the devices, thread counts and dtypes that the options name.
+
+    Every dtype where they name none. Raises UsageError for a value that is not allowed.
+    """
+
+    def chosen(name: str, default: str) -> tuple[Any, ...]:
+        text: str | None = config.getoption(name)
+        return AXES[name].values(default if text is None else text)
+
+    devices, threads = chosen("device", "cpu"), chosen("threads", "1")
+    dtypes = dict.fromkeys(products_dtype(name) for name in chosen("dtype", ",".join(PRECISIONS)))
+    return [
+        above
+        for device in devices
+        for count in threads
+        for above in ceilings(device, count, dtypes)
+    ]
 
 
 def _compile_timed(config: pytest.Config, preset: str | None, cases: list[Case]) -> list[str]:

@@ -38,8 +38,8 @@ class Interruptions:
         self.seen = isinstance(excinfo.value, KeyboardInterrupt)
 
 
-def run_suite(options: list[str]) -> int:
-    """Run the suite's cases with these pytest options; the exit status of the command.
+def run_suite(options: list[str], tests: str = "test_phases.py") -> int:
+    """Run one of the suite's files with these pytest options; the exit status of the command.
 
     0 all measured, 1 a case failed, 2 wrong usage or nothing to run, 4 the machine would not let us
     finish, 130 interrupted.
@@ -49,7 +49,7 @@ def run_suite(options: list[str]) -> int:
     quiet = [] if any(o.startswith(DISPLAY_OPTIONS) for o in options) else ["--benchmark-quiet"]
     status = pytest.main(
         [
-            str(Path(__file__).with_name("test_phases.py")),
+            str(Path(__file__).with_name(tests)),
             f"--rootdir={Path(__file__).parent}",
             f"--config-file={os.devnull}",
             "--quiet",

@@ -105,7 +105,7 @@ def test_span_is_its_kernels(
     if unsupported_reason(captured, probe()) is None:
         replayed = _low(Resident(captured), WHOLE_KIND, WHOLE)
         assert abs(replayed / span - 1) <= AGREEMENT, f"replay over span: {replayed / span:.3f}"
-    busy = resident.busy_ns()
+    busy = resident.profile().busy_ns
     assert busy is not None
     assert abs(busy / span - 1) <= AGREEMENT, f"kernels over span: {busy / span:.3f}"
 

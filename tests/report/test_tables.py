@@ -13,18 +13,8 @@ from bench.analysis.compare import Comparison, compare
 from bench.analysis.frame import tidy
 from bench.matrix.case import PHASES, SERIES, WHOLE, Case
 from bench.records.schema import RunRecord
-from bench.report.tables import (
-    FORMATS,
-    duration,
-    machine_notes,
-    notes,
-    numeric_rows,
-    percent,
-    phase_rows,
-    pivot_rows,
-    rate,
-    render,
-)
+from bench.report.tables import FORMATS, machine_notes, notes, numeric_rows, phase_rows, pivot_rows, render
+from bench.report.units import duration, percent, rate
 from tests import synthetic
 from tests.synthetic import Moods
 

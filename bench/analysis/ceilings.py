@@ -1,0 +1,153 @@
+"""What a machine was measured to reach: rates and costs, from the blocks of its ceilings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.frame import floor_key, shared_floors, software_key
+from bench.analysis.stats import MIN_BLOCKS, MIN_QUIET_BLOCKS, quiet_blocks, slowness
+from bench.matrix.ceiling import COPY, LAUNCH, MATMUL, NODE, OP, TRIAD
+from bench.measure.protocol import CEILING
+from bench.records.schema import Blocks, CeilingRecord, RunRecord
+
+COMPUTED_IN_FLOAT32 = ("bfloat16", "float16", "tf32")
+"""A kernel may compute these in float32, so that one's peak is theirs at least."""
+
+
+def ceiling_frame(runs: Sequence[RunRecord], labels: Sequence[str]) -> pd.DataFrame:
+    """A row for each run and ceiling.
+
+    Columns: run, ceiling (its id), what, device, threads, dtype, size, unit ("B", "FLOP", or None
+    for a cost), status, reason, how, replicates, cost_ns (of one unit, nanoseconds), rate (units a
+    second), and spread: the slowest replicate over the fastest, less one. A ceiling is the best
+    that any replicate reached, its time taken as quiet times are.
+    """
+    floors = shared_floors(runs)
+    rows: list[dict[str, Any]] = []
+    for run, label in zip(runs, labels, strict=True):
+        for record in run.ceilings:
+            rows.append({"run": label, **_row(run, record, floors[software_key(run)])})
+    return pd.DataFrame(rows)
+
+
+def _row(run: RunRecord, record: CeilingRecord, floors: dict[str, int]) -> dict[str, Any]:
+    above = record.ceiling
+    times = [
+        time
+        for worker in record.blocks
+        if record.status == "ok" and (time := _quiet_ns(run, record, worker, floors)) is not None
+    ]
+    status, reason = record.status, record.reason
+    if status == "ok" and not times:
+        reason = "the machine was never quiet while it was measured"
+    work = record.prepared.work if record.prepared else np.nan
+    cost_ns = min(times) / work if times else np.nan
+    return {
+        "ceiling": record.id,
+        "what": above.what,
+        "device": above.device,
+        "threads": above.threads,
+        "dtype": above.dtype,
+        "size": above.size,
+        "unit": above.unit,
+        "status": status,
+        "reason": reason,
+        "how": record.prepared.how if record.prepared else None,
+        "replicates": len(times),
+        "cost_ns": cost_ns,
+        "rate": 1e9 / cost_ns,
+        "spread": max(times) / min(times) - 1 if times else np.nan,
+    }
+
+
+def _quiet_ns(
+    run: RunRecord, record: CeilingRecord, worker: Blocks, floors: dict[str, int]
+) -> float | None:
+    """A sample's quiet time in this replicate; None where it did not get quiet."""
+    above = record.ceiling
+    valid = {
+        name: floors[floor_key(run, above.device, above.threads, name)]
+        for name in worker.readings_ns
+    }
+    slow = slowness(worker.readings_ns, valid)
+    quiet = quiet_blocks(slow)
+    if len(worker.at_s) < MIN_BLOCKS or quiet.sum() < MIN_QUIET_BLOCKS:
+        return None
+    low = np.asarray(worker.percentiles_ns[CEILING]["p10"], float)[quiet]
+    return float(np.median(low / slow[quiet] if above.kind == "cpu" else low))
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The ceilings of one device with so many threads."""
+
+    bandwidths: tuple[tuple[int, float], ...]
+    """Bytes that all arrays take, and the bytes a second of copy or triad, whichever is more."""
+    peaks: dict[str, float]
+    """The dtype of products to FLOP a second."""
+    op_ns: float
+    node_ns: float
+    launch_ns: float
+    """0 on a CPU."""
+
+    def bandwidth(self, bytes_: float) -> float:
+        """The most bytes a second that an operator with such operands can move.
+
+        That of the next smaller size that was measured, or of any larger: part of the operands may
+        still lie in a cache that cannot hold all of them.
+        """
+        smaller = [size for size, _ in self.bandwidths if size <= bytes_]
+        least = max(smaller, default=0)
+        return max(rate for size, rate in self.bandwidths if size >= least)
+
+    def peak(self, dtype: str) -> float | None:
+        """FLOP a second; None where it was not measured."""
+        names = (dtype, "float32") if dtype in COMPUTED_IN_FLOAT32 else (dtype,)
+        return max((self.peaks[name] for name in names if name in self.peaks), default=None)
+
+
+Setting = tuple[str, str, int]
+"""A run's label, a device and a number of threads."""
+
+
+def rates(
+    runs: Sequence[RunRecord], labels: Sequence[str], table: pd.DataFrame
+) -> dict[Setting, Rates]:
+    """The ceilings that each run is held against: the best that any run of its machine reached.
+
+    With the same software in the same environment. `table` is their ceiling_frame.
+    """
+    if table.empty:
+        return {}
+    keys = {
+        label: (*software_key(run), run.plan.environment)
+        for run, label in zip(runs, labels, strict=True)
+    }
+    known = table[table["cost_ns"].notna()].assign(key=lambda t: t["run"].map(keys))
+    found: dict[Setting, Rates] = {}
+    for (key, device, threads), group in known.groupby(["key", "device", "threads"]):
+        of_setting = _rates(group)
+        if of_setting is not None:
+            for label in labels:
+                if keys[label] == key:
+                    found[label, str(device), int(str(threads))] = of_setting
+    return found
+
+
+def _rates(group: pd.DataFrame) -> Rates | None:
+    """None where what every limit needs was not measured."""
+    copies = group[group["what"].isin((COPY, TRIAD))].groupby("size")["rate"].max()
+    products = group[group["what"] == MATMUL].groupby("dtype")["rate"].max()
+    costs = group.groupby("what")["cost_ns"].min()
+    if copies.empty or OP not in costs or NODE not in costs:
+        return None
+    return Rates(
+        bandwidths=tuple(zip(copies.index.astype(int).tolist(), copies.tolist(), strict=True)),
+        peaks={str(name): float(rate) for name, rate in products.items()},
+        op_ns=float(costs[OP]),
+        node_ns=float(costs[NODE]),
+        launch_ns=float(costs.get(LAUNCH, 0.0)),
+    )

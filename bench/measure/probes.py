@@ -1,0 +1,307 @@
+"""What is run to find out a ceiling: with torch alone, on random data, resident as a case is."""
+
+import functools
+import statistics
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+from bench.devices import device_named
+from bench.devices.base import Device
+from bench.devices.cpu import WallClock
+from bench.matrix.ceiling import (
+    ALLOCATION,
+    CACHED,
+    COPY,
+    EVENT_PAIR,
+    FRESH_MEMORY,
+    LAUNCH,
+    MATMUL,
+    NODE,
+    OP,
+    PYTHON_CALL,
+    QUEUED,
+    SYNC,
+    TRANSFERS,
+    TRIAD,
+    Ceiling,
+)
+from bench.measure.metronome import metronomes_for
+from bench.measure.protocol import CEILING, CeilingPrepared
+from bench.measure.stopwatch import Samples, time_calls
+from bench.measure.verify import InvalidCase
+from sumnet.precision import PRECISIONS
+from sumnet.train import float32_products
+
+SAMPLE_NS = 50_000
+"""A sample lasts so long at least: reading the clock costs a thousandth of that."""
+MAX_CALLS = 500
+"""In a sample: fewer than an accelerator's queue holds, or the host would wait for it."""
+CHAIN = 65
+"""Nodes of the chain that a backward pass goes through."""
+APART_BYTES = 2048
+"""Between arrays: at the same place in their pages, loads would wait for unrelated stores."""
+FRESH_BYTES = TRANSFER_BYTES = 2**26
+"""More than any allocator keeps for itself."""
+
+Run = Callable[[int], object]
+"""Does something so many times."""
+
+
+class Probe(NamedTuple):
+    """What one call does, and what is known of it."""
+
+    run: Run
+    work: float
+    """Of a call: bytes moved, FLOP, or how many of what costs are asked for."""
+    how: str
+    without: Run | None = None
+    """The same call without the work: its time is taken off."""
+    queued: bool = False
+    """Timed on the device's clock, the host running ahead; else on the host's, each sample begun
+    with the device idle."""
+
+
+class ResidentProbe:
+    """One ceiling, ready to be timed. Raises what torch raises for what the device cannot do."""
+
+    def __init__(self, ceiling: Ceiling, calls: int | None = None) -> None:
+        self.ceiling = ceiling
+        is_copied = ceiling.what in (COPY, TRIAD)
+        self.metronomes = metronomes_for(activation_bytes=ceiling.size or 0 if is_copied else 0)
+        self._device = device_named(ceiling.device)
+        self._clock, self._host = self._device.clock(), WallClock()
+        with float32_products(PRECISIONS[ceiling.dtype or "float32"]):
+            self._probe = PROBES[ceiling.what](ceiling, self._device)
+            self._calls = calls or self._calls_of_a_sample()
+            self._sample_ns = min(self._time(self._probe.run, 3))
+
+    def prepared(self) -> CeilingPrepared:
+        return CeilingPrepared(
+            ceiling=self.ceiling.id,
+            sample_ns=self._sample_ns,
+            calls=self._calls,
+            work=self._calls * self._probe.work,
+            how=self._probe.how,
+        )
+
+    def restore(self) -> None:
+        self._device.synchronize()
+
+    def time(self, kind: str, samples: int) -> Samples:
+        """One block: nanoseconds a sample, of what `prepared` says a sample does."""
+        with float32_products(PRECISIONS[self.ceiling.dtype or "float32"]):
+            durations = self._time(self._probe.run, samples)
+            if self._probe.without is None:
+                return {CEILING: durations}
+            # Its low decile, because one disturbed sample of it would spoil one of the work's.
+            idle = self._time(self._probe.without, samples)
+        taken_off = round(statistics.quantiles(idle, n=10, method="inclusive")[0])
+        left = [duration - taken_off for duration in durations]
+        if min(left) <= 0:
+            raise InvalidCase("the work takes no longer than the call without it")
+        return {CEILING: left}
+
+    def _calls_of_a_sample(self) -> int:
+        self._calls = 1
+        once = min(self._time(self._probe.run, 3))
+        return min(max(round(SAMPLE_NS / max(once, 1)), 1), MAX_CALLS)
+
+    def _time(self, run: Run, samples: int) -> list[int]:
+        if self._probe.queued:
+            return time_calls(lambda: run(self._calls), self._clock, samples)
+        mark = self._host.mark
+        for _ in range(samples + 1):
+            self._device.synchronize()
+            mark()
+            run(self._calls)
+            mark()
+        marks = self._host.read()[2:]
+        return [after - before for before, after in zip(marks[0::2], marks[1::2], strict=True)]
+
+
+def _repeat(call: Callable[[], object]) -> Run:
+    def run(times: int) -> None:
+        for _ in range(times):
+            call()
+
+    return run
+
+
+def _in_flight(call: Callable[[], object], device: Device) -> Run:
+    def run(times: int) -> None:
+        for _ in range(times):
+            call()
+        device.synchronize()
+
+    return run
+
+
+@functools.cache
+def _memory(device: str) -> torch.Tensor:
+    """Random numbers that the largest copy or triad needs; all others work on their beginning."""
+    largest = (CACHED if device == "cpu" else QUEUED)[-1]
+    return torch.rand((largest + 4 * APART_BYTES) // 4, device=device)
+
+
+def arrays(ceiling: Ceiling, number: int) -> Iterator[torch.Tensor]:
+    """So many float32 arrays that together take the ceiling's bytes."""
+    assert ceiling.size is not None
+    count = ceiling.size // (4 * number)
+    for place in range(number):
+        yield _memory(ceiling.device).narrow(0, place * (count + APART_BYTES // 4), count)
+
+
+def _copy(ceiling: Ceiling, device: Device) -> Probe:
+    source, target = arrays(ceiling, 2)
+    one, one_target = source[:1], target[:1]
+    return Probe(
+        _repeat(lambda: target.copy_(source)),
+        work=8.0 * len(source),
+        how="target.copy_(source), float32: bytes read and written",
+        without=_unless_queued(ceiling, lambda: one_target.copy_(one)),
+        queued=True,
+    )
+
+
+def _triad(ceiling: Ceiling, device: Device) -> Probe:
+    left, right, target = arrays(ceiling, 3)
+    one_left, one_right, one_target = left[:1], right[:1], target[:1]
+    return Probe(
+        _repeat(lambda: torch.add(left, right, alpha=3.0, out=target)),
+        work=12.0 * len(left),
+        how="torch.add(b, c, alpha=3, out=a), float32: bytes read and written",
+        without=_unless_queued(
+            ceiling, lambda: torch.add(one_left, one_right, alpha=3.0, out=one_target)
+        ),
+        queued=True,
+    )
+
+
+def _unless_queued(ceiling: Ceiling, call: Callable[[], object]) -> Run | None:
+    """On a CPU, what the same call costs for one number; elsewhere the host pays that meanwhile."""
+    return _repeat(call) if ceiling.kind == "cpu" else None
+
+
+def _matmul(ceiling: Ceiling, device: Device) -> Probe:
+    assert ceiling.size is not None and ceiling.dtype is not None
+    stored: torch.dtype = getattr(torch, PRECISIONS[ceiling.dtype].parameters)
+    shape = ceiling.size, ceiling.size
+    left, right, target = (torch.randn(shape).to(ceiling.device, stored) for _ in range(3))
+    return Probe(
+        _repeat(lambda: torch.mm(left, right, out=target)),
+        work=2.0 * ceiling.size**3,
+        how="torch.mm(a, b, out=c) of square matrices",
+        queued=True,
+    )
+
+
+def _op(ceiling: Ceiling, device: Device) -> Probe:
+    return Probe(
+        _repeat(torch.rand(1, device=ceiling.device).neg_),
+        work=1,
+        how="x.neg_() of one number, called from Python: what giving it out costs the host",
+    )
+
+
+def _node(ceiling: Ceiling, device: Device) -> Probe:
+    leaf = torch.rand(1, 1, device=ceiling.device, requires_grad=True)
+    gradient = torch.ones(1, 1, device=ceiling.device)
+
+    def backward_through(nodes: int) -> Run:
+        end = leaf
+        for _ in range(nodes):
+            end = end.t()
+        return _repeat(lambda: torch.autograd.grad(end, leaf, gradient, retain_graph=True))
+
+    return Probe(
+        backward_through(CHAIN),
+        work=CHAIN - 1,
+        how=f"a backward pass through {CHAIN} transpositions of one number, less one through one",
+        without=backward_through(1),
+    )
+
+
+def _python_call(ceiling: Ceiling, device: Device) -> Probe:
+    def nothing() -> None:
+        pass
+
+    def idle(times: int) -> None:
+        for _ in range(times):
+            pass
+
+    return Probe(
+        _repeat(nothing), work=1, how="an empty function, less the loop around it", without=idle
+    )
+
+
+def _allocation(ceiling: Ceiling, device: Device) -> Probe:
+    return Probe(
+        _repeat(lambda: torch.empty(1, device=ceiling.device)),
+        work=1,
+        how="torch.empty(1), and giving it back",
+    )
+
+
+def _fresh_memory(ceiling: Ceiling, device: Device) -> Probe:
+    count = FRESH_BYTES // 4
+    return Probe(
+        _repeat(lambda: torch.ones(count)),
+        work=FRESH_BYTES,
+        how="torch.ones of 64 MiB: bytes written to memory that the allocator has just got",
+    )
+
+
+def _launch(ceiling: Ceiling, device: Device) -> Probe:
+    number = torch.rand(1, device=ceiling.device)
+    return Probe(
+        _in_flight(number.neg_, device),
+        work=1,
+        how="x.neg_() of one number, many given out and waited for together",
+    )
+
+
+def _sync(ceiling: Ceiling, device: Device) -> Probe:
+    return Probe(_repeat(device.synchronize), work=1, how="waiting for the idle device")
+
+
+def _event_pair(ceiling: Ceiling, device: Device) -> Probe:
+    make: Any = torch.cuda.Event  # untyped
+    first, second = make(enable_timing=True), make(enable_timing=True)
+
+    def record() -> None:
+        first.record()
+        second.record()
+
+    return Probe(_repeat(record), work=1, how="recording two events: what that costs the host")
+
+
+def _transfer(ceiling: Ceiling, device: Device) -> Probe:
+    pinned = ceiling.what.endswith("-pinned")
+    count = TRANSFER_BYTES // 4
+    on_host = torch.rand(count, pin_memory=pinned)
+    on_device = torch.rand(count, device=ceiling.device)
+    to_device = ceiling.what.startswith("to")
+    source, target = (on_host, on_device) if to_device else (on_device, on_host)
+    return Probe(
+        _in_flight(lambda: target.copy_(source, non_blocking=pinned), device),
+        work=TRANSFER_BYTES,
+        how=f"target.copy_(source) of 64 MiB, host memory {'pinned' if pinned else 'pageable'}",
+    )
+
+
+PROBES: dict[str, Callable[[Ceiling, Device], Probe]] = {
+    COPY: _copy,
+    TRIAD: _triad,
+    MATMUL: _matmul,
+    OP: _op,
+    NODE: _node,
+    PYTHON_CALL: _python_call,
+    ALLOCATION: _allocation,
+    FRESH_MEMORY: _fresh_memory,
+    LAUNCH: _launch,
+    SYNC: _sync,
+    EVENT_PAIR: _event_pair,
+    **dict.fromkeys(TRANSFERS, _transfer),
+}

@@ -1,0 +1,88 @@
+"""A case under torch.profiler: an untimed pass, which says what a step does and in what shares."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from bench.devices.base import Device
+from bench.matrix.case import PHASES, WHOLE, Case
+from bench.measure.breakdown import StepProfile, Work, break_down, folded
+from bench.measure.observe import count_work
+from bench.measure.trace import LABEL, read_trace
+from sumnet.train import TrainingLoop
+
+STEPS = 8
+UNKEPT = 2
+"""Steps before them: the first under a profiler do what later ones do not."""
+
+
+def profile_step(
+    case: Case,
+    loop: TrainingLoop,
+    device: Device,
+    restore: Callable[[], None],
+    traces: Path | None = None,
+) -> StepProfile:
+    """What a step of the loop does; each is begun from the state that `restore` puts back.
+
+    With `traces`, a folder, the Chrome trace and the folded stacks are kept there. Raises
+    trace.TraceError for a trace that is empty or whose steps differ, OSError where files cannot
+    be written.
+    """
+    phases = PHASES if case.splits else (WHOLE,)
+    sees_kernels = "CUDA" in device.activities
+    activities = [getattr(ProfilerActivity, name) for name in device.activities]
+    with profile(activities=activities, profile_memory=True) as profiler:
+        for step in range(UNKEPT + STEPS):
+            restore()
+            _run(loop, phases, LABEL if step >= UNKEPT else f"unkept {LABEL}")
+        device.synchronize()
+    with tempfile.TemporaryDirectory(prefix="sumnet-trace-") as folder:
+        path = Path(folder) / "trace.json"
+        if traces is not None:
+            path = traces / f"{case.id.replace('/', '-')}.trace.json"
+        profiler.export_chrome_trace(str(path))
+        events = read_trace(path)
+    if traces is not None:
+        stacks = path.with_name(path.name.replace(".trace.json", ".folded"))
+        stacks.write_text("\n".join(folded(events, phases)) + "\n")
+    found = break_down(events, phases, case.kind, sees_kernels=sees_kernels)
+    restore()
+    return StepProfile(STEPS, found, _work(loop, phases), _state_elements(loop.optimizer))
+
+
+def _run(loop: TrainingLoop, phases: tuple[str, ...], label: str) -> None:
+    if phases == (WHOLE,):
+        with record_function(label + WHOLE):
+            loop.train_step()
+        return
+    with record_function(label + "forward"):
+        loss = loop.forward()
+    with record_function(label + "backward"):
+        loop.backward(loss)
+    with record_function(label + "step"):
+        loop.step()
+
+
+def _work(loop: TrainingLoop, phases: tuple[str, ...]) -> dict[str, Work]:
+    if phases == (WHOLE,):
+        return {WHOLE: count_work(loop.train_step)[1]}
+    loss, forward = count_work(loop.forward)
+    _, backward = count_work(lambda: loop.backward(loss))
+    _, step = count_work(loop.step)
+    return {"forward": forward, "backward": backward, "step": step}
+
+
+def _state_elements(optimizer: torch.optim.Optimizer) -> int:
+    """Numbers in its tensors; a count of steps, a tensor of no dimension, is none."""
+
+    def elements(value: Any) -> int:
+        if torch.is_tensor(value):
+            return value.numel() if value.dim() else 0
+        return sum(map(elements, value)) if isinstance(value, list | tuple) else 0
+
+    return sum(elements(value) for entry in optimizer.state.values() for value in entry.values())

@@ -1,0 +1,117 @@
+"""How far cases are from what their machine can do, as a table and a chart."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis.advice import limits_advice
+from bench.analysis.ceilings import Rates, Setting, ceiling_frame, rates
+from bench.analysis.compare import varying
+from bench.analysis.frame import tidy
+from bench.analysis.limits import LIMITED, TERMS, limit_frame
+from bench.errors import UsageError
+from bench.matrix.case import WHOLE
+from bench.report.ceilings import rates_line
+from bench.report.charts import roofline, save_chart
+from bench.report.comparison import load_runs
+from bench.report.tables import FORMATS, Row, machine_notes, prose, records, render
+from bench.report.units import duration, factor, memory, share
+
+ABOUT = (
+    "limit: the least time the step can take here, the largest of what its operators cost to give "
+    "out (overhead), their operands to move (bandwidth) and their FLOP to compute (compute), each "
+    "shown as its part of the measured time. fused limit: the same were each phase one operator "
+    "with the least traffic."
+)
+
+
+def print_limits(
+    files: Sequence[Path], results: Path, series: str, style: str, charts: Sequence[Path]
+) -> None:
+    """Print the limits of the cases in run files, then write charts of them.
+
+    Raises UsageError for an option that is not allowed and files that cannot be read or drawn.
+    """
+    for option, value, allowed in (("phase", series, LIMITED), ("format", style, FORMATS)):
+        if value not in allowed:
+            raise UsageError(f"--{option}: {value!r} is not one; allowed: {', '.join(allowed)}")
+    _, labels, runs = load_runs(files, results)
+    if not any(run.cases for run in runs):
+        raise UsageError("these files hold ceilings alone: name a run that measured cases too")
+    known = rates(runs, labels, ceiling_frame(runs, labels))
+    limits = limit_frame(runs, labels, tidy(runs, labels), known)
+    if style == "csv":
+        print(render(records(limits), style))
+    else:
+        print(limits_text(limits, series, style))
+    if style not in ("csv", "tsv"):
+        below = [*_ceiling_lines(known), *machine_notes(runs, labels)]
+        print("\n".join(prose(below, style)))
+    for path in charts:
+        save_chart(roofline(limits, _roofs(known)), path)
+
+
+def limits_text(limits: pd.DataFrame, series: str, style: str = "github") -> str:
+    """The table of one series, what to do about it, and why some have no limit."""
+    chosen = limits[limits["series"] == series]
+    if chosen.empty:
+        raise UsageError(f"--phase: no case here is timed by {series}")
+    names = varying(chosen) or ["case"]
+    rows: list[Row] = [
+        {**{name: row[name] for name in names}, **_cells(row)} for _, row in chosen.iterrows()
+    ]
+    text = render(rows, style)
+    if style == "tsv":
+        return text
+    lines = [*limits_advice(chosen), ABOUT, *_reasons(chosen)]
+    return "\n".join([text, *prose(lines, style)])
+
+
+def _cells(row: "pd.Series[Any]") -> Row:
+    heading = "step" if row["series"] == WHOLE else row["series"]
+    measured = row["measured_ns"]
+    return {
+        heading: duration(measured) if row["status"] == "ok" else row["status"],
+        "limit": duration(row["limit_ns"]),
+        "bound": "-" if pd.isna(row["bound"]) else row["bound"],
+        "over limit": factor(row["headroom"]),
+        **{term: share(row[f"{term}_ns"] / measured) for term in TERMS},
+        "fused limit": duration(row["fused_ns"]),
+        "over fused": factor(row["fused_headroom"]),
+        "FLOP/B": "-" if pd.isna(row["flops"]) else f"{row['flops'] / row['bytes']:.2g}",
+    }
+
+
+def _reasons(chosen: pd.DataFrame) -> list[str]:
+    missing = chosen[chosen["reason"].notna()]
+    return [
+        f"No limit: {reason}: {', '.join(group['case'])}."
+        for reason, group in missing.groupby("reason", sort=False)
+    ]
+
+
+def _ceiling_lines(known: dict[Setting, Rates]) -> list[str]:
+    """Of each place; runs that share their ceilings share a line."""
+    of: dict[int, tuple[Rates, list[str]]] = {}
+    several = len({label for label, _, _ in known}) > 1
+    for (label, device, threads), found in known.items():
+        place = f"{device} with {threads} thread{'s' if threads > 1 else ''}"
+        _, where = of.setdefault(id(found), (found, []))
+        where.append(f"{label} {place}" if several else place)
+    return [f"Ceilings, {', '.join(where)}: {rates_line(found)}." for found, where in of.values()]
+
+
+def _roofs(known: dict[Setting, Rates]) -> pd.DataFrame:
+    """A row for each roof, as the chart has them: the smallest and the largest working set's
+    bandwidth, and the peak of each dtype."""
+    rows: list[dict[str, Any]] = []
+    for (label, device, threads), found in known.items():
+        at = {"run": label, "device": device, "threads": threads}
+        for size, value in (found.bandwidths[0], found.bandwidths[-1]):
+            name = f"copy, {memory(size)}"
+            rows.append({**at, "kind": "bandwidth", "name": name, "value": value})
+        for dtype, value in found.peaks.items():
+            rows.append({**at, "kind": "compute", "name": f"matmul {dtype}", "value": value})
+    return pd.DataFrame(rows, columns=["run", "device", "threads", "kind", "name", "value"])

@@ -1,0 +1,117 @@
+"""Energy counters: packages summed, wraps undone, and None where nothing is told."""
+
+from pathlib import Path
+from typing import Any
+
+import pynvml
+import pytest
+
+from bench.devices.energy import RaplCounter, nvml_joules
+
+RANGE_UJ = 262_143_328_850
+
+
+def zone(root: Path, name: str, energy_uj: int, called: str = "package-0") -> None:
+    """A zone as the kernel shows it, made or changed."""
+    (root / name).mkdir(exist_ok=True)
+    (root / name / "name").write_text(f"{called}\n")
+    (root / name / "energy_uj").write_text(f"{energy_uj}\n")
+    (root / name / "max_energy_range_uj").write_text(f"{RANGE_UJ}\n")
+
+
+def test_packages_are_summed_and_nothing_is_counted_twice(tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", 3_000_000)
+    zone(tmp_path, "intel-rapl:0:0", 1_000_000, "core")
+    zone(tmp_path, "intel-rapl:1", 4_500_000, "package-1")
+    zone(tmp_path, "intel-rapl:2", 9_000_000, "psys")
+    zone(tmp_path, "intel-rapl-mmio:0", 3_000_000)
+    (tmp_path / "intel-rapl").mkdir()
+    counter = RaplCounter(tmp_path)
+    for name, energy_uj, called in (
+        ("intel-rapl:0", 4_000_000, "package-0"),
+        ("intel-rapl:0:0", 2_000_000, "core"),
+        ("intel-rapl:1", 5_000_000, "package-1"),
+        ("intel-rapl:2", 11_000_000, "psys"),
+    ):
+        zone(tmp_path, name, energy_uj, called)
+    assert counter.read() == 1.5
+
+
+def test_counter_tells_what_was_used_since_it_was_made(tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", 3_000_000)
+    zone(tmp_path, "intel-rapl:1", 8_000_000, "package-1")
+    counter = RaplCounter(tmp_path)
+    assert counter.read() == 0
+    zone(tmp_path, "intel-rapl:0", 5_000_000)
+    assert counter.read() == 2.0
+    zone(tmp_path, "intel-rapl:1", 8_250_000, "package-1")
+    assert counter.read() == 2.25
+
+
+def test_counter_that_starts_again_goes_on(tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", RANGE_UJ - 1_000_000)
+    counter = RaplCounter(tmp_path)
+    zone(tmp_path, "intel-rapl:0", 500_000)
+    assert counter.read() == 1.5
+    zone(tmp_path, "intel-rapl:0", 400_000)
+    assert counter.read() == pytest.approx(1.4 + RANGE_UJ / 1e6)
+
+
+def test_where_there_is_no_counter_nothing_is_told(tmp_path: Path) -> None:
+    for root in (tmp_path, tmp_path / "missing"):
+        assert RaplCounter(root).read() is None
+
+
+def test_counters_that_only_root_may_read_are_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_text
+
+    def as_a_user(path: Path, *arguments: Any) -> str:
+        if path.name == "energy_uj":
+            raise PermissionError(path)
+        return read(path, *arguments)
+
+    zone(tmp_path, "intel-rapl:0", 3_000_000)
+    counter = RaplCounter(tmp_path)
+    monkeypatch.setattr(Path, "read_text", as_a_user)
+    assert counter.read() is None
+    assert RaplCounter(tmp_path).read() is None
+
+
+def test_counter_that_could_not_be_read_once_loses_nothing(tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", 3_000_000)
+    counter = RaplCounter(tmp_path)
+    (tmp_path / "intel-rapl:0" / "energy_uj").unlink()
+    assert counter.read() is None
+    zone(tmp_path, "intel-rapl:0", 4_000_000)
+    assert counter.read() == 1.0
+
+
+def test_energy_of_a_gpu_is_found_by_its_bus_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    energy_mj = {"0000:3B:00.0": 1500, "0000:5E:00.0": 2500}
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByPciBusId", lambda bus_id: bus_id)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", energy_mj.__getitem__)
+    assert nvml_joules("0000:5E:00.0") == 2.5
+
+
+@pytest.mark.parametrize(
+    "silent", ["nvmlInit", "nvmlDeviceGetHandleByPciBusId", "nvmlDeviceGetTotalEnergyConsumption"]
+)
+def test_energy_of_a_gpu_is_none_where_the_driver_does_not_tell(
+    silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByPciBusId", lambda bus_id: bus_id)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda gpu: 1500)
+    monkeypatch.setattr(pynvml, silent, refuse)
+    assert nvml_joules("0000:5E:00.0") is None
+
+
+def test_this_machine_answers_or_says_that_it_does_not() -> None:
+    used = RaplCounter().read()
+    assert used is None or used >= 0

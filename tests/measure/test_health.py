@@ -1,0 +1,443 @@
+"""Machine health: what was counted between samples, what is seen at one, and what is not told."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import psutil
+import pynvml
+import pytest
+
+from bench.measure.health import (
+    EVERY_S,
+    THROTTLES,
+    GpuHealth,
+    Health,
+    HealthMonitor,
+    HealthSample,
+    HostHealth,
+    HostReading,
+    read_gpu,
+    read_host,
+)
+
+BUS_ID = "0000:3B:00.0"
+WORKER = 4321
+
+
+class Host:
+    """A host of two cores whose counters move as they are told to; the clock is its own."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.gone = False
+        self._reading = HostReading(1000.0, 200.0, 5.0, 50.0, HostHealth(load=0.5))
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def read(self, worker_pid: int | None) -> HostReading:
+        return self._reading._replace(ours_s=None) if self.gone else self._reading
+
+    def spend(self, seconds: float, busy: float, steal: float | None, ours: float) -> None:
+        """Let time pass in which so many core-seconds went there."""
+        total_s, busy_s, steal_s, ours_s, now = self._reading
+        self.now_s += seconds
+        self._reading = HostReading(
+            total_s + 2 * seconds,
+            busy_s + busy,
+            None if steal is None else (steal_s or 0.0) + steal,
+            (ours_s or 0.0) + ours,
+            now,
+        )
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()
+
+
+@pytest.fixture
+def monitor(host: Host) -> HealthMonitor:
+    return HealthMonitor(host.clock, host.read, lambda bus_id, pid: GpuHealth(sm_mhz=1980))
+
+
+# Between samples
+
+
+def test_first_sample_has_no_differences(monitor: HealthMonitor) -> None:
+    assert monitor.sample(WORKER, None) == Health(HostHealth(load=0.5), None)
+
+
+def test_sample_tells_what_was_counted_since_the_one_before(
+    host: Host, monitor: HealthMonitor
+) -> None:
+    monitor.sample(WORKER, None)
+    host.spend(2.0, busy=2.4, steal=0.1, ours=1.9)
+    first = monitor.sample(WORKER, None).host
+    assert (first.steal, first.others) == pytest.approx((0.1 / 4.0, 0.5 / 2.0))
+    host.spend(4.0, busy=3.8, steal=0.0, ours=3.8)
+    second = monitor.sample(WORKER, None).host
+    assert (second.steal, second.others) == pytest.approx((0.0, 0.0))
+
+
+def test_others_are_never_less_than_none(host: Host, monitor: HealthMonitor) -> None:
+    """The kernel counts a process more finely than a core."""
+    monitor.sample(WORKER, None)
+    host.spend(2.0, busy=1.95, steal=-0.01, ours=2.0)
+    assert monitor.sample(WORKER, None).host == HostHealth(steal=0.0, others=0.0, load=0.5)
+
+
+def test_where_steal_is_not_counted_it_is_not_told(host: Host, monitor: HealthMonitor) -> None:
+    host.spend(0.0, busy=0.0, steal=None, ours=0.0)
+    monitor.sample(WORKER, None)
+    host.spend(2.0, busy=1.0, steal=None, ours=1.0)
+    assert monitor.sample(WORKER, None).host == HostHealth(others=0.0, load=0.5)
+
+
+def test_two_samples_at_once_have_no_differences(monitor: HealthMonitor) -> None:
+    monitor.sample(WORKER, None)
+    assert monitor.sample(WORKER, None).host == HostHealth(load=0.5)
+
+
+def test_others_are_not_known_over_a_change_of_workers(host: Host, monitor: HealthMonitor) -> None:
+    monitor.sample(WORKER, None)
+    for pid, known in ((WORKER + 1, False), (WORKER + 1, True), (None, False), (None, True)):
+        host.spend(2.0, busy=1.0, steal=0.0, ours=1.0)
+        sample = monitor.sample(pid, None).host
+        assert sample.steal == 0.0
+        assert sample.others == (0.0 if known else None)
+
+
+def test_others_are_not_known_without_the_worker(host: Host, monitor: HealthMonitor) -> None:
+    monitor.sample(WORKER, None)
+    for gone, known in ((True, False), (False, False), (False, True)):
+        host.gone = gone
+        host.spend(2.0, busy=1.0, steal=0.0, ours=1.0)
+        assert monitor.sample(WORKER, None).host.others == (0.0 if known else None)
+
+
+def test_sample_is_due_at_first_and_then_every_so_often(host: Host, monitor: HealthMonitor) -> None:
+    assert monitor.due()
+    monitor.sample(WORKER, None)
+    assert not monitor.due()
+    host.now_s += 0.9 * EVERY_S
+    assert not monitor.due()
+    host.now_s += 0.1 * EVERY_S
+    assert monitor.due()
+
+
+def test_gpu_is_asked_only_where_there_is_one(host: Host) -> None:
+    asked: list[tuple[str, int | None]] = []
+
+    def gpu(bus_id: str, worker_pid: int | None) -> GpuHealth:
+        asked.append((bus_id, worker_pid))
+        return GpuHealth(sm_mhz=1980)
+
+    monitor = HealthMonitor(host.clock, host.read, gpu)
+    assert monitor.sample(WORKER, None).gpu is None
+    assert monitor.sample(WORKER, BUS_ID).gpu == GpuHealth(sm_mhz=1980)
+    assert asked == [(BUS_ID, WORKER)]
+
+
+# The host
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., HostReading]:
+    """Reads a host whose kernel tells all; `changes` replace functions of psutil."""
+    spent = SimpleNamespace(
+        user=10.0, nice=1.0, system=2.0, idle=80.0, iowait=4.0, irq=0.5, softirq=0.5, steal=2.0
+    )
+    sensors = {"chip": [SimpleNamespace(current=41.0), SimpleNamespace(current=63.5)], "disk": []}
+    told: dict[str, Any] = {
+        "cpu_times": lambda: SimpleNamespace(**vars(spent), guest=7.0, guest_nice=0.5),
+        "getloadavg": lambda: (1.25, 0.5, 0.25),
+        "cpu_freq": lambda: SimpleNamespace(current=2900.0, min=800.0, max=3500.0),
+        "sensors_temperatures": lambda: sensors,
+    }
+    (tmp_path / "scaling_governor").write_text("powersave\n")
+
+    def read(worker_pid: int | None = None, **changes: Any) -> HostReading:
+        for name, function in {**told, **changes}.items():
+            monkeypatch.setattr(psutil, name, function)
+        return read_host(worker_pid, tmp_path)
+
+    return read
+
+
+def refuse(*arguments: Any) -> Any:
+    raise NotImplementedError
+
+
+def test_host_counts_each_second_of_its_cores_once(kernel: Callable[..., HostReading]) -> None:
+    reading = kernel()
+    assert (reading.total_s, reading.busy_s, reading.steal_s) == (100.0, 14.0, 2.0)
+
+
+def test_host_shows_clock_governor_load_and_heat(kernel: Callable[..., HostReading]) -> None:
+    assert kernel().now == HostHealth(
+        load=1.25, mhz=2900.0, max_mhz=3500.0, governor="powersave", temperature_c=63.5
+    )
+
+
+def test_host_without_steal_or_iowait_is_read(kernel: Callable[..., HostReading]) -> None:
+    """As on macOS."""
+    times = SimpleNamespace(user=10.0, nice=0.0, system=5.0, idle=85.0)
+    reading = kernel(cpu_times=lambda: times)
+    assert (reading.total_s, reading.busy_s, reading.steal_s) == (100.0, 15.0, None)
+
+
+@pytest.mark.parametrize(
+    "clock",
+    [
+        None,
+        SimpleNamespace(current=0.0, min=0.0, max=0.0),
+        SimpleNamespace(current=2600.0, min=0.0, max=0.0),
+        SimpleNamespace(current=2600.0, min=None, max=None),
+    ],
+)
+def test_clock_that_nothing_scales_is_not_told(
+    clock: object, kernel: Callable[..., HostReading]
+) -> None:
+    now = kernel(cpu_freq=lambda: clock).now
+    assert (now.mhz, now.max_mhz) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("function", "fields"),
+    [
+        ("getloadavg", {"load"}),
+        ("cpu_freq", {"mhz", "max_mhz"}),
+        ("sensors_temperatures", {"temperature_c"}),
+    ],
+)
+def test_what_the_kernel_does_not_tell_is_none(
+    function: str, fields: set[str], kernel: Callable[..., HostReading]
+) -> None:
+    changed = msgspec.structs.asdict(kernel(**{function: refuse}).now)
+    assert {name for name, value in changed.items() if value is None} == {
+        "steal",
+        "others",
+        *fields,
+    }
+
+
+def test_what_psutil_has_no_function_for_is_none(
+    kernel: Callable[..., HostReading], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kernel()
+    monkeypatch.delattr(psutil, "cpu_freq")
+    monkeypatch.delattr(psutil, "sensors_temperatures")
+    now = read_host(None, tmp_path / "missing").now
+    assert now == HostHealth(load=1.25)
+
+
+def test_machine_without_sensors_has_no_temperature(kernel: Callable[..., HostReading]) -> None:
+    assert kernel(sensors_temperatures=dict).now.temperature_c is None
+
+
+def test_time_of_a_worker_that_is_gone_is_not_known() -> None:
+    worker = subprocess.Popen([sys.executable, "-c", ""])
+    worker.wait()
+    assert read_host(worker.pid).ours_s is None
+    assert read_host(None).ours_s is not None
+
+
+# The GPU
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts a GPU in reach that tells all; `changes` replace functions of the driver."""
+
+    def violated(gpu: str, policy: int) -> SimpleNamespace:
+        of = {pynvml.NVML_PERF_POLICY_POWER: 4_000, pynvml.NVML_PERF_POLICY_THERMAL: 500}
+        return SimpleNamespace(referenceTime=1, violationTime=of[policy])
+
+    def errors(gpu: str, kind: int, counter: int) -> int:
+        wanted = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
+        return 3 if (kind, counter) == wanted else 99
+
+    clocks = {pynvml.NVML_CLOCK_SM: 1410, pynvml.NVML_CLOCK_MEM: 2619}
+    pids = [SimpleNamespace(pid=pid) for pid in (WORKER, 17, 18)]
+    told: dict[str, Any] = {
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetHandleByPciBusId": {BUS_ID: "the GPU"}.__getitem__,
+        "nvmlDeviceGetClockInfo": lambda gpu, kind: clocks[kind],
+        "nvmlDeviceGetMaxClockInfo": lambda gpu, kind: {pynvml.NVML_CLOCK_SM: 1980}[kind],
+        "nvmlDeviceGetTemperatureV": lambda gpu, sensor: 54,
+        "nvmlDeviceGetPowerUsage": lambda gpu: 312_400,
+        "nvmlDeviceGetEnforcedPowerLimit": lambda gpu: 700_000,
+        "nvmlDeviceGetCurrentClocksEventReasons": lambda gpu: 0,
+        "nvmlDeviceGetViolationStatus": violated,
+        "nvmlDeviceGetTotalEccErrors": errors,
+        "nvmlDeviceGetComputeRunningProcesses_v3": lambda gpu: pids,
+    }
+
+    def install(**changes: Any) -> None:
+        for name, function in {**told, **changes}.items():
+            monkeypatch.setattr(pynvml, name, function)
+
+    install()
+    return install
+
+
+def silent(*arguments: Any) -> Any:
+    raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+
+TOLD = GpuHealth(
+    sm_mhz=1410,
+    max_sm_mhz=1980,
+    memory_mhz=2619,
+    temperature_c=54,
+    power_w=312.4,
+    power_limit_w=700.0,
+    throttle=(),
+    throttled_ns=4_500,
+    ecc_errors=3,
+    other_processes=2,
+)
+
+
+def test_gpu_is_found_by_its_bus_id_and_tells_all(driver: Callable[..., None]) -> None:
+    assert read_gpu(BUS_ID, WORKER) == TOLD
+
+
+@pytest.mark.parametrize(
+    ("function", "fields"),
+    [
+        ("nvmlDeviceGetClockInfo", ["sm_mhz", "memory_mhz"]),
+        ("nvmlDeviceGetMaxClockInfo", ["max_sm_mhz"]),
+        ("nvmlDeviceGetPowerUsage", ["power_w"]),
+        ("nvmlDeviceGetEnforcedPowerLimit", ["power_limit_w"]),
+        ("nvmlDeviceGetViolationStatus", ["throttled_ns"]),
+        ("nvmlDeviceGetTotalEccErrors", ["ecc_errors"]),
+        ("nvmlDeviceGetComputeRunningProcesses_v3", ["other_processes"]),
+    ],
+)
+def test_what_the_driver_does_not_tell_is_none(
+    function: str, fields: list[str], driver: Callable[..., None]
+) -> None:
+    driver(**{function: silent})
+    nothing: dict[str, Any] = dict.fromkeys(fields)
+    assert read_gpu(BUS_ID, WORKER) == msgspec.structs.replace(TOLD, **nothing)
+
+
+@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetHandleByPciBusId"])
+def test_without_a_driver_or_its_gpu_there_is_none(
+    function: str, driver: Callable[..., None]
+) -> None:
+    driver(**{function: silent})
+    assert read_gpu(BUS_ID, WORKER) is None
+
+
+@pytest.mark.parametrize(
+    ("function", "older", "answer", "field"),
+    [
+        ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature", 48, {"temperature_c": 48}),
+        (
+            "nvmlDeviceGetCurrentClocksEventReasons",
+            "nvmlDeviceGetCurrentClocksThrottleReasons",
+            pynvml.nvmlClocksThrottleReasonSwPowerCap,
+            {"throttle": ("power cap",)},
+        ),
+    ],
+)
+def test_older_driver_is_asked_in_its_own_words(
+    function: str, older: str, answer: int, field: dict[str, Any], driver: Callable[..., None]
+) -> None:
+    driver(**{function: silent, older: lambda *arguments: answer})
+    assert read_gpu(BUS_ID, WORKER) == msgspec.structs.replace(TOLD, **field)
+    driver(**{function: silent, older: silent})
+    nothing: dict[str, Any] = dict.fromkeys(field)
+    assert read_gpu(BUS_ID, WORKER) == msgspec.structs.replace(TOLD, **nothing)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "names"),
+    [
+        (pynvml.nvmlClocksEventReasonGpuIdle, ()),
+        (pynvml.nvmlClocksEventReasonApplicationsClocksSetting, ()),
+        (pynvml.nvmlClocksEventReasonSwPowerCap, ("power cap",)),
+        (pynvml.nvmlClocksEventReasonSwThermalSlowdown, ("thermal",)),
+        (
+            pynvml.nvmlClocksEventReasonHwThermalSlowdown | pynvml.nvmlClocksEventReasonHwSlowdown,
+            ("thermal", "hardware slowdown"),
+        ),
+        (pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown, ("power brake",)),
+        (0x7FFF, tuple(THROTTLES)),
+    ],
+)
+def test_throttling_is_what_nobody_asked_for(
+    reasons: int, names: tuple[str, ...], driver: Callable[..., None]
+) -> None:
+    driver(nvmlDeviceGetCurrentClocksEventReasons=lambda gpu: reasons)
+    assert read_gpu(BUS_ID, WORKER) == msgspec.structs.replace(TOLD, throttle=names)
+
+
+@pytest.mark.parametrize(
+    ("pids", "worker", "others"),
+    [
+        ([WORKER], WORKER, 0),
+        ([WORKER, 17], WORKER, 1),
+        ([17], None, 1),
+        ([], None, 0),
+        ([17], WORKER, None),  # which of them is the worker?
+        ([], WORKER, None),
+    ],
+)
+def test_other_processes_are_those_beside_the_worker(
+    pids: list[int], worker: int | None, others: int | None, driver: Callable[..., None]
+) -> None:
+    running = [SimpleNamespace(pid=pid) for pid in pids]
+    driver(nvmlDeviceGetComputeRunningProcesses_v3=lambda gpu: running)
+    found = read_gpu(BUS_ID, worker)
+    assert found is not None and found.other_processes == others
+
+
+# In the end
+
+
+def test_samples_are_kept_whole() -> None:
+    told = HostHealth(0.01, 0.2, 1.5, 2900.0, 3500.0, "powersave", 61.5)
+    sample = HealthSample(12.5, Health(told, msgspec.structs.replace(TOLD, throttle=("thermal",))))
+    line = msgspec.json.encode(sample)
+    assert msgspec.json.decode(line, type=HealthSample) == sample
+
+
+@pytest.fixture
+def spinning() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that keeps a core busy."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_this_machine_is_sampled(spinning: subprocess.Popen[bytes]) -> None:
+    monitor = HealthMonitor()
+    first = monitor.sample(spinning.pid, None)
+    assert (first.host.steal, first.host.others, first.gpu) == (None, None, None)
+    time.sleep(0.5)
+    sample = monitor.sample(spinning.pid, None).host
+    cores = psutil.cpu_count() or 1
+    assert sample.others is not None and 0 <= sample.others < cores
+    assert sample.steal is None or 0 <= sample.steal < 1
+    assert sample.load is None or sample.load >= 0
+
+
+def test_process_that_is_not_ours_is_seen_on_this_machine(
+    spinning: subprocess.Popen[bytes],
+) -> None:
+    monitor = HealthMonitor()
+    monitor.sample(None, None)
+    time.sleep(1.0)
+    others = monitor.sample(None, None).host.others
+    assert others is not None and others > 0.2
