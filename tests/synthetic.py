@@ -2,38 +2,49 @@
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bench.matrix.case import DISPATCH, LATENCY, THROUGHPUT, WHOLE, Case
+from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
+from bench.matrix.ceiling import COPY, MATMUL, TRIAD, Ceiling
 from bench.matrix.support import DeviceFacts, Facts
+from bench.measure.breakdown import Operator, PhaseProfile, StepProfile, Work
+from bench.measure.coordinator import CEILING_REPLICATES
 from bench.measure.events import (
     BlockMeasured,
     CaseEnded,
     CasePrepared,
     CaseProfiled,
+    CeilingReady,
     CompileMeasured,
+    EnergySpent,
     Event,
+    HealthSampled,
     Plan,
     ReplicateDone,
     SittingEnded,
     SittingStarted,
     WorkerStarted,
 )
+from bench.measure.groups import group_ceilings
+from bench.measure.health import Health
+from bench.measure.metronome import metronomes_for
 from bench.measure.protocol import (
+    CEILING,
     KINDS,
     QUANTILES,
     Block,
+    CeilingPrepared,
     CompileTimed,
     Expected,
     Graphs,
     Hello,
     Prepared,
-    Profiled,
+    Spent,
     Verified,
     kinds_of,
 )
@@ -44,6 +55,10 @@ from bench.records.store import write_run
 EPOCH = 1_800_000_000.0
 STARTUP_S = 1.5
 SAMPLES = 10
+CALLS = 20
+"""In a sample of a ceiling."""
+STEPS = 1000
+"""Trained while energy is counted."""
 
 READINGS_NS = {"dispatch": 80_000, "memory": 350_000}
 """What each metronome reads on the undisturbed machine."""
@@ -55,6 +70,7 @@ SHARES = {
     DISPATCH: 0.8,
     LATENCY: 1.5,
     THROUGHPUT: 0.8,
+    CEILING: 1.0,
 }
 """Series to its part of a step's time."""
 FACTS = Facts(
@@ -137,22 +153,31 @@ def case_prepared(worker: int, case: Case, step_ns: float = 1e5) -> CasePrepared
     return CasePrepared(worker, prepared, SAMPLES)
 
 
+def ceiling_ready(worker: int, ceiling: Ceiling, call_ns: float = 1e4) -> CeilingReady:
+    """A sample is CALLS calls, each of which moves or computes what the ceiling's size says."""
+    work = {COPY: ceiling.size, TRIAD: ceiling.size, MATMUL: 2 * (ceiling.size or 0) ** 3}
+    each = work.get(ceiling.what) or (2**26 if ceiling.unit else 1)
+    sample_ns = round(CALLS * call_ns)
+    prepared = CeilingPrepared(ceiling.id, sample_ns, CALLS, float(CALLS * each), "so it is done")
+    return CeilingReady(worker, prepared, SAMPLES)
+
+
 def block_measured(
     worker: int,
     at: float,
-    case: Case,
+    what: Case | Ceiling,
     kind: str,
     time_ns: float,
     readings_ns: Mapping[str, float] = READINGS_NS,
     shares: Mapping[str, float] = SHARES,
 ) -> BlockMeasured:
-    """A block of a step that takes `time_ns`."""
+    """A block of a step that takes `time_ns`, or of a ceiling whose samples do."""
     block = Block(
-        case=case.id,
+        case=what.id,
         kind=kind,
         samples=SAMPLES,
         elapsed_ns=round(time_ns * (SAMPLES + 1)),
-        readings_ns={name: round(readings_ns[name]) for name in _metronomes(case)},
+        readings_ns={name: round(readings_ns[name]) for name in _metronomes(what)},
         quantiles_ns={
             series: [round(time_ns * shares[series] * SPREAD[q]) for q in QUANTILES]
             for series in KINDS[kind]
@@ -161,8 +186,57 @@ def block_measured(
     return BlockMeasured(worker, at, block)
 
 
-def case_profiled(worker: int, case: Case, busy_ns: float | None) -> CaseProfiled:
-    return CaseProfiled(worker, Profiled(case.id, None if busy_ns is None else round(busy_ns)))
+def phase_profile(share: float = 1.0, **changes: Any) -> PhaseProfile:
+    """What a phase does that calls eight operators."""
+    fixed = PhaseProfile(
+        share=share,
+        in_operators=0.5,
+        ops=8,
+        nodes=0,
+        launches=0,
+        kernels=0,
+        operators=(Operator("aten::addmm", 2, 0.3), Operator("aten::mul", 6, 0.2)),
+    )
+    return msgspec.structs.replace(fixed, **changes)
+
+
+def step_profile(
+    phases: Sequence[str] | Mapping[str, PhaseProfile] = PHASES,
+    busy_ns: float | None = None,
+    **changes: Any,
+) -> StepProfile:
+    """A profile whose phases take their shares of a step; `changes` are to the whole of it.
+
+    The device is at work for `busy_ns` of a step, in each phase for its share of that.
+    """
+    if isinstance(phases, Mapping):
+        told = dict(phases)
+    else:
+        told = {phase: phase_profile(SHARES[phase]) for phase in phases}
+    if busy_ns is not None:
+        done = 0.0
+        for phase, of_phase in told.items():
+            before, done = done, done + of_phase.share * busy_ns
+            busy = round(done) - round(before)
+            told[phase] = msgspec.structs.replace(
+                of_phase, launches=of_phase.ops, kernels=of_phase.ops, kernels_ns=busy, busy_ns=busy
+            )
+    work = {phase: Work(flops=1000, bytes=16_000) for phase in told}
+    return msgspec.structs.replace(StepProfile(8, told, work, state_elements=0), **changes)
+
+
+def case_profiled(case: Case, profile: StepProfile | str) -> CaseProfiled:
+    """A profile, or why there is none."""
+    if isinstance(profile, str):
+        return CaseProfiled(case.id, reason=profile)
+    return CaseProfiled(case.id, profile)
+
+
+def energy_spent(case: Case, joules: float | str, step_ns: float = 1e5) -> EnergySpent:
+    """What STEPS steps took, or why that is not known."""
+    if isinstance(joules, str):
+        return EnergySpent(case.id, reason=joules)
+    return EnergySpent(case.id, Spent(case.id, STEPS, round(STEPS * step_ns), joules))
 
 
 def compile_measured(
@@ -178,15 +252,21 @@ def events(
     *,
     replicates: int = 3,
     moods: Moods | None = None,
-    ended: Mapping[Case, tuple[str, str]] | None = None,
-    busy_ns: Mapping[Case, float | None] | None = None,
+    ended: Mapping[Case | Ceiling, tuple[str, str]] | None = None,
+    profiles: Mapping[Case, StepProfile | str] | None = None,
+    energy: Mapping[Case, float | str] | None = None,
+    ceilings: Mapping[Ceiling, float] | None = None,
+    health: Sequence[Health] = (),
     shares: Mapping[str, float] | None = None,
     compiled: Sequence[CompileMeasured] = (),
 ) -> list[Event]:
-    """One sitting, in which the cases of `ended` ended with their status and reason.
+    """One sitting, in which what is in `ended` ended with its status and reason.
 
-    `busy_ns` is what profilers told of some cases, `shares` replaces some of SHARES, and `compiled`
-    are the compile times. Each replicate has a worker on each device.
+    `profiles` are what a profiler told of some cases, `energy` the joules that STEPS steps of some
+    took; a text is the reason why it is not known. `ceilings` has the nanoseconds of a call, see
+    `ceiling_ready`. The samples of `health` lie evenly from the first event to the last. `shares`
+    replaces some of SHARES, and `compiled` are the compile times. Each replicate has a worker on
+    each device.
     """
     how = moods or Moods()
     chance = random.Random(how.seed)
@@ -197,34 +277,48 @@ def events(
 
     now = EPOCH
     worker = -1
-    devices = list(dict.fromkeys(case.device for case in times_ns))
     told: list[Event] = [SittingStarted(now)]
+
+    def start(device: str) -> None:
+        nonlocal now, worker
+        now += STARTUP_S
+        worker += 1
+        told.append(worker_started(worker, now, (3,) if device == "cpu" else (), device))
+
+    def sweep(truth: Mapping[Any, float], order: list[tuple[Case | Ceiling, str]]) -> None:
+        nonlocal now
+        for _ in range(how.blocks):
+            chance.shuffle(order)
+            for what, kind in order:
+                now += 0.005
+                speed = chance.choice(how.speeds)
+                readings = {n: noisy(v * speed, how.noise) for n, v in READINGS_NS.items()}
+                time = noisy(truth[what] * speed**how.strain, how.noise)
+                told.append(block_measured(worker, now, what, kind, time, readings, parts))
+
+    devices = list(dict.fromkeys(case.device for case in times_ns))
     for replicate in range(replicates):
         for group, device in enumerate(devices):
-            now += STARTUP_S
-            worker += 1
-            cores = (3,) if device == "cpu" else ()
-            told.append(worker_started(worker, now, cores, device))
+            start(device)
             there = {case: time for case, time in times_ns.items() if case.device == device}
             truth = {case: noisy(time, how.between) for case, time in there.items()}
             told += [case_prepared(worker, case, time) for case, time in truth.items()]
-            order = [(case, kind) for case in truth for kind in kinds_of(case)]
-            for _ in range(how.blocks):
-                chance.shuffle(order)
-                for case, kind in order:
-                    now += 0.005
-                    speed = chance.choice(how.speeds)
-                    readings = {n: noisy(v * speed, how.noise) for n, v in READINGS_NS.items()}
-                    time = noisy(truth[case] * speed**how.strain, how.noise)
-                    told.append(block_measured(worker, now, case, kind, time, readings, parts))
-            told += [
-                case_profiled(worker, case, busy)
-                for case, busy in (busy_ns or {}).items()
-                if case.device == device
-            ]
+            sweep(truth, [(case, kind) for case in truth for kind in kinds_of(case)])
+            if replicate == replicates - 1:
+                spent, seen = energy or {}, profiles or {}
+                told += [energy_spent(c, spent[c], truth[c]) for c in truth if c in spent]
+                told += [case_profiled(c, seen[c]) for c in truth if c in seen]
             told.append(ReplicateDone(replicate, group))
-    told += [CaseEnded(case.id, *why) for case, why in (ended or {}).items()]
-    return [*told, *compiled, SittingEnded(now)]
+    for replicate in range(min(replicates, CEILING_REPLICATES)):
+        for group, above in enumerate(group_ceilings(ceilings or {}), start=len(devices)):
+            start(above[0].device)
+            calls = {ceiling: noisy((ceilings or {})[ceiling], how.between) for ceiling in above}
+            told += [ceiling_ready(worker, ceiling, call_ns) for ceiling, call_ns in calls.items()]
+            samples = {ceiling: CALLS * call_ns for ceiling, call_ns in calls.items()}
+            sweep(samples, [(ceiling, CEILING) for ceiling in above])
+            told.append(ReplicateDone(replicate, group))
+    told += [CaseEnded(what.id, *why) for what, why in (ended or {}).items()]
+    return [*_with_health(told, health, now), *compiled, SittingEnded(now)]
 
 
 def run(
@@ -232,26 +326,39 @@ def run(
     *,
     replicates: int = 3,
     moods: Moods | None = None,
-    ended: Mapping[Case, tuple[str, str]] | None = None,
-    busy_ns: Mapping[Case, float | None] | None = None,
+    ended: Mapping[Case | Ceiling, tuple[str, str]] | None = None,
+    profiles: Mapping[Case, StepProfile | str] | None = None,
+    energy: Mapping[Case, float | str] | None = None,
+    ceilings: Mapping[Ceiling, float] | None = None,
+    health: Sequence[Health] = (),
     shares: Mapping[str, float] | None = None,
     compiled: Sequence[CompileMeasured] = (),
     on: Machine | None = None,
     **plan: Any,
 ) -> RunRecord:
-    """The run in which these cases took these times, nanoseconds a step."""
-    cases = list(dict.fromkeys([*times_ns, *(ended or {})]))
+    """The run in which these cases took these times, nanoseconds a step; see `events`."""
+    everything = list(dict.fromkeys([*times_ns, *(ceilings or {}), *(ended or {})]))
     told = events(
         times_ns,
         replicates=replicates,
         moods=moods,
         ended=ended,
-        busy_ns=busy_ns,
+        profiles=profiles,
+        energy=energy,
+        ceilings=ceilings,
+        health=health,
         shares=shares,
         compiled=compiled,
     )
-    plan |= {"replicates": replicates, "compile_timed": [event.case for event in compiled]}
-    return assemble(header(cases, on, **plan), told)
+    told_of = {
+        "replicates": replicates,
+        "compile_timed": [event.case for event in compiled],
+        "profiled": bool(profiles),
+        "energy": bool(energy),
+        "ceilings": [what for what in everything if isinstance(what, Ceiling)],
+    }
+    cases = [what for what in everything if isinstance(what, Case)]
+    return assemble(header(cases, on, **(told_of | plan)), told)
 
 
 def run_file(path: Path, record: RunRecord) -> Path:
@@ -261,5 +368,23 @@ def run_file(path: Path, record: RunRecord) -> Path:
     return path
 
 
-def _metronomes(case: Case) -> Iterable[str]:
-    return READINGS_NS if case.batch > 4096 else ["dispatch"]
+def _with_health(told: list[Event], health: Sequence[Health], end: float) -> list[Event]:
+    """With the samples among the events, where their times put them."""
+    steps = max(len(health) - 1, 1)
+    due = [
+        HealthSampled(end - (end - EPOCH) * (len(health) - 1 - number) / steps, sample)
+        for number, sample in enumerate(health)
+    ]
+    whole: list[Event] = []
+    for event in told:
+        at = getattr(event, "at", None)
+        while due and at is not None and due[0].at < at:
+            whole.append(due.pop(0))
+        whole.append(event)
+    return [*whole, *due]
+
+
+def _metronomes(what: Case | Ceiling) -> tuple[str, ...]:
+    if isinstance(what, Ceiling):
+        return metronomes_for(what.size or 0 if what.what in (COPY, TRIAD) else 0)
+    return metronomes_for(4 * what.batch * what.hidden)

@@ -16,6 +16,7 @@ from bench import __version__
 from bench.cli import app, main
 from bench.errors import BenchError, MachineError, UsageError
 from bench.matrix.case import SERIES, Case
+from bench.matrix.ceiling import Ceiling
 from bench.records.schema import SCHEMA
 from tests import synthetic
 from tests.synthetic import Moods
@@ -132,12 +133,42 @@ def test_rank_is_a_command_that_names_the_fastest_and_where_it_changes(tmp_path:
         ("rank nowhere.json --statistic mean", "--statistic: 'mean' is not one; allowed: quiet"),
         ("rank nowhere.json --format xlsx", "--format: 'xlsx' is not one; allowed: github, "),
         ("rank --results nowhere", "no run files under nowhere: measure with `run`"),
+        ("rank above.json", "above.json holds ceilings alone: `ceilings above.json` prints them"),
+        ("compare above.json short.json", "above.json holds ceilings alone: `ceilings above.json"),
+        ("repeatability above.json above.json", "above.json holds ceilings alone: `ceilings abo"),
         ("rank short.json", "nothing to rank: no case has a quiet time"),
         ("list --verify --preset quickest", "--preset: 'quickest' is not a preset; allowed: "),
         ("list --verify --dtype half", "--dtype: 'half' is not a value; allowed: float32, "),
         ("list --preset quickest", "--preset: 'quickest' is not a preset; allowed: seed, quick, "),
         ("list --batch 2,many", "--batch: 'many' is not a value; allowed: a whole number from 1 "),
         ("run --frobnicate", "no such option: --frobnicate; `run --help` lists them"),
+        ("profile b2", "'b2' is not a case id: it has 1 parts, not 8; an id looks like cpu/"),
+        (f"profile {SGD.id} --batch 2", "CASE names whole cases: it goes with neither --preset"),
+        (f"profile {SGD.id} --preset seed", "CASE names whole cases: it goes with neither"),
+        ("profile --preset quickest", "--preset: 'quickest' is not a preset; allowed: seed, "),
+        ("profile --preset seed --traces odd.json", "--traces: cannot make odd.json: File exists"),
+        ("ceilings nowhere.json", "cannot read nowhere.json: No such file or directory"),
+        ("ceilings odd.journal", "odd.journal is not a journal of this suite: "),
+        ("ceilings short.json", "no ceilings in these files: measure them with `ceilings`"),
+        ("ceilings above.json --format xlsx", "--format: 'xlsx' is not one; allowed: github, "),
+        ("ceilings above.json --dtype float32", "files are printed and nothing is measured: drop"),
+        ("ceilings --format csv", "--format is for printing run files: name some"),
+        ("compare --limits nowhere.json", "cannot read nowhere.json: No such file or directory"),
+        ("compare --limits --results nowhere", "no run files under nowhere: measure with `run`"),
+        ("compare --limits above.json", "these files hold ceilings alone: name a run that measu"),
+        (
+            "compare --limits --by batch",
+            "--limits is a table of its own, of quiet times: drop --by",
+        ),
+        (
+            "compare --limits --rows batch --columns dtype",
+            "--limits is a table of its own, of quiet times: drop --rows, --columns",
+        ),
+        (
+            "compare --limits --statistic typical",
+            "--limits is a table of its own, of quiet times: drop --statistic",
+        ),
+        ("compare short.json --roofline a.svg", "--roofline is a chart of limits: add --limits"),
     ],
 )
 def test_error_is_one_line_and_status_2(
@@ -151,6 +182,8 @@ def test_error_is_one_line_and_status_2(
     for name in ("odd.json", "odd.journal"):
         Path(name).write_text("{")
     synthetic.run_file(Path("short.json"), synthetic.run({SGD: 1e5}, replicates=2))
+    above = synthetic.run({}, moods=EXACT, ceilings={Ceiling("op"): 500.0})
+    synthetic.run_file(Path("above.json"), above)
     edited = synthetic.run({SGD: 1e5}, moods=EXACT)
     edited.cases[0].axes["optimizer"] = "of-a-newer-version"
     synthetic.run_file(Path("edited.json"), edited)
@@ -189,8 +222,9 @@ def test_help_names_the_verbs() -> None:
     for arguments in (["--help"], ["-h"]):
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0
-        for verb in ("list", "run", "compare", "rank"):
-            assert verb in done.stdout
+        commands = done.stdout.partition("Commands")[2]
+        verbs = ["list", "run", "profile", "ceilings", "compare", "rank", "repeatability"]
+        assert re.findall(r"^\W*([a-z]+)  ", commands, re.MULTILINE) == verbs
 
 
 def test_module_is_the_command_and_shows_no_traceback(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.matrix.case import Case
+from bench.matrix.ceiling import ceilings
 from tests import synthetic
 
 ROOT = Path(__file__).parents[1]
@@ -114,7 +115,10 @@ def test_arrow_that_points_back_is_noticed(tmp_path: Path, file: str, line: str)
 
 
 def test_reading_and_comparing_results_needs_no_torch(tmp_path: Path) -> None:
-    run_file = synthetic.run_file(tmp_path / "run.json", synthetic.run({Case(): 1e5}))
+    above = dict.fromkeys(ceilings("cpu", 1, ["float32"]), 1e4)
+    profiles = {Case(): synthetic.step_profile()}
+    run = synthetic.run({Case(): 1e5}, profiles=profiles, ceilings=above)
+    run_file = synthetic.run_file(tmp_path / "run.json", run)
     steps = """
 import importlib, runpy, sys
 
@@ -134,13 +138,13 @@ def command(*arguments):
     torch_came_with(arguments)
 
 command("--help")
-command("compare", "--help")
-command("rank", "--help")
-command("run", "--help")
+for verb in ("compare", "rank", "run", "profile", "ceilings"):
+    command(verb, "--help")
 if "pandas" in sys.modules:
     sys.exit("pandas came with --help")
-for verb in ("compare", "rank"):
+for verb in ("compare", "rank", "ceilings"):
     command(verb, run_file)
+command("compare", run_file, "--limits")
 for name in sys.stdin.read().split():
     importlib.import_module(name)
     torch_came_with(name)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.frame import floor_key, shared_floors, software_key
-from bench.analysis.stats import MIN_BLOCKS, MIN_QUIET_BLOCKS, quiet_blocks, slowness
+from bench.analysis.frame import floor_key, replicate_of, shared_floors, software_key
+from bench.analysis.stats import MIN_BLOCKS
 from bench.matrix.ceiling import COPY, LAUNCH, MATMUL, NODE, OP, TRIAD
 from bench.measure.protocol import CEILING
 from bench.records.schema import Blocks, CeilingRecord, RunRecord
@@ -72,12 +72,9 @@ def _quiet_ns(
         name: floors[floor_key(run, above.device, above.threads, name)]
         for name in worker.readings_ns
     }
-    slow = slowness(worker.readings_ns, valid)
-    quiet = quiet_blocks(slow)
-    if len(worker.at_s) < MIN_BLOCKS or quiet.sum() < MIN_QUIET_BLOCKS:
+    if len(worker.at_s) < MIN_BLOCKS:
         return None
-    low = np.asarray(worker.percentiles_ns[CEILING]["p10"], float)[quiet]
-    return float(np.median(low / slow[quiet] if above.kind == "cpu" else low))
+    return replicate_of(worker, CEILING, valid, above.kind == "cpu").quiet_ns
 
 
 @dataclass(frozen=True)

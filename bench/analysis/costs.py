@@ -31,6 +31,8 @@ class StepCost(NamedTuple):
     state_flops: float = 0.0
     """The same for each number of its state, where the work grows with that."""
     state_elements: float = 0.0
+    products: float = 0.0
+    """FLOP in matrix products, for one weight of a layer."""
 
 
 STEP_COSTS: dict[str, StepCost] = {
@@ -46,7 +48,7 @@ STEP_COSTS: dict[str, StepCost] = {
     "rmsprop": StepCost(9, 13),
     "rprop": StepCost(9, 34),
     "asgd": StepCost(3, 7),
-    "adafactor": StepCost(16, 22),
+    "adafactor": StepCost(16, 22, products=2),  # a column by a row
     # Twice through its history, two vectors an entry: a product of vectors, and a sum.
     "lbfgs": StepCost(2, 14, state_flops=4, state_elements=5),
 }
@@ -83,7 +85,8 @@ def eager(case: Case, state_elements: int) -> dict[str, list[Op]]:
     elements = cost.elements * parameters + cost.state_elements * state_elements
     flops = cost.flops * parameters + cost.state_flops * state_elements
     count = max(round(elements / (ELEMENTS_OF_AN_OP * parameters)), 1)
-    step = [Op(flops / count, elements * stored / count)] * count
+    products = cost.products * 3 * h
+    step = [Op(flops / count, elements * stored / count, products / count)] * count
     return dict(zip(PHASES, (forward, backward, step), strict=True))
 
 

@@ -96,7 +96,7 @@ def shared_floors(runs: Iterable[RunRecord]) -> dict[tuple[object, ...], dict[st
 
 
 @dataclass(frozen=True)
-class _Replicate:
+class Replicate:
     """One worker's evidence for one series, nanoseconds; `quiet_ns` is None if it got no quiet."""
 
     quiet_ns: float | None
@@ -105,13 +105,16 @@ class _Replicate:
     quiet_share: float
 
 
-def _replicate(worker: Blocks, series: str, floors: dict[str, int], on_host: bool) -> _Replicate:
-    """`on_host`: whether what slows the metronomes, which run on the host, slows the series."""
+def replicate_of(worker: Blocks, series: str, floors: dict[str, int], on_host: bool) -> Replicate:
+    """The evidence of one worker's blocks; `floors` are those of the metronomes it heard.
+
+    `on_host`: whether what slows the metronomes, which run on the host, slows the series.
+    """
     slow = slowness(worker.readings_ns, floors)
     quiet = quiet_blocks(slow)
     percentiles = {name: np.asarray(v, float) for name, v in worker.percentiles_ns[series].items()}
     at_best_speed = percentiles["p10"][quiet] / (slow[quiet] if on_host else 1.0)
-    return _Replicate(
+    return Replicate(
         quiet_ns=float(np.median(at_best_speed)) if quiet.sum() >= MIN_QUIET_BLOCKS else None,
         typical_ns=float(np.median(percentiles["p50"])),
         high_ns=float(np.median(percentiles["p90"])),
@@ -130,7 +133,7 @@ def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[st
         doubtful = doubts(run.health, _moments(case)) if case.status == "ok" else {}
         for series in msgspec.convert(case.axes, Case).series:
             replicates = [
-                _replicate(worker, series, valid, on_host)
+                replicate_of(worker, series, valid, on_host)
                 for worker in kind_of.get(series, [])
                 if len(worker.at_s) >= MIN_BLOCKS
             ]

@@ -13,7 +13,6 @@ from bench.cli.options import (
     Device,
     Dtype,
     Environment,
-    Format,
     Hidden,
     Implementation,
     Optimizer,
@@ -202,27 +201,37 @@ def ceilings(
     resume: Annotated[
         Path | None, typer.Option(metavar="JOURNAL", help="finish an interrupted measurement")
     ] = None,
-    format: Format = "github",
+    format: Annotated[
+        str | None, typer.Option(help="of files: github, plain, html, latex, tsv or csv")
+    ] = None,
 ) -> None:
     """Measure what this machine can reach: bandwidths, products, and what calls cost."""
-    if files:
-        from bench.report.ceilings import ceilings_files
-
-        print(ceilings_files(files, format))
-        return
     given = {
         "--device": device,
         "--dtype": dtype,
         "--threads": threads,
+        "-k": keyword,
         "--environment": environment,
         "--results": results,
         "--resume": resume,
     }
-    options = [f"{name}={value}" for name, value in given.items() if value is not None]
+    options = [
+        word
+        for name, value in given.items()
+        if value is not None
+        for word in ([name, str(value)] if name == "-k" else [f"{name}={value}"])
+    ]
+    if files:
+        if options:
+            raise UsageError(f"files are printed and nothing is measured: drop {options[0]}")
+        from bench.report.ceilings import ceilings_files
+
+        print(ceilings_files(files, format or "github"))
+        return
+    if format is not None:
+        raise UsageError("--format is for printing run files: name some")
     from bench.suite.session import run_suite
 
-    if keyword is not None:
-        options += ["-k", keyword]
     raise typer.Exit(run_suite(options, "test_ceilings.py"))
 
 

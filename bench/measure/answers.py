@@ -37,8 +37,9 @@ from bench.measure.protocol import (
     Verify,
     subject_hash,
 )
-from bench.measure.resident import Resident, build, verified
+from bench.measure.resident import NoEnergyError, Resident, build, verified
 from bench.measure.stopwatch import percentiles, time_calls
+from bench.measure.trace import TraceError
 from bench.measure.verify import InvalidCase
 from sumnet.precision import PRECISIONS
 from sumnet.train import float32_products
@@ -99,6 +100,10 @@ class Answers:
                     return Profiled(case, self._residents[case].profile(folder))
         except InvalidCase as error:
             return Refused(case, "invalid", str(error))
+        except NoEnergyError as error:
+            return Refused(case, "unsupported", str(error))
+        except TraceError as error:
+            return Refused(case, "failed", str(error))
         except torch._dynamo.exc.FailOnRecompileLimitHit:
             return Refused(
                 case, "invalid", "it passed torch.compile's recompile limit: it ran eager"

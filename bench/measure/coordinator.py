@@ -146,7 +146,8 @@ class Coordinator:
                 self._replicate(replicate, index, groups[index], left * share)
             above = group_ceilings(ceilings)
             indices = range(len(groups), len(groups) + len(above))
-            for replicate, index in self._units(CEILING_REPLICATES, indices):
+            replicates = min(CEILING_REPLICATES, self.plan.replicates)
+            for replicate, index in self._units(replicates, indices):
                 self._replicate(replicate, index, above[index - len(groups)], 0.0)
             self._workers.end()
             self._time_compiles()

@@ -70,10 +70,14 @@ class Operands(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs)
         name = func.overloadpacket.__name__
         if not func.is_view and name != "detach" and not name.startswith("empty"):
+            # Fused optimizers mark their gradients as written, but only unscale them, if at all.
+            unwritten = "grads" if kwargs.get("grad_scale") is None else None
             written = [
                 kwargs.get(argument.name, args[place] if place < len(args) else None)
                 for place, argument in enumerate(func._schema.arguments)
-                if argument.alias_info is not None and argument.alias_info.is_write
+                if argument.alias_info is not None
+                and argument.alias_info.is_write
+                and argument.name != unwritten
             ]
             given = {} if name in UNREAD else _tensors(args) | _tensors(kwargs)
             if name == "copy_":

@@ -1,8 +1,9 @@
 """What is run to find out a ceiling: with torch alone, on random data, resident as a case is."""
 
 import functools
+import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +39,8 @@ SAMPLE_NS = 50_000
 """A sample lasts so long at least: reading the clock costs a thousandth of that."""
 MAX_CALLS = 500
 """In a sample: fewer than an accelerator's queue holds, or the host would wait for it."""
+TRIES = 5
+"""To time a difference: a machine that changes its speed in the middle can leave less than none."""
 CHAIN = 65
 """Nodes of the chain that a backward pass goes through."""
 APART_BYTES = 2048
@@ -92,33 +95,48 @@ class ResidentProbe:
     def time(self, kind: str, samples: int) -> Samples:
         """One block: nanoseconds a sample, of what `prepared` says a sample does."""
         with float32_products(PRECISIONS[self.ceiling.dtype or "float32"]):
-            durations = self._time(self._probe.run, samples)
             if self._probe.without is None:
-                return {CEILING: durations}
-            # Its low decile, because one disturbed sample of it would spoil one of the work's.
-            idle = self._time(self._probe.without, samples)
-        taken_off = round(statistics.quantiles(idle, n=10, method="inclusive")[0])
-        left = [duration - taken_off for duration in durations]
-        if min(left) <= 0:
-            raise InvalidCase("the work takes no longer than the call without it")
-        return {CEILING: left}
+                return {CEILING: self._time(self._probe.run, samples)}
+            for _ in range(TRIES):
+                left = self._time_difference(self._probe.without, samples)
+                if min(left) > 0:
+                    return {CEILING: left}
+        raise InvalidCase("the work takes no longer than the call without it")
 
     def _calls_of_a_sample(self) -> int:
         self._calls = 1
-        once = min(self._time(self._probe.run, 3))
-        return min(max(round(SAMPLE_NS / max(once, 1)), 1), MAX_CALLS)
+        while (took := min(self._time(self._probe.run, 3))) < SAMPLE_NS and self._calls < MAX_CALLS:
+            # Of few calls, what lies around them takes a share: more of them last less than said.
+            self._calls = min(math.ceil(self._calls * SAMPLE_NS / max(took, 1)), MAX_CALLS)
+        return self._calls
 
     def _time(self, run: Run, samples: int) -> list[int]:
         if self._probe.queued:
             return time_calls(lambda: run(self._calls), self._clock, samples)
+        return self._time_in_turn([run], samples)[0]
+
+    def _time_difference(self, without: Run, samples: int) -> list[int]:
+        """What the work takes more than the call without it, timed in turn.
+
+        The low decile of that is taken off, because one disturbed sample of it would spoil one of
+        the work's.
+        """
+        durations, idle = self._time_in_turn([self._probe.run, without], samples)
+        taken_off = round(statistics.quantiles(idle, n=10, method="inclusive")[0])
+        return [duration - taken_off for duration in durations]
+
+    def _time_in_turn(self, runs: Sequence[Run], samples: int) -> list[list[int]]:
+        """On the host's clock, each begun with the device idle; the first of each is discarded."""
         mark = self._host.mark
         for _ in range(samples + 1):
-            self._device.synchronize()
-            mark()
-            run(self._calls)
-            mark()
-        marks = self._host.read()[2:]
-        return [after - before for before, after in zip(marks[0::2], marks[1::2], strict=True)]
+            for run in runs:
+                self._device.synchronize()
+                mark()
+                run(self._calls)
+                mark()
+        marks = self._host.read()
+        spans = [after - before for before, after in zip(marks[0::2], marks[1::2], strict=True)]
+        return [spans[len(runs) + place :: len(runs)] for place in range(len(runs))]
 
 
 def _repeat(call: Callable[[], object]) -> Run:

@@ -45,6 +45,7 @@ def profile_step(
         path = Path(folder) / "trace.json"
         if traces is not None:
             path = traces / f"{case.id.replace('/', '-')}.trace.json"
+        path.unlink(missing_ok=True)  # the profiler does not raise where it cannot write
         profiler.export_chrome_trace(str(path))
         events = read_trace(path)
     if traces is not None:
@@ -52,7 +53,9 @@ def profile_step(
         stacks.write_text("\n".join(folded(events, phases)) + "\n")
     found = break_down(events, phases, case.kind, sees_kernels=sees_kernels)
     restore()
-    return StepProfile(STEPS, found, _work(loop, phases), _state_elements(loop.optimizer))
+    profiled = StepProfile(STEPS, found, _work(loop, phases), _state_elements(loop.optimizer))
+    restore()
+    return profiled
 
 
 def _run(loop: TrainingLoop, phases: tuple[str, ...], label: str) -> None:

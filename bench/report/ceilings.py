@@ -51,9 +51,8 @@ def _bandwidths(frame: pd.DataFrame, place: list[str]) -> list[Row]:
 
 
 def _products(frame: pd.DataFrame, place: list[str]) -> list[Row]:
-    chosen = frame[frame["what"] == MATMUL].assign(
-        width=lambda table: "rows " + table["size"].map(lambda size: f"{size:.0f}")
-    )
+    chosen = frame[frame["what"] == MATMUL]
+    chosen = chosen.assign(width=[f"rows {size:.0f}" for size in chosen["size"]])
     return _across(chosen, [*place, "dtype"], "width", str, "dtype")
 
 

@@ -76,13 +76,18 @@ def load_runs(
     return paths, run_labels(runs, paths), runs
 
 
+def refuse_ceilings_alone(paths: Sequence[Path], runs: Sequence[RunRecord]) -> None:
+    """Raise UsageError for a file without cases."""
+    for path, run in zip(paths, runs, strict=True):
+        if not run.cases:
+            raise UsageError(f"{path} holds ceilings alone: `ceilings {path}` prints them")
+
+
 def compare_files(files: Sequence[Path], results: Path, request: Request) -> str:
     """The comparison of run files, by default the newest of every machine under `results`."""
     request.check()
     paths, labels, runs = load_runs(files, results)
-    for path, run in zip(paths, runs, strict=True):
-        if not run.cases:
-            raise UsageError(f"{path} holds ceilings alone: `ceilings {path}` prints them")
+    refuse_ceilings_alone(paths, runs)
     for path, label in zip(paths, labels, strict=True):
         if request.reference in (str(path), path.name, path.stem):  # a file names its run
             request = replace(request, reference=label)

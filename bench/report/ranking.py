@@ -11,7 +11,7 @@ from bench.analysis.rank import CHOICES, Crossover, Ranking, crossovers, rank
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
 from bench.records.schema import RunRecord
-from bench.report.comparison import load_runs
+from bench.report.comparison import load_runs, refuse_ceilings_alone
 from bench.report.tables import FORMATS, Row, bound_by, machine_notes, prose, render
 from bench.report.units import duration, percent, rate
 
@@ -29,7 +29,8 @@ def rank_files(
         for value in values:
             if value not in allowed:
                 raise UsageError(f"--{option}: {value!r} is not one; allowed: {', '.join(allowed)}")
-    _, labels, runs = load_runs(files, results)
+    paths, labels, runs = load_runs(files, results)
+    refuse_ceilings_alone(paths, runs)
     return ranking_text(runs, labels, chosen, statistic, style)
 
 

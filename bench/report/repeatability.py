@@ -14,6 +14,7 @@ from bench.analysis.repeatability import (
     share_in_blocks,
 )
 from bench.records.store import load_run
+from bench.report.comparison import refuse_ceilings_alone
 from bench.report.tables import Row, render
 from bench.report.units import percent
 
@@ -21,6 +22,7 @@ from bench.report.units import percent
 def repeatability_text(files: Sequence[Path]) -> str:
     """Spreads and coverage over run files of one plan. Raises UsageError unless they are that."""
     runs = [load_run(path) for path in files]
+    refuse_ceilings_alone(files, runs)
     check_identical(runs)
     printed = as_printed(runs)
     together = tidy(runs, [str(number) for number in range(len(runs))])

@@ -89,6 +89,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", cases, ids=[case.id for case in cases])
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A journal that another verb began would have nothing to finish here."""
+    campaign = config.stash[CAMPAIGN]
+    wanted = {name for i in items if isinstance(i, pytest.Function) for name in i.fixturenames}
+    for fixture, found, what, verb in (
+        ("record", campaign.plan.cases, "cases", "ceilings"),
+        ("ceiling_record", campaign.plan.ceilings, "ceilings", "run"),
+    ):
+        if campaign.resuming and fixture in wanted and not found:
+            raise pytest.UsageError(f"the journal has no {what}: finish it with `{verb} --resume`")
+
+
 @pytest.fixture
 def record(case: Case, request: pytest.FixtureRequest) -> CaseRecord:
     """What the campaign saw of the case; the first to ask has all that is selected measured."""
@@ -218,7 +230,10 @@ def pytest_terminal_summary(
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and CAMPAIGN in config.stash:
         given = [("-k", config.getoption("keyword")), ("-m", config.getoption("markexpr"))]
         asked = " ".join(f"{flag} {text!r}" for flag, text in given if text)
-        _tell_error(f"{asked} selects no case; `python -m bench list` prints the ids there are")
+        if any("test_ceilings" in str(path) for path in config.args):
+            _tell_error(f"{asked} selects no ceiling; without it all are measured")
+        else:
+            _tell_error(f"{asked} selects no case; `python -m bench list` prints the ids there are")
     if (error := config.stash.get(ERROR, None)) is not None:
         _tell_error(str(error))
     campaign = config.stash.get(CAMPAIGN, None)

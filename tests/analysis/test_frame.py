@@ -11,6 +11,9 @@ import pytest
 from bench.analysis.frame import heard_floors, missing_reason, tidy
 from bench.analysis.stats import MIN_BLOCKS
 from bench.matrix.case import DISPATCH, SERIES, THROUGHPUT, WHOLE, Case
+from bench.matrix.ceiling import Ceiling
+from bench.measure.breakdown import StepProfile
+from bench.measure.health import Health, HostHealth
 from bench.records.schema import Blocks, RunRecord
 from tests import synthetic
 from tests.synthetic import READINGS_NS, SHARES, SPREAD, Moods
@@ -257,25 +260,32 @@ def test_device_times_are_of_quiet_blocks_alone() -> None:
         (3e4, 0.8, True),  # kernels for a third of the step, and the host at work for most of it
         (3e4, 0.1, False),  # gaps between kernels, as a CUDA graph has them: the host has long done
         (1.1e5, 1.0, False),
-        (None, 1.0, True),  # no profiler told, and the host gives steps out as slowly as they end
+        (None, 1.0, True),  # no kernels seen, and the host gives steps out as slowly as they end
         (None, 0.2, False),
     ],
 )
 def test_step_is_bound_by_the_host_where_the_device_waits_for_it(
     busy_ns: float | None, dispatch: float, bound: bool
 ) -> None:
-    run = synthetic.run({CUDA: 1e5}, busy_ns={CUDA: busy_ns}, shares={DISPATCH: dispatch})
+    profile = synthetic.step_profile(busy_ns=busy_ns)
+    run = synthetic.run({CUDA: 1e5}, profiles={CUDA: profile}, shares={DISPATCH: dispatch})
     frame = frame_of(run)
     assert [row(frame, CUDA, series)["host_bound"] for series in CUDA.series] == [bound] * 7
 
 
-def test_device_is_as_busy_as_its_median_profile_says() -> None:
-    run = synthetic.run({CUDA: 1e5}, busy_ns={CUDA: 5e4})
-    run.cases[0].busy_ns[0] = 900_000
-    assert row(frame_of(run), CUDA)["busy_ns"] == 5e4
-    assert np.isnan(
-        row(frame_of(synthetic.run({CUDA: 1e5}, busy_ns={CUDA: None})), CUDA)["busy_ns"]
-    )
+def test_device_is_as_busy_as_the_phases_of_its_profile_together() -> None:
+    profile = synthetic.step_profile(busy_ns=5e4)
+    assert all(0 < (phase.busy_ns or 0) < 5e4 for phase in profile.phases.values())
+    frame = frame_of(synthetic.run({CUDA: 1e5}, profiles={CUDA: profile}))
+    assert {row(frame, CUDA, series)["busy_ns"] for series in CUDA.series} == {5e4}
+
+
+@pytest.mark.parametrize("profile", [synthetic.step_profile(), "the trace shows no kernels", None])
+def test_how_busy_a_device_is_is_not_known_without_kernels_or_a_profile(
+    profile: StepProfile | str | None,
+) -> None:
+    profiles = {} if profile is None else {CUDA: profile}
+    assert np.isnan(row(frame_of(synthetic.run({CUDA: 1e5}, profiles=profiles)), CUDA)["busy_ns"])
 
 
 def test_cpu_is_bound_by_neither_host_nor_device() -> None:
@@ -284,9 +294,64 @@ def test_cpu_is_bound_by_neither_host_nor_device() -> None:
     assert np.isnan(found["busy_ns"])
 
 
-@pytest.mark.parametrize("busy_ns", [{}, {CUDA: 5e4}])
+@pytest.mark.parametrize("profiles", [{}, {CUDA: synthetic.step_profile(busy_ns=5e4)}])
 def test_case_without_times_is_not_said_to_be_bound_by_anything(
-    busy_ns: dict[Case, float | None],
+    profiles: dict[Case, StepProfile],
 ) -> None:
-    run = synthetic.run({CUDA: 1e5}, busy_ns=busy_ns, ended={CUDA: ("failed", "it broke")})
+    run = synthetic.run({CUDA: 1e5}, profiles=profiles, ended={CUDA: ("failed", "it broke")})
     assert row(frame_of(run), CUDA)["host_bound"] is None
+
+
+# What was seen beside the times
+
+
+def test_energy_is_told_for_a_million_samples_or_why_it_is_not() -> None:
+    frame = frame_of(synthetic.run(TRUE_NS, energy={SMALL: 4.0, ADAM: "there is no counter"}))
+    assert {row(frame, SMALL, series)["joules"] for series in SMALL.series} == {
+        1e6 * 4.0 / (synthetic.STEPS * SMALL.batch)
+    }
+    assert row(frame, ADAM)["energy_reason"] == "there is no counter"
+    assert np.isnan(row(frame, ADAM)["joules"])
+    for case in (SMALL, LARGE):
+        assert pd.isna(row(frame, case)["energy_reason"])
+    assert np.isnan(row(frame, LARGE)["joules"])
+
+
+def test_what_makes_a_cases_times_doubtful_is_told_in_each_of_its_rows() -> None:
+    busy = [Health(HostHealth(others=others)) for others in (None, 0.0, 1.5, 1.5)]
+    frame = frame_of(
+        synthetic.run({SMALL: 1.2e5}, health=busy, ended={ADAM: ("failed", "it broke")})
+    )
+    for series in SMALL.series:
+        assert list(row(frame, SMALL, series)["doubts"]) == ["busy"]
+    assert "1.50 cores" in row(frame, SMALL)["doubts"]["busy"]
+    assert row(frame, ADAM)["doubts"] == {}, "it has no times"
+
+
+def test_nothing_is_doubtful_on_a_machine_that_was_calm_or_of_which_nothing_was_told() -> None:
+    calm = [Health(HostHealth(steal=0.0, others=0.01))] * 5
+    for health in (calm, []):
+        frame = frame_of(synthetic.run(TRUE_NS, health=health))
+        assert [row(frame, case)["doubts"] for case in TRUE_NS] == [{}, {}, {}]
+
+
+def test_ceilings_are_no_rows_but_what_was_heard_beside_them_counts() -> None:
+    run = synthetic.run({SMALL: 1.2e5}, moods=NEVER_QUIET, ceilings={Ceiling("op"): 1e3})
+    assert set(frame_of(run)["case"]) == {SMALL.id}
+    assert np.isnan(row(frame_of(run, quiet_ceilings()), SMALL)["quiet_ns"])
+
+
+def quiet_ceilings() -> RunRecord:
+    """No case, and one ceiling on the undisturbed machine."""
+    return synthetic.run({}, moods=QUIET, ceilings={Ceiling("op"): 1e3})
+
+
+def test_floors_are_heard_beside_ceilings_too_by_their_device_and_threads() -> None:
+    above = {Ceiling("op"): 1e3, Ceiling("op", threads=2): 1e3, Ceiling("copy", size=2**20): 1e5}
+    above[Ceiling("op", "cuda")] = 1e3
+    assert list(heard_floors(synthetic.run({}, ceilings=above))) == [
+        "dispatch, t1, stock",
+        "dispatch, t1, stock, cuda",
+        "dispatch, t2, stock",
+        "memory, t1, stock",
+    ]

@@ -13,6 +13,7 @@ import pytest
 from bench.devices import available_cores
 from bench.devices.base import Device
 from bench.devices.cpu import CLEAR_REFS, Cpu, WallClock
+from bench.devices.energy import RaplCounter
 
 ROOT = Path(__file__).parents[2]
 
@@ -205,4 +206,24 @@ def test_where_a_process_cannot_be_bound_all_cores_are_available(
 def test_the_cpus_own_time_is_the_hosts_and_not_told_apart() -> None:
     cpu: Device = Cpu()
     cpu.synchronize()
-    assert cpu.busy_ns(lambda: None, 3) is None
+    assert cpu.activities == ("CPU",)
+
+
+def test_a_cpu_is_on_no_bus() -> None:
+    cpu: Device = Cpu()
+    assert cpu.bus_id() is None
+
+
+def test_the_energy_of_a_cpu_is_what_its_packages_used_since_it_was_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("bench.devices.cpu.RaplCounter", lambda: RaplCounter(tmp_path))
+    assert Cpu().joules() is None, "there is no counter"
+    package = tmp_path / "intel-rapl:0"
+    package.mkdir()
+    for name, text in (("name", "package-0"), ("max_energy_range_uj", "99000000")):
+        (package / name).write_text(text)
+    (package / "energy_uj").write_text("3000000")
+    cpu = Cpu()
+    (package / "energy_uj").write_text("5500000")
+    assert cpu.joules() == 2.5

@@ -1,6 +1,7 @@
 """CUDA devices: what is said where there is none, and the clock of events."""
 
 import itertools
+import time
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -80,6 +81,38 @@ def test_a_device_without_matrix_units_for_a_dtype_refuses_it(
     assert facts.memory_bytes == 2**34
     assert facts.refused_dtypes.keys() == refused
     assert all("A GPU" in reason for reason in facts.refused_dtypes.values())
+
+
+def on_the_bus(monkeypatch: pytest.MonkeyPatch, hip: str | None) -> None:
+    """Torch sees a GPU for each index, whose bus has that number."""
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_properties",
+        lambda index: SimpleNamespace(pci_domain_id=1, pci_bus_id=0xC0 + index, pci_device_id=3),
+    )
+    monkeypatch.setattr(torch.version, "hip", hip)
+
+
+def test_a_device_is_known_to_the_drivers_tools_by_where_it_is_on_the_bus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_the_bus(monkeypatch, hip=None)
+    monkeypatch.setattr("bench.devices.cuda.nvml_joules", {"00000001:c1:03.0": 12.5}.__getitem__)
+    assert Cuda(1).bus_id() == "00000001:c1:03.0"
+    assert Cuda(1).joules() == 12.5
+
+
+def test_nvidias_tools_are_not_asked_about_a_gpu_of_another_maker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_the_bus(monkeypatch, hip="6.4")
+    monkeypatch.setattr("bench.devices.cuda.nvml_joules", lambda bus_id: pytest.fail(bus_id))
+    assert Cuda().bus_id() is None
+    assert Cuda().joules() is None
+
+
+def test_the_profiler_watches_host_and_device() -> None:
+    assert Cuda().activities == ("CPU", "CUDA")
 
 
 # The clock of events
@@ -191,7 +224,14 @@ def test_the_peak_is_above_what_was_held() -> None:
 
 
 @needs_cuda
-def test_a_training_step_keeps_the_device_at_work_for_a_time() -> None:
+def test_training_uses_energy_where_the_driver_counts_it() -> None:
+    device = Cuda()
+    before = device.joules()
+    if before is None:
+        pytest.skip("the driver counts no energy of this GPU, or it is not NVIDIA's")
     loop = build_loop(2**20, device="cuda", optimizer="adam")
-    busy = Cuda().busy_ns(loop.train_step, 10)
-    assert busy is not None and busy > 0
+    ends = time.monotonic() + 1.0  # the counter moves in steps of a tenth of a second
+    while time.monotonic() < ends:
+        loop.train_step()
+        device.synchronize()
+    assert (device.joules() or 0.0) > before

@@ -61,11 +61,13 @@ def test_steps_are_many_between_two_marks_because_a_mark_waits() -> None:
     assert Mps().repeats > 1
 
 
-def test_a_peak_and_the_devices_own_time_cannot_be_told_and_no_core_is_bound() -> None:
+def test_a_peak_kernels_and_energy_cannot_be_told_and_no_core_is_bound() -> None:
     device: Device = Mps()
     device.reset_peak()
     assert device.peak_bytes() is None
-    assert device.busy_ns(lambda: None, 3) is None
+    assert device.activities == ("CPU",)
+    assert device.joules() is None
+    assert device.bus_id() is None
     assert device.enter(4) == []
 
 

@@ -1,6 +1,7 @@
 """Driving a coordinator, and reading what it told."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.matrix.case import Case
@@ -36,9 +37,12 @@ def measure(
     settled: Settled | None = None,
     deadlines: Deadlines | None = None,
     events: list[Event] | None = None,
+    traces: Path | None = None,
 ) -> list[Event]:
     events = [] if events is None else events
-    Coordinator(plan, events.append, side=side, settled=settled, deadlines=deadlines).measure()
+    Coordinator(
+        plan, events.append, side=side, settled=settled, deadlines=deadlines, traces=traces
+    ).measure()
     return events
 
 
@@ -47,7 +51,7 @@ def only(kind: type[T], events: list[Event]) -> list[T]:
 
 
 def blocks(events: list[Event]) -> Counter[str]:
-    """Case to how many blocks it has."""
+    """Case or ceiling to how many blocks it has."""
     return Counter(event.block.case for event in only(BlockMeasured, events))
 
 

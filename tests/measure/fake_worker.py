@@ -10,10 +10,13 @@ from pathlib import Path
 
 import msgspec
 
+from bench.matrix.case import WHOLE
 from bench.matrix.support import DeviceFacts, Facts
+from bench.measure.breakdown import PhaseProfile, StepProfile, Work
 from bench.measure.protocol import (
     KINDS,
     Block,
+    CeilingPrepared,
     CompileTimed,
     Expected,
     Graphs,
@@ -21,11 +24,14 @@ from bench.measure.protocol import (
     Hello,
     Measure,
     Prepare,
+    PrepareCeiling,
     Prepared,
     Profile,
     Profiled,
     Reply,
     Request,
+    Spend,
+    Spent,
     TimeCompile,
     Verified,
     Verify,
@@ -39,6 +45,10 @@ ACCELERATORS: dict[str, DeviceFacts] = {}
 EXPECTED = Expected(loss=30.0, loss_tolerance=1e-6, ratio=0.5, tolerance=1e-4)
 GRAPHS = Graphs(loss=0, step=0, recompiled=0, breaks=(), skips=0)
 VERIFIED = Verified(EXPECTED, 0.5, "float32", "for-loop", GRAPHS, None)
+PHASE = PhaseProfile(
+    share=1.0, in_operators=0.5, ops=9, nodes=4, launches=9, kernels=9, busy_ns=5_000
+)
+PROFILE = StepProfile(8, {WHOLE: PHASE}, {WHOLE: Work(100, 1_000)}, state_elements=0)
 
 
 def facts() -> Facts:
@@ -57,6 +67,10 @@ def prepared(request: Prepare) -> Reply:
     return Prepared(request.case.id, 1_000_000, 18, ("dispatch",), seen)
 
 
+def ceiling_prepared(request: PrepareCeiling) -> Reply:
+    return CeilingPrepared(request.ceiling.id, 500_000, request.calls or 7, 7e6, "so it is done")
+
+
 def block(request: Measure) -> Reply:
     return Block(
         case=request.case,
@@ -68,8 +82,12 @@ def block(request: Measure) -> Reply:
     )
 
 
+def spent(request: Spend) -> Reply:
+    return Spent(request.case, 1_000, round(request.seconds * 1e9), 12.5)
+
+
 def profiled(request: Profile) -> Reply:
-    return Profiled(request.case, 5_000)
+    return Profiled(request.case, PROFILE)
 
 
 def held(request: Verify) -> Reply:
@@ -89,8 +107,12 @@ def answer(request: Request) -> Reply:
     match request:
         case Prepare():
             return prepared(request)
+        case PrepareCeiling():
+            return ceiling_prepared(request)
         case Measure():
             return block(request)
+        case Spend():
+            return spent(request)
         case Profile():
             return profiled(request)
         case Verify():

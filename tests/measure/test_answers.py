@@ -16,25 +16,31 @@ import pytest
 import torch
 
 import sumnet
-from bench.devices import available_cores
+from bench.devices import available_cores, device_named
 from bench.devices.cpu import Cpu
-from bench.matrix.case import Case
+from bench.matrix.case import PHASES, Case
+from bench.matrix.ceiling import Ceiling
 from bench.measure.answers import Answers
-from bench.measure.metronome import DISPATCH, LARGE_BYTES, MEMORY
+from bench.measure.metronome import DISPATCH, LARGE_BYTES, MEMORY, metronomes_for
 from bench.measure.protocol import (
+    CEILING,
     KINDS,
     PHASES_KIND,
     QUANTILES,
     WHOLE_KIND,
     Block,
+    CeilingPrepared,
     CompileTimed,
     Held,
     Measure,
     Prepare,
+    PrepareCeiling,
     Prepared,
     Profile,
     Profiled,
     Refused,
+    Spend,
+    Spent,
     Status,
     TimeCompile,
     Verify,
@@ -42,6 +48,7 @@ from bench.measure.protocol import (
     subject_hash,
 )
 from bench.measure.reference import STEPS, expect
+from bench.measure.trace import TraceError
 from bench.measure.verify import InvalidCase
 
 CASE = Case(optimizer="adam")
@@ -102,6 +109,7 @@ def test_hello_says_what_the_worker_is_and_what_subject_it_loaded(answers: Answe
     assert hello.python == platform.python_version()
     assert hello.facts.torch == torch.__version__
     assert hello.subject_hash == subject_hash(folder)
+    assert hello.bus_id is None, "a CPU is on no bus"
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -146,6 +154,8 @@ def test_a_worker_whose_device_is_not_there_says_so(process_as_it_was: list[int]
 
 def test_a_prepared_case_can_be_measured(with_case: Answers) -> None:
     for kind, series in KINDS.items():
+        if kind == CEILING:
+            continue
         block = with_case.answer(Measure(CASE.id, kind, 9))
         assert isinstance(block, Block)
         assert (block.case, block.kind, block.samples) == (CASE.id, kind, 9)
@@ -276,12 +286,113 @@ def test_a_case_is_verified_with_the_rate_it_is_given(answers: Answers) -> None:
     assert refused.status == "invalid"
 
 
-def test_a_cpu_profiles_nothing(with_case: Answers) -> None:
-    assert with_case.answer(Profile(CASE.id)) == Profiled(CASE.id, None)
-    unheard = Case(batch=97).id
-    assert with_case.answer(Profile(unheard)) == Refused(
-        unheard, "failed", f"KeyError: '{unheard}'"
+def test_a_case_is_profiled_and_its_trace_is_kept_where_that_is_asked_for(
+    with_case: Answers, tmp_path: Path
+) -> None:
+    profiled = with_case.answer(Profile(CASE.id))
+    assert isinstance(profiled, Profiled)
+    assert (profiled.case, tuple(profiled.profile.phases)) == (CASE.id, PHASES)
+    assert list(tmp_path.iterdir()) == []
+    assert isinstance(with_case.answer(Profile(CASE.id, str(tmp_path))), Profiled)
+    name = CASE.id.replace("/", "-")
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.trace.json", f"{name}.folded"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (TraceError("the trace is empty"), "failed", "the trace is empty"),
+        (RuntimeError("no profiler"), "failed", "RuntimeError: no profiler"),
+    ],
+)
+def test_a_profile_that_cannot_be_had_is_a_refusal(
+    with_case: Answers,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: Status,
+    reason: str,
+) -> None:
+    def profile_step(*arguments: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("bench.measure.resident.profile_step", profile_step)
+    assert with_case.answer(Profile(CASE.id)) == Refused(CASE.id, status, reason)
+
+
+def test_energy_is_told_where_the_device_counts_it_and_refused_elsewhere(
+    with_case: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = iter([None, 100.0, 112.5])
+    monkeypatch.setattr(resident(with_case)._device, "joules", lambda: next(shown))
+    assert with_case.answer(Spend(CASE.id, 0.01)) == Refused(
+        CASE.id, "unsupported", "cpu has no counter of energy that can be read here"
     )
+    spent = with_case.answer(Spend(CASE.id, 0.01))
+    assert isinstance(spent, Spent)
+    assert (spent.case, spent.joules) == (CASE.id, 12.5)
+
+
+@pytest.mark.parametrize("ask", [lambda case: Spend(case, 0.01), Profile])
+def test_a_case_that_was_not_prepared_cannot_be_looked_at_closer(
+    answers: Answers, ask: Callable[[str], Spend | Profile]
+) -> None:
+    unheard = Case(batch=97).id
+    assert answers.answer(ask(unheard)) == Refused(unheard, "failed", f"KeyError: '{unheard}'")
+
+
+def test_a_prepared_ceiling_can_be_measured_beside_the_cases(with_case: Answers) -> None:
+    for ceiling in (Ceiling("op"), Ceiling("copy", size=2**20)):
+        prepared = with_case.answer(PrepareCeiling(ceiling))
+        assert isinstance(prepared, CeilingPrepared)
+        assert prepared.ceiling == ceiling.id
+        block = with_case.answer(Measure(ceiling.id, CEILING, 8))
+        assert isinstance(block, Block)
+        assert (block.case, block.kind, block.samples) == (ceiling.id, CEILING, 8)
+        assert list(block.quantiles_ns) == [CEILING]
+        assert min(block.quantiles_ns[CEILING]) > 0
+        assert tuple(block.readings_ns) == metronomes_for(ceiling.size or 0)
+    assert isinstance(with_case.answer(Measure(CASE.id, WHOLE_KIND, 8)), Block)
+
+
+def test_a_sample_of_a_ceiling_is_as_many_calls_as_it_is_told(answers: Answers) -> None:
+    own = answers.answer(PrepareCeiling(Ceiling("op")))
+    told = answers.answer(PrepareCeiling(Ceiling("op"), calls=3))
+    assert isinstance(own, CeilingPrepared) and isinstance(told, CeilingPrepared)
+    assert own.calls > told.calls == 3
+    assert (own.work, told.work) == (own.calls, 3)
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "status", "said"),
+    [
+        (Ceiling("matmul", dtype="tf32", size=64), "unsupported", "a CPU has no such"),
+        (Ceiling("matmul", dtype="float8", size=64), "failed", "KeyError: 'float8'"),
+        (Ceiling("juggling"), "failed", "KeyError: 'juggling'"),
+    ],
+)
+def test_a_ceiling_that_cannot_be_measured_is_a_refusal(
+    answers: Answers, ceiling: Ceiling, status: Status, said: str
+) -> None:
+    reply = answers.answer(PrepareCeiling(ceiling))
+    assert isinstance(reply, Refused)
+    assert (reply.case, reply.status) == (ceiling.id, status)
+    assert said in reply.reason
+    assert isinstance(answers.answer(Measure(ceiling.id, CEILING, 8)), Refused)
+
+
+@pytest.mark.parametrize("error", [InvalidCase("no longer than the call"), MemoryError()])
+def test_what_goes_wrong_in_a_ceilings_block_is_a_refusal(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def time(kind: str, samples: int) -> Any:
+        raise error
+
+    ceiling = Ceiling("allocation")
+    answers.answer(PrepareCeiling(ceiling))
+    monkeypatch.setattr(answers._probes[ceiling.id], "time", time)
+    reply = answers.answer(Measure(ceiling.id, CEILING, 8))
+    assert isinstance(reply, Refused)
+    assert reply.status == ("oom" if isinstance(error, MemoryError) else "invalid")
 
 
 @needs_compiler
@@ -365,7 +476,11 @@ def test_cuda_answers_each_kind_of_request(process_as_it_was: list[int]) -> None
         assert isinstance(answers.answer(Measure(case.id, kind, 8)), Block)
     profiled = answers.answer(Profile(case.id))
     assert isinstance(profiled, Profiled)
-    assert profiled.busy_ns
+    assert profiled.profile.busy_ns
+    ceiling = Ceiling("launch", "cuda")
+    assert isinstance(answers.answer(PrepareCeiling(ceiling)), CeilingPrepared)
+    assert isinstance(answers.answer(Measure(ceiling.id, CEILING, 8)), Block)
+    assert answers.hello().bus_id == device_named("cuda").bus_id()
 
 
 # Refusals

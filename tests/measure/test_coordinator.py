@@ -7,6 +7,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.matrix.case import Case
+from bench.matrix.ceiling import Ceiling
 from bench.measure.coordinator import (
     BLOCK_NS,
     MAX_SAMPLES,
@@ -21,12 +22,14 @@ from bench.measure.events import (
     BlockMeasured,
     CasePrepared,
     Event,
+    HealthSampled,
     Plan,
     ReplicateDone,
     SittingEnded,
     SittingStarted,
     WorkerStarted,
 )
+from bench.measure.health import GpuHealth, Health, HostHealth
 from bench.measure.protocol import (
     kinds_of,
 )
@@ -73,6 +76,7 @@ def test_every_replicate_has_a_worker_of_its_own(
     events = measure(plan(replicates=3), fake_side())
     assert workers(events) == [0, 1, 2]
     assert len(set(pids())) == len(pids()) == 3
+    assert [event.pid for event in only(WorkerStarted, events)] == pids()
     for worker in range(3):
         prepared = [e.prepared.case for e in only(CasePrepared, events) if e.worker == worker]
         assert sorted(prepared) == sorted(case.id for case in CASES)
@@ -293,7 +297,18 @@ def test_a_run_whose_every_case_ended_earlier_needs_no_further_worker(fake_side:
 
 def test_events_read_back_from_a_journal_as_they_were_told(fake_side: MakeSide) -> None:
     cases = [Case(), CUDA, Case(device="mps"), Case(compile="on")]
-    events = measure(plan(cases, compile_timed=[cases[-1].id]), fake_side(GPUS))
+    asked = plan(
+        cases,
+        compile_timed=[cases[-1].id],
+        profiled=True,
+        energy=True,
+        ceilings=[Ceiling("op"), Ceiling("op", "mps"), Ceiling("copy", "cuda", size=2**20)],
+    )
+    events = measure(asked, fake_side(GPUS))
+    healthy = Health(HostHealth(steal=0.01), GpuHealth(throttle=("thermal",)))
+    events.append(HealthSampled(1.5, healthy))  # which whoever drives the coordinator tells
     assert {type(event) for event in events} == set(Event.__args__)
     for event in events:
         assert msgspec.json.decode(msgspec.json.encode(event), type=Event) == event
+    there = msgspec.json.decode(msgspec.json.encode(asked), type=Plan)
+    assert there == asked

@@ -7,11 +7,13 @@ import pytest
 
 from bench.errors import MachineError
 from bench.matrix.case import Case
-from bench.measure.coordinator import Coordinator, Deadlines
+from bench.matrix.ceiling import Ceiling
+from bench.measure.coordinator import MIN_SWEEPS, Coordinator, Deadlines
 from bench.measure.events import (
     BlockMeasured,
     CasePrepared,
     CaseProfiled,
+    EnergySpent,
     Event,
     ReplicateDone,
     SittingEnded,
@@ -204,28 +206,120 @@ def block(request):
     assert [worker for worker, case in prepared if case == LAST] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(
-    ("deed", "told"),
+LOST = f"the worker was lost over {WRONG}: "
+CLOSER_LOOKS = pytest.mark.parametrize(
+    ("deed", "wrong", "after"),
     [
-        ("os._exit(3)", (0,)),
-        ("Refused(request.case, 'oom', 'no room')", (0,)),
-        ("Refused(request.case, 'failed', 'no profiler')", (0, 2)),
+        ("Refused(request.case, 'failed', 'it cannot')", "it cannot", None),
+        ("Refused(request.case, 'oom', 'no room')", f"{LOST}no room", f"{LOST}no room"),
+        ("hello()", f"{LOST}{OUT_OF_TURN}", f"{LOST}{OUT_OF_TURN}"),
+        ("os._exit(3)", f"{LOST}the worker exited", f"{LOST}the worker exited"),
+        ("__import__('time').sleep(600)", f"{LOST}no answer", f"{LOST}no answer"),
     ],
+    ids=["refused", "oom", "out of turn", "exits", "hangs"],
 )
-def test_a_case_that_goes_wrong_when_it_is_profiled_loses_nothing_that_was_measured(
-    fake_side: MakeSide, deed: str, told: tuple[int, ...]
-) -> None:
-    body = f"""{GPUS}{TOOLS}
-good_profiled = profiled
+"""What the worker does about the second of three, and what is said of it and of the third."""
 
-def profiled(request):
-    return {deed} if is_wrong(request.case) else good_profiled(request)
+
+def wrong_at(what: str, deed: str) -> str:
+    return f"""{TOOLS}
+good_answer = {what}
+
+def {what}(request):
+    return {deed} if is_wrong(request.case) else good_answer(request)
 """
+
+
+def check_nothing_is_lost(events: list[Event]) -> None:
+    """All that was measured before the closer look stands, and the run goes on after it."""
+    assert ended(events) == {}
+    assert blocks(events) == {case.id: MINIMUM for case in CASES}
+    assert len(workers(events)) == 1
+    assert [type(event) for event in events[-2:]] == [ReplicateDone, SittingEnded]
+
+
+def said(reason: str | None, wanted: str | None) -> bool:
+    return reason is None if wanted is None else str(reason).startswith(wanted)
+
+
+@CLOSER_LOOKS
+def test_a_case_that_goes_wrong_when_it_is_profiled_loses_nothing_that_was_measured(
+    fake_side: MakeSide, deed: str, wrong: str, after: str | None
+) -> None:
+    hasty = Deadlines(measure_s=1.5)
+    events = measure(plan(profiled=True), fake_side(wrong_at("profiled", deed)), deadlines=hasty)
+    check_nothing_is_lost(events)
+    told = {event.case: event for event in only(CaseProfiled, events)}
+    assert list(told) == [FIRST, WRONG, LAST]
+    for case, reason in zip(told, (None, wrong, after), strict=True):
+        assert said(told[case].reason, reason)
+        assert (told[case].profile is None) == (reason is not None)
+
+
+@CLOSER_LOOKS
+def test_a_case_that_goes_wrong_when_its_energy_is_read_loses_nothing_that_was_measured(
+    fake_side: MakeSide, deed: str, wrong: str, after: str | None
+) -> None:
+    """A worker that is lost over it cannot profile either."""
+    side = fake_side(wrong_at("spent", deed))
+    hasty = Deadlines(measure_s=1.5)
+    events = measure(plan(energy=True, profiled=True), side, deadlines=hasty)
+    check_nothing_is_lost(events)
+    told = {event.case: event for event in only(EnergySpent, events)}
+    assert list(told) == [FIRST, WRONG, LAST]
+    for case, reason in zip(told, (None, wrong, after), strict=True):
+        assert said(told[case].reason, reason)
+        assert (told[case].spent is None) == (reason is not None)
+    assert [event.reason for event in only(CaseProfiled, events)] == 3 * [told[LAST].reason]
+
+
+def test_a_failure_on_a_gpu_in_a_closer_look_leaves_the_others_theirs(fake_side: MakeSide) -> None:
+    body = GPUS + wrong_at("profiled", "Refused(request.case, 'failed', 'no kernels')")
     cases = [Case("cuda", batch=batch) for batch in (2, 64, 1024)]
     events = measure(plan(cases), fake_side(body))
-    assert ended(events) == {}
-    assert {e.profiled.case for e in only(CaseProfiled, events)} == {cases[i].id for i in told}
-    assert len(workers(events)) == 1
+    reasons = [event.reason for event in only(CaseProfiled, events)]
+    assert reasons == [None, "no kernels", None]
+
+
+# A ceiling that goes wrong: the others are well, and so are the cases
+
+ABOVE = [Ceiling("op"), Ceiling("copy", size=2**15), Ceiling("node")]
+
+
+@pytest.mark.parametrize(
+    ("what", "deed", "status", "said", "started"),
+    [
+        ("ceiling_prepared", "Refused(name, 'unsupported', 'not so')", "unsupported", "not so", 2),
+        ("ceiling_prepared", "Refused(name, 'oom', 'no room')", "oom", "no room", 3),
+        ("ceiling_prepared", "os._exit(3)", "failed", "exited with status 3", 3),
+        ("ceiling_prepared", "hello()", "failed", OUT_OF_TURN, 3),
+        ("ceiling_prepared", "structs.replace(good, work=0.0)", "failed", NONSENSE, 3),
+        ("block", "Refused(name, 'invalid', 'too fast')", "invalid", "too fast", 2),
+        ("block", "os.kill(os.getpid(), 9)", "killed", "killed by SIGKILL", 3),
+        ("block", "__import__('time').sleep(600)", "timeout", "no answer within", 3),
+    ],
+)
+def test_a_ceiling_that_goes_wrong_costs_itself_alone(
+    fake_side: MakeSide, what: str, deed: str, status: str, said: str, started: int
+) -> None:
+    body = f"""{TOOLS}
+good_answer = {what}
+
+def {what}(request):
+    good = good_answer(request)
+    name = good.case if isinstance(good, Block) else good.ceiling
+    return {deed} if "/copy/" in name else good
+"""
+    deadlines = Deadlines(measure_s=1.5)
+    events = measure(plan(ceilings=ABOVE), fake_side(body), deadlines=deadlines)
+    assert list(ended(events)) == [ABOVE[1].id]
+    assert ended(events)[ABOVE[1].id][0] == status
+    assert said in ended(events)[ABOVE[1].id][1]
+    last = [e for e in only(BlockMeasured, events) if e.worker == workers(events)[-1]]
+    assert blocks([*last]) == {ABOVE[0].id: MIN_SWEEPS, ABOVE[2].id: MIN_SWEEPS}
+    assert all(blocks(events)[case.id] == MINIMUM for case in CASES)
+    assert len(workers(events)) == started
+    assert only(ReplicateDone, events) == [ReplicateDone(0, 0), ReplicateDone(0, 1)]
     assert isinstance(events[-1], SittingEnded)
 
 

@@ -2,25 +2,39 @@
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
+from bench.errors import UsageError
 from bench.matrix.case import Case
-from bench.measure.coordinator import MIN_SWEEPS, Settled
+from bench.matrix.ceiling import Ceiling
+from bench.measure.closer_look import ENERGY_S
+from bench.measure.coordinator import (
+    CEILING_REPLICATES,
+    MIN_CEILING_SAMPLES,
+    MIN_SWEEPS,
+    Settled,
+)
 from bench.measure.events import (
     BlockMeasured,
     CaseProfiled,
+    CeilingReady,
     CompileMeasured,
+    EnergySpent,
     ReplicateDone,
     SittingEnded,
 )
 from bench.measure.protocol import (
+    CEILING,
     Expected,
     Measure,
     Prepare,
+    PrepareCeiling,
     Profile,
     Request,
+    Spend,
     TimeCompile,
     kinds_of,
 )
@@ -53,25 +67,82 @@ def test_a_case_is_asked_for_the_kinds_of_block_it_has(
     assert sorted(one.kind for one in requests if isinstance(one, Measure)) == told
 
 
-def test_a_gpus_cases_are_profiled_once_a_replicate_after_all_its_blocks(
+def test_cases_are_profiled_once_after_the_last_block_of_the_last_replicate(
     fake_side: MakeSide, asked: Asked
 ) -> None:
-    cases = [CUDA, Case("cuda", batch=64), Case("cuda", compile="graph")]
-    events = measure(plan(cases, replicates=2), fake_side(GPUS))
-    assert len(asked()) == 2
-    for requests in asked():
-        profiles = [one.case for one in requests[-len(cases) :] if isinstance(one, Profile)]
-        assert sorted(profiles) == sorted(case.id for case in cases)
-        assert not any(isinstance(one, Profile) for one in requests[: -len(cases)])
-    told = [(event.worker, event.profiled.case) for event in only(CaseProfiled, events)]
-    assert sorted(told) == sorted((worker, case.id) for worker in (0, 1) for case in cases)
+    cases = [Case(), Case(batch=64), Case(compile="on")]
+    events = measure(plan(cases, replicates=3, profiled=True), fake_side())
+    *earlier, last = asked()
+    assert not any(isinstance(one, Profile) for requests in earlier for one in requests)
+    assert last[-len(cases) :] == [Profile(case.id) for case in cases]
+    assert not any(isinstance(one, Profile) for one in last[: -len(cases)])
+    told = [(event.case, event.reason) for event in only(CaseProfiled, events)]
+    assert told == [(case.id, None) for case in cases]
+    assert all(event.profile is not None for event in only(CaseProfiled, events))
 
 
-def test_a_cpus_cases_are_not_profiled(fake_side: MakeSide, asked: Asked) -> None:
-    events = measure(plan([Case(), CUDA, Case(optimizer="lbfgs")]), fake_side(GPUS))
+def test_each_group_is_profiled_in_the_last_worker_of_its_own(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    cases = [Case(), Case(threads=2), Case(batch=64)]
+    measure(plan(cases, replicates=2, profiled=True), fake_side())
+    profiles = [[one.case for one in each if isinstance(one, Profile)] for each in asked()]
+    assert profiles == [[], [], [cases[0].id, cases[2].id], [cases[1].id]]
+
+
+def test_unasked_a_gpus_cases_are_profiled_and_a_cpus_are_not(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    cases = [Case(), CUDA, Case(optimizer="lbfgs"), Case("cuda", compile="graph")]
+    events = measure(plan(cases), fake_side(GPUS))
     profiles = [one for requests in asked() for one in requests if isinstance(one, Profile)]
-    assert profiles == [Profile(CUDA.id)]
-    assert [event.profiled.case for event in only(CaseProfiled, events)] == [CUDA.id]
+    assert profiles == [Profile(CUDA.id), Profile(cases[3].id)]
+    assert [event.case for event in only(CaseProfiled, events)] == [CUDA.id, cases[3].id]
+
+
+def test_traces_go_to_one_folder_wherever_the_worker_runs(
+    fake_side: MakeSide, asked: Asked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    measure(plan([Case()], profiled=True), fake_side(), traces=Path("traces"))
+    [requests] = asked()
+    assert requests[-1] == Profile(Case().id, str(tmp_path / "traces"))
+
+
+@pytest.mark.parametrize("profiled", [True, False])
+def test_energy_is_read_once_of_each_case_before_a_profiler_disturbs_it(
+    fake_side: MakeSide, asked: Asked, profiled: bool
+) -> None:
+    events = measure(plan(replicates=2, energy=True, profiled=profiled), fake_side())
+    first, last = asked()
+    assert not any(isinstance(one, Spend | Profile) for one in first)
+    spent = [Spend(case.id, ENERGY_S) for case in CASES]
+    profiles = [Profile(case.id) for case in CASES] if profiled else []
+    assert last[-len(spent + profiles) :] == spent + profiles
+    told = {event.case: event.spent for event in only(EnergySpent, events)}
+    assert list(told) == [case.id for case in CASES]
+    assert all(spent is not None and spent.joules == 12.5 for spent in told.values())
+
+
+def test_unasked_no_energy_is_read(fake_side: MakeSide, asked: Asked) -> None:
+    events = measure(plan([Case(), CUDA]), fake_side(GPUS))
+    assert not any(isinstance(one, Spend) for requests in asked() for one in requests)
+    assert only(EnergySpent, events) == []
+
+
+def test_a_case_that_ended_is_looked_at_no_closer(fake_side: MakeSide, asked: Asked) -> None:
+    settled = Settled(ended={WRONG})
+    measure(plan(energy=True, profiled=True), fake_side(), settled)
+    [requests] = asked()
+    closer = [one.case for one in requests if isinstance(one, Spend | Profile)]
+    assert closer == [FIRST, LAST, FIRST, LAST]
+
+
+def test_a_group_that_is_done_is_not_looked_at_again(fake_side: MakeSide, asked: Asked) -> None:
+    settled = Settled(done={(0, 0)})
+    events = measure(plan(energy=True, profiled=True), fake_side(), settled)
+    assert asked() == [[]]
+    assert only(CaseProfiled, events) == []
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
@@ -82,8 +153,8 @@ def test_a_real_gpus_case_is_measured_in_every_kind_and_keeps_it_busy() -> None:
     kinds = Counter(event.block.kind for event in only(BlockMeasured, events))
     assert kinds == dict.fromkeys(kinds_of(case), MIN_SWEEPS)
     [told] = only(CaseProfiled, events)
-    assert told.profiled.busy_ns is not None
-    assert told.profiled.busy_ns > 0
+    assert told.reason is None and told.profile is not None
+    assert (told.profile.busy_ns or 0) > 0
 
 
 EACH_ITS_OWN = """
@@ -133,6 +204,133 @@ def test_the_learning_rate_reaches_the_workers(
     building = [one for requests in asked() for one in requests if not isinstance(one, Measure)]
     assert len(building) == 4 + 2, "four cases are prepared, one compiled twice"
     assert {one.lr for one in building if isinstance(one, Prepare | TimeCompile)} == {lr}
+
+
+# Ceilings
+
+ABOVE = [Ceiling("op"), Ceiling("copy", size=2**15)]
+
+
+def prepared_ceilings(requests: list[Request]) -> dict[str, int | None]:
+    """Ceiling to the calls that a worker was told to make a sample of."""
+    return {one.ceiling.id: one.calls for one in requests if isinstance(one, PrepareCeiling)}
+
+
+def test_ceilings_are_measured_in_fresh_workers_when_all_cases_are(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    replicates = CEILING_REPLICATES + 1
+    events = measure(plan(replicates=replicates, ceilings=ABOVE), fake_side())
+    of_cases, of_ceilings = asked()[:replicates], asked()[replicates:]
+    assert len(of_ceilings) == CEILING_REPLICATES
+    assert not any(prepared_ceilings(requests) for requests in of_cases)
+    for requests in of_ceilings:
+        assert set(prepared_ceilings(requests)) == {above.id for above in ABOVE}
+        measured = Counter(one.case for one in requests if isinstance(one, Measure))
+        assert measured == {above.id: MIN_SWEEPS for above in ABOVE}
+        assert {one.kind for one in requests if isinstance(one, Measure)} == {CEILING}
+    done = [(event.replicate, event.group) for event in only(ReplicateDone, events)]
+    assert done == [(n, 0) for n in range(replicates)] + [(n, 1) for n in range(CEILING_REPLICATES)]
+
+
+def test_a_run_of_fewer_replicates_has_as_few_of_its_ceilings(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    measure(plan([Case()], replicates=1, ceilings=ABOVE), fake_side())
+    assert [bool(prepared_ceilings(requests)) for requests in asked()] == [False, True]
+
+
+def test_ceilings_are_measured_without_any_cases(fake_side: MakeSide, asked: Asked) -> None:
+    events = measure(plan([], replicates=2, ceilings=ABOVE), fake_side())
+    assert [len(prepared_ceilings(requests)) for requests in asked()] == [2, 2]
+    assert isinstance(events[-1], SittingEnded)
+
+
+def test_each_setting_of_ceilings_has_workers_of_its_own(
+    fake_side: MakeSide, settings: Callable[[], list[str]]
+) -> None:
+    above = [Ceiling("op"), Ceiling("op", threads=2), Ceiling("op", "cuda:1"), ABOVE[1]]
+    events = measure(plan([Case()], replicates=2, ceilings=above), fake_side(GPUS))
+    assert settings() == ["cpu 1"] * 2 + ["cpu 1", "cpu 2", "cuda:1 1"] * 2
+    assert ended(events) == {}
+
+
+def test_a_ceilings_sample_is_the_same_calls_and_its_blocks_of_one_size_all_through(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    body = """
+sample_ns = [400_000, 50_000, 100_000_000][number()]
+
+def ceiling_prepared(request):
+    return CeilingPrepared(request.ceiling.id, sample_ns, request.calls or 7, 7.0, "so")
+"""
+    events = measure(plan([], replicates=3, ceilings=ABOVE[:1]), fake_side(body))
+    assert [prepared_ceilings(requests)[ABOVE[0].id] for requests in asked()] == [None, 7, 7]
+    assert {event.samples for event in only(CeilingReady, events)} == {8}
+    assert {event.block.samples for event in only(BlockMeasured, events)} == {8}
+
+
+def test_a_slow_ceilings_blocks_hold_few_samples(fake_side: MakeSide) -> None:
+    body = """
+def ceiling_prepared(request):
+    return CeilingPrepared(request.ceiling.id, 100_000_000, 1, 7.0, "so")
+"""
+    events = measure(plan([], ceilings=ABOVE), fake_side(body))
+    assert {event.samples for event in only(CeilingReady, events)} == {MIN_CEILING_SAMPLES}
+
+
+def test_what_an_earlier_sitting_did_of_the_ceilings_is_not_done_again(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    op, copy = (above.id for above in ABOVE)
+    settled = Settled(
+        done={(0, 0), (1, 0), (2, 0), (0, 1)}, samples={op: 33}, calls={op: 11}, workers=4
+    )
+    events = measure(plan(replicates=3, ceilings=ABOVE), fake_side(), settled)
+    assert only(ReplicateDone, events) == [ReplicateDone(1, 1), ReplicateDone(2, 1)]
+    assert [prepared_ceilings(requests) for requests in asked()] == [
+        {op: 11, copy: None},
+        {op: 11, copy: 7},
+    ]
+    assert {e.samples for e in only(CeilingReady, events) if e.prepared.ceiling == op} == {33}
+
+
+def test_a_ceiling_that_ended_earlier_is_not_measured_again(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    settled = Settled(ended={ABOVE[0].id})
+    events = measure(plan([Case()], ceilings=ABOVE), fake_side(), settled)
+    assert list(prepared_ceilings(asked()[-1])) == [ABOVE[1].id]
+    assert ended(events) == {}
+
+
+def test_ceilings_of_what_is_not_there_end_with_the_reason(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    above = [*ABOVE, Ceiling("op", "cuda"), Ceiling("op", threads=9)]
+    events = measure(plan([Case()], ceilings=above), fake_side())
+    assert ended(events) == {
+        above[2].id: ("unsupported", "no cuda device here"),
+        above[3].id: ("unsupported", "needs 9 cores, one per thread; this process may use 4"),
+    }
+    assert set(prepared_ceilings(asked()[-1])) == {ABOVE[0].id, ABOVE[1].id}
+
+
+def test_ceilings_alone_of_what_is_not_there_are_wrong_usage(fake_side: MakeSide) -> None:
+    above = [Ceiling("op", "cuda"), Ceiling("sync", "cuda"), Ceiling("op", "mps")]
+    with pytest.raises(UsageError) as error:
+        measure(plan([], ceilings=above), fake_side())
+    assert str(error.value) == (
+        "nothing asked for can run here:\n  cuda: no cuda device here\n  mps: no mps device here"
+    )
+
+
+def test_where_no_case_can_run_its_ceilings_are_no_reason_to_go_on(fake_side: MakeSide) -> None:
+    with pytest.raises(UsageError) as error:
+        measure(plan([CUDA], ceilings=ABOVE), fake_side())
+    assert str(error.value) == (
+        f"nothing asked for can run here:\n  {CUDA.id}: no cuda device here"
+    )
 
 
 # Compile times

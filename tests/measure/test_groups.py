@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.matrix.case import Case
+from bench.matrix.ceiling import Ceiling, ceilings
 from bench.matrix.support import DeviceFacts, Facts, estimated_bytes
-from bench.measure.groups import MAX_BYTES, MAX_CASES, group_cases
+from bench.measure.groups import MAX_BYTES, MAX_CASES, group_cases, group_ceilings
 from tests.matrix.strategies import CASES
 
 GIB = 2**30
@@ -124,3 +125,16 @@ def test_whatever_the_cases_each_is_in_one_group_that_fits_and_is_of_one_setting
 def test_the_same_cases_fall_into_the_same_groups(cases: list[Case]) -> None:
     """A resumed run knows its groups by their numbers."""
     assert group_cases(cases, machine()) == group_cases(list(cases), machine())
+
+
+# Ceilings
+
+
+def test_the_ceilings_of_one_setting_share_a_worker_in_their_order() -> None:
+    """However many there are, and whatever they take: they work on the same memory."""
+    one, two = (ceilings("cpu", threads, ["float32"]) for threads in (1, 2))
+    gpu = [Ceiling("copy", "cuda:1", size=2**size) for size in range(20, 31)]
+    mixed = [above for three in zip(one, two, gpu, strict=False) for above in three]
+    groups = group_ceilings(mixed)
+    assert groups == [one[: len(gpu)], two[: len(gpu)], gpu]
+    assert group_ceilings([]) == []

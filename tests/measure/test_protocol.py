@@ -9,10 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.matrix.case import SERIES, Case
+from bench.matrix.ceiling import Ceiling
 from bench.matrix.support import DeviceFacts, Facts
+from bench.measure.breakdown import PhaseProfile, StepProfile
 from bench.measure.protocol import (
+    CEILING,
     KINDS,
     Block,
+    CeilingPrepared,
     CompileTimed,
     Expected,
     Graphs,
@@ -20,12 +24,15 @@ from bench.measure.protocol import (
     Hello,
     Measure,
     Prepare,
+    PrepareCeiling,
     Prepared,
     Profile,
     Profiled,
     Refused,
     Reply,
     Request,
+    Spend,
+    Spent,
     TimeCompile,
     Verified,
     Verify,
@@ -43,13 +50,24 @@ VERIFIED = st.builds(
     Verified, EXPECTED, NUMBERS, TEXTS, TEXTS, st.builds(Graphs), st.none() | NANOSECONDS
 )
 DEVICES = st.builds(DeviceFacts, unavailable=st.none() | TEXTS, memory_bytes=NANOSECONDS)
+CEILINGS = st.builds(
+    Ceiling,
+    TEXTS,
+    threads=st.integers(1, 64),
+    dtype=st.none() | TEXTS,
+    size=st.none() | NANOSECONDS,
+)
+PHASES = st.builds(PhaseProfile, share=NUMBERS, in_operators=NUMBERS, ops=NANOSECONDS)
+PROFILES = st.builds(StepProfile, phases=st.dictionaries(TEXTS, PHASES, max_size=3))
 
 REQUESTS = {
     Prepare: st.builds(Prepare, CASES, RATES, st.none() | EXPECTED),
     Verify: st.builds(Verify, CASES, RATES),
     TimeCompile: st.builds(TimeCompile, CASES, RATES),
+    PrepareCeiling: st.builds(PrepareCeiling, CEILINGS, st.none() | NANOSECONDS),
     Measure: st.builds(Measure, TEXTS, st.sampled_from(list(KINDS)), st.integers(1, 1000)),
-    Profile: st.builds(Profile, TEXTS),
+    Spend: st.builds(Spend, TEXTS, NUMBERS),
+    Profile: st.builds(Profile, TEXTS, st.none() | TEXTS),
 }
 REPLIES = {
     Hello: st.builds(
@@ -57,6 +75,7 @@ REPLIES = {
         facts=st.builds(Facts, devices=st.dictionaries(TEXTS, DEVICES)),
         cores=st.lists(st.integers(0, 255)),
         sync_ns=NANOSECONDS,
+        bus_id=st.none() | TEXTS,
     ),
     Prepared: st.builds(
         Prepared,
@@ -73,7 +92,11 @@ REPLIES = {
         readings_ns=st.dictionaries(TEXTS, NANOSECONDS),
         quantiles_ns=st.dictionaries(TEXTS, st.lists(NANOSECONDS, min_size=4, max_size=4)),
     ),
-    Profiled: st.builds(Profiled, TEXTS, st.none() | NANOSECONDS),
+    CeilingPrepared: st.builds(
+        CeilingPrepared, TEXTS, sample_ns=NANOSECONDS, calls=NANOSECONDS, work=NUMBERS
+    ),
+    Spent: st.builds(Spent, TEXTS, NANOSECONDS, NANOSECONDS, NUMBERS),
+    Profiled: st.builds(Profiled, TEXTS, PROFILES),
 }
 
 
@@ -137,8 +160,9 @@ def test_a_loss_ratio_that_is_no_number_is_not_taken_for_one(ratio: float) -> No
 # Kinds of block
 
 
-def test_the_kinds_of_block_yield_every_series_once() -> None:
-    assert sorted(series for kind in KINDS.values() for series in kind) == sorted(SERIES)
+def test_the_kinds_of_block_yield_every_series_once_and_a_ceilings_own() -> None:
+    yielded = [series for kind in KINDS.values() for series in kind]
+    assert sorted(yielded) == sorted([*SERIES, CEILING])
 
 
 @given(CASES)

@@ -8,11 +8,13 @@ import pytest
 from msgspec.structs import replace
 
 from bench.matrix.case import Case
+from bench.matrix.ceiling import Ceiling
 from bench.matrix.support import Facts
 from bench.measure.protocol import (
     KINDS,
     PHASES_KIND,
     Block,
+    CeilingPrepared,
     CompileTimed,
     Expected,
     Graphs,
@@ -20,18 +22,22 @@ from bench.measure.protocol import (
     Hello,
     Measure,
     Prepare,
+    PrepareCeiling,
     Prepared,
     Profile,
     Profiled,
     Refused,
     Reply,
     Request,
+    Spend,
+    Spent,
     Status,
     Verified,
     Verify,
 )
 from bench.measure.replies import check
 from bench.measure.worker_process import WorkerLost
+from tests import synthetic
 
 CASE = Case()
 ID = CASE.id
@@ -39,6 +45,9 @@ OTHER = "cpu/other"
 GRAPHS = Graphs(loss=0, step=0, recompiled=0, breaks=(), skips=0)
 VERIFIED = Verified(Expected(30.0, 1e-6, 0.5, 1e-4), 0.5, "float32", "for-loop", GRAPHS, None)
 PREPARED = Prepared(ID, 1_000, 18, ("dispatch",), VERIFIED)
+READY = CeilingPrepared(ID, 500_000, 7, 7e6, "so it is done")
+SPENT = Spent(ID, 1_000, 3_000_000_000, 12.5)
+PROFILED = Profiled(ID, synthetic.step_profile())
 ROW = [10, 20, 30, 40]
 Rows = dict[str, list[int]]
 
@@ -51,10 +60,18 @@ ANSWERS: list[tuple[Request, Reply]] = [
     (Prepare(CASE), PREPARED),
     *((Measure(ID, kind, 8), block(kind)) for kind in KINDS),
     (Verify(CASE), Held(ID, VERIFIED)),
-    (Profile(ID), Profiled(ID, 5_000)),
-    (Profile(ID), Profiled(ID, None)),
+    (PrepareCeiling(Ceiling("op")), READY),
+    (Spend(ID, 3.0), SPENT),
+    (Profile(ID), PROFILED),
 ]
-REQUESTS = [Prepare(CASE), Measure(ID, PHASES_KIND, 8), Verify(CASE), Profile(ID)]
+REQUESTS = [
+    Prepare(CASE),
+    PrepareCeiling(Ceiling("op")),
+    Measure(ID, PHASES_KIND, 8),
+    Verify(CASE),
+    Spend(ID, 3.0),
+    Profile(ID),
+]
 WORDS: list[Reply] = [
     Hello(Facts("2.13.0", 4, True, {}), "3.11.0", "0" * 16, 1, [0]),
     PREPARED,
@@ -62,7 +79,9 @@ WORDS: list[Reply] = [
     CompileTimed(ID, 1_000, 0, 1),
     Refused(OTHER, "failed", "no"),
     block(),
-    Profiled(ID, 5_000),
+    READY,
+    SPENT,
+    PROFILED,
 ]
 """One of each kind; the refusal is of a case that was not asked for."""
 
@@ -99,7 +118,8 @@ def test_an_answer_to_something_else_is_out_of_turn(request_: Request, reply: Re
 
 @pytest.mark.parametrize(("request_", "reply"), ANSWERS)
 def test_an_answer_about_another_case_is_out_of_turn(request_: Request, reply: Reply) -> None:
-    error = lost(request_, replace(reply, case=OTHER))
+    name = "ceiling" if isinstance(reply, CeilingPrepared) else "case"
+    error = lost(request_, replace(reply, **{name: OTHER}))
     assert error.reason.startswith("the worker answered out of turn: ")
 
 
@@ -124,6 +144,14 @@ def test_a_failure_on_an_accelerator_counts_as_losing_the_worker() -> None:
     check(case.id, Verify(case), Refused(case.id, "invalid", "the loss does not fall"))
 
 
+@pytest.mark.parametrize("request_", [Spend("cuda/it", 3.0), Profile("cuda/it")], ids=named)
+def test_a_failure_in_a_closer_look_loses_no_worker(request_: Request) -> None:
+    """Nothing is timed after it; but what memory it left taken is not known."""
+    check("cuda/it", request_, Refused("cuda/it", "failed", "the trace is empty"))
+    with pytest.raises(WorkerLost, match="no room"):
+        check("cuda/it", request_, Refused("cuda/it", "oom", "no room"))
+
+
 @pytest.mark.parametrize(
     ("what", "reply"),
     [
@@ -136,6 +164,20 @@ def test_a_case_that_cannot_be_so_prepared_is_nonsense(what: str, reply: Reply) 
     error = lost(Prepare(CASE), reply)
     assert error.status == "failed"
     assert error.reason.startswith("the worker answered nonsense: Prepared(")
+
+
+@pytest.mark.parametrize("changes", [{"sample_ns": 0}, {"calls": 0}, {"work": -1.0}])
+def test_a_ceiling_that_cannot_be_so_prepared_is_nonsense(changes: dict[str, float]) -> None:
+    error = lost(PrepareCeiling(Ceiling("op")), replace(READY, **changes))
+    assert error.status == "failed"
+    assert error.reason.startswith("the worker answered nonsense: CeilingPrepared(")
+
+
+@pytest.mark.parametrize("changes", [{"steps": 0}, {"elapsed_ns": 0}, {"joules": 0.0}])
+def test_energy_that_no_training_takes_is_nonsense(changes: dict[str, float]) -> None:
+    error = lost(Spend(ID, 3.0), replace(SPENT, **changes))
+    assert error.status == "failed"
+    assert error.reason.startswith("the worker answered nonsense: Spent(")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import copy
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,14 @@ from bench.measure.metronome import DISPATCH, LARGE_BYTES, MEMORY
 from bench.measure.observe import compiler_counts
 from bench.measure.protocol import PHASES_KIND, WHOLE_KIND, kinds_of
 from bench.measure.reference import STEPS, expect
-from bench.measure.resident import WARMUP_WINDOW, Resident, build, verified
+from bench.measure.resident import (
+    RESTORED_STEPS,
+    WARMUP_WINDOW,
+    NoEnergyError,
+    Resident,
+    build,
+    verified,
+)
 from bench.measure.verify import InvalidCase
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from sumnet.precision import PRECISIONS
@@ -183,8 +191,12 @@ def test_products_of_float32_are_the_cases_in_it_and_as_they_were_after_each_cal
         for kind in kinds_of(case):
             resident.time(kind, 8)
             assert left_as_it_was()
-        resident.busy_ns()
-        assert backend.allow_tf32 is allowed
+        resident.profile()
+        assert left_as_it_was()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(resident, "_device", MeteredCpu(1.0, 2.0))
+            resident.spend(0.01)
+        assert left_as_it_was()
         with pytest.raises(InvalidCase):
             Resident(case, lr=1e30)
         assert left_as_it_was()
@@ -244,8 +256,71 @@ def test_a_synchronised_step_is_one_step_of_the_training() -> None:
         assert counters == {STEPS + steps}
 
 
-def test_a_cpu_does_not_tell_how_long_it_is_busy() -> None:
-    assert Resident(Case()).busy_ns() is None
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_profile_says_what_each_phase_does_and_leaves_the_state_as_it_was(
+    optimizer: str,
+) -> None:
+    case = Case(optimizer=optimizer, batch=8)
+    resident = Resident(case)
+    resident.restore()
+    before = state(loop_of(resident))["weights"]
+    profile = resident.profile()
+    assert tuple(profile.phases) == (PHASES if case.splits else (WHOLE,))
+    assert all(phase.ops > 0 for phase in profile.phases.values())
+    assert profile.busy_ns is None, "a profiler sees no kernels of a CPU"
+    resident.restore()
+    assert same(state(loop_of(resident))["weights"], before)
+
+
+class MeteredCpu(Cpu):
+    """Its counter of energy shows these, one after another."""
+
+    def __init__(self, *shown: float | None) -> None:
+        super().__init__()
+        self.shown = iter(shown)
+
+    def joules(self) -> float | None:
+        return next(self.shown)
+
+
+def metered(monkeypatch: pytest.MonkeyPatch, case: Case, *shown: float | None) -> Resident:
+    monkeypatch.setattr("bench.measure.resident.device_named", lambda name: MeteredCpu(*shown))
+    return Resident(case)
+
+
+def test_energy_is_what_the_counter_grew_by_while_it_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resident = metered(monkeypatch, Case(optimizer="adam"), 100.0, 112.5)
+    resident.restore()
+    before, steps = state(loop_of(resident)), Counter[str]()
+    weight = loop_of(resident).model[0].weight
+    loop_of(resident).optimizer.register_step_post_hook(
+        lambda optimizer, *_: steps.update([str(optimizer.state[weight]["step"].item())])
+    )
+    spent = resident.spend(0.05)
+    assert spent.case == Case(optimizer="adam").id
+    assert spent.joules == 12.5
+    assert spent.elapsed_ns >= 5e7
+    assert spent.steps == steps.total()
+    assert set(steps) == {str(float(STEPS + n)) for n in range(1, RESTORED_STEPS + 1)}
+    assert same(state(loop_of(resident))["optimizer"], before["optimizer"])
+
+
+@pytest.mark.parametrize(
+    ("shown", "reason"),
+    [
+        ((None,), "cpu has no counter of energy that can be read here"),
+        ((100.0, 100.0), "the counter of energy stood still"),
+        ((100.0, None), "the counter of energy stood still"),
+    ],
+)
+def test_energy_that_no_counter_shows_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, shown: tuple[float | None, ...], reason: str
+) -> None:
+    with pytest.raises(NoEnergyError) as untold:
+        metered(monkeypatch, Case(), *shown).spend(0.01)
+    assert str(untold.value) == reason
 
 
 class CoarseClock(WallClock):
@@ -378,5 +453,11 @@ def test_a_device_that_is_fed_starts_every_block_alike(case: Case) -> None:
 
 
 @CUDA
-def test_cuda_tells_how_long_it_is_busy() -> None:
-    assert (Resident(Case(device="cuda", batch=2**16)).busy_ns() or 0) > 0
+@pytest.mark.parametrize("compile", ["off", "graph"])
+def test_the_profile_of_a_cuda_case_says_how_long_it_is_busy_and_with_what(compile: str) -> None:
+    profile = Resident(Case(device="cuda", batch=2**16, compile=compile)).profile()
+    assert (profile.busy_ns or 0) > 0
+    for phase in profile.phases.values():
+        assert 0 < phase.launches <= phase.kernels
+        assert phase.kernels_ns is not None and phase.busy_ns is not None
+        assert phase.kernels_ns >= phase.busy_ns > 0

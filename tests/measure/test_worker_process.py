@@ -68,6 +68,7 @@ def test_a_worker_says_hello_and_answers_in_turn(
     assert worker.setting == ("cpu", 3)
     assert worker.hello.threads == 3
     assert worker.startup_s > 0
+    assert psutil.Process(worker.pid).ppid() == os.getpid()
     assert isinstance(worker.ask(PREPARE, LATE_S), Prepared)
     for samples in (8, 9):
         reply = worker.ask(Measure(Case().id, WHOLE_KIND, samples), LATE_S)

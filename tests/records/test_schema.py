@@ -4,17 +4,32 @@ import msgspec
 import pytest
 
 from bench.matrix.case import PHASES, WHOLE, Case
-from bench.measure.events import CaseEnded, Event, ReplicateDone, SittingEnded, SittingStarted
-from bench.records.schema import SCHEMA, CompileTimes, RunRecord, assemble
+from bench.matrix.ceiling import Ceiling
+from bench.measure.events import (
+    CaseEnded,
+    Event,
+    HealthSampled,
+    ReplicateDone,
+    SittingEnded,
+    SittingStarted,
+)
+from bench.measure.health import GpuHealth, Health, HealthSample, HostHealth
+from bench.measure.protocol import CEILING
+from bench.records.schema import SCHEMA, CompileTimes, RunRecord, assemble, inconsistency
 from tests import synthetic
 from tests.synthetic import (
+    CALLS,
     EPOCH,
     SAMPLES,
     STARTUP_S,
+    STEPS,
     block_measured,
     case_prepared,
     case_profiled,
+    ceiling_ready,
     compile_measured,
+    energy_spent,
+    step_profile,
     verified,
     worker_started,
 )
@@ -155,18 +170,110 @@ def test_further_sitting_adds_workers_and_blocks_on_one_time_line() -> None:
     assert [(w.worker, w.at_s) for w in run.cases[0].blocks[WHOLE]] == [(0, [5.0]), (2, [103.0])]
 
 
-def test_runs_of_today_are_of_schema_2() -> None:
-    assert SCHEMA == 2
-    assert assembled([]).schema == 2
+def test_runs_of_today_are_of_schema_3() -> None:
+    assert SCHEMA == 3
+    assert assembled([]).schema == 3
 
 
-def test_each_worker_that_was_told_how_busy_its_device_is_adds_to_the_record() -> None:
-    events: list[Event] = [SittingStarted(EPOCH)]
-    for worker, busy_ns in enumerate((40_000, None, 42_000)):
-        events += [worker_started(worker, EPOCH + worker, (), "cuda")]
-        events += [case_prepared(worker, CUDA), case_profiled(worker, CUDA, busy_ns)]
-    (record,) = assembled(events, [CUDA]).cases
-    assert record.busy_ns == [40_000, 42_000]
+def test_profile_is_kept_with_its_case_alone_or_why_there_is_none() -> None:
+    profile = step_profile(busy_ns=40_000)
+    events = [*FIRST[:1], case_profiled(CUDA, profile), case_profiled(SGD, "the trace is empty")]
+    on_cuda, sgd, adam = assembled(events, [CUDA, SGD, ADAM]).cases
+    assert (on_cuda.profile, on_cuda.profile_reason) == (profile, None)
+    assert (sgd.profile, sgd.profile_reason) == (None, "the trace is empty")
+    assert (adam.profile, adam.profile_reason) == (None, None)
+    assert {record.status for record in (on_cuda, sgd, adam)} == {"ok"}
+
+
+def test_profile_of_a_later_sitting_takes_the_place_of_an_earlier_ones() -> None:
+    profile = step_profile()
+    events = [*FIRST[:1], case_profiled(SGD, "it hung"), case_profiled(SGD, profile)]
+    record = assembled(events).cases[0]
+    assert (record.profile, record.profile_reason) == (profile, None)
+
+
+def test_energy_is_kept_with_its_case_alone_or_why_it_is_not_known() -> None:
+    events = [*FIRST[:1], energy_spent(SGD, 12.5), energy_spent(ADAM, "there is no counter")]
+    sgd, adam, large = assembled(events, [SGD, ADAM, LARGE]).cases
+    assert sgd.energy is not None
+    assert (sgd.energy.joules, sgd.energy.steps, sgd.energy_reason) == (12.5, STEPS, None)
+    assert (adam.energy, adam.energy_reason) == (None, "there is no counter")
+    assert (large.energy, large.energy_reason) == (None, None)
+
+
+def test_health_is_on_the_time_line_of_the_whole_run() -> None:
+    seen = [Health(HostHealth(load=load)) for load in (0.5, 1.5)]
+    events = [*FIRST, HealthSampled(EPOCH + 9.5, seen[0])]
+    events += [SECOND[0], HealthSampled(EPOCH + 101.25, seen[1]), *SECOND[1:]]
+    run = assembled(events)
+    assert run.health == [HealthSample(9.5, seen[0]), HealthSample(101.25, seen[1])]
+    assert run.sittings == assembled([*FIRST, *SECOND]).sittings
+
+
+# Ceilings
+
+OP, COPY = Ceiling("op"), Ceiling("copy", size=2**20)
+MEASURED: list[Event] = [
+    *FIRST,
+    worker_started(2, EPOCH + 20),
+    ceiling_ready(2, COPY, 50_000),
+    ceiling_ready(2, OP, 1_000),
+    block_measured(2, EPOCH + 21, COPY, CEILING, 1_000_000),
+    block_measured(2, EPOCH + 22, OP, CEILING, 20_000),
+    block_measured(2, EPOCH + 23, COPY, CEILING, 1_100_000),
+    ReplicateDone(0, 1),
+    worker_started(3, EPOCH + 30),
+    ceiling_ready(3, COPY, 70_000),
+    block_measured(3, EPOCH + 31, COPY, CEILING, 1_200_000),
+]
+
+
+def with_ceilings(events: list[Event], cases: list[Case] = CASES) -> RunRecord:
+    return assemble(synthetic.header(cases, ceilings=[OP, COPY]), events)
+
+
+def test_blocks_of_ceilings_stand_by_worker_beside_those_of_cases() -> None:
+    run = with_ceilings(MEASURED)
+    op, copy = run.ceilings
+    assert [(record.id, record.ceiling) for record in run.ceilings] == [
+        ("cpu/t1/op", OP),
+        ("cpu/t1/copy/1048576", COPY),
+    ]
+    assert [(b.worker, b.at_s) for b in copy.blocks] == [(2, [21.0, 23.0]), (3, [31.0])]
+    assert copy.blocks[0].percentiles_ns[CEILING]["p10"] == [1_000_000, 1_100_000]
+    assert set(copy.blocks[0].readings_ns) == {"dispatch", "memory"}
+    assert [(b.worker, b.at_s) for b in op.blocks] == [(2, [22.0])]
+    assert set(op.blocks[0].readings_ns) == {"dispatch"}
+    assert run.cases == assembled(FIRST).cases
+
+
+def test_ceiling_is_described_as_its_first_worker_found_it() -> None:
+    op, copy = with_ceilings(MEASURED).ceilings
+    assert copy.prepared is not None and op.prepared is not None
+    assert copy.prepared.sample_ns == CALLS * 50_000
+    assert (copy.prepared.calls, copy.prepared.work) == (CALLS, CALLS * 2**20)
+    assert (op.prepared.work, op.samples) == (CALLS, SAMPLES)
+
+
+def test_time_in_blocks_is_that_of_cases() -> None:
+    before, after = assembled(FIRST).sittings[0], with_ceilings(MEASURED).sittings[0]
+    assert after.block_s == before.block_s
+    assert (after.ended_at, after.startup_s) == (EPOCH + 31, 4 * STARTUP_S)
+
+
+def test_ended_ceiling_keeps_status_reason_and_the_evidence_it_had() -> None:
+    run = with_ceilings([*MEASURED, CaseEnded(COPY.id, "oom", "no room")])
+    op, copy = run.ceilings
+    assert (copy.status, copy.reason, len(copy.blocks)) == ("oom", "no room", 2)
+    assert (op.status, op.reason) == ("ok", None)
+    assert {record.status for record in run.cases} == {"ok"}
+
+
+def test_run_of_ceilings_alone_has_no_cases_and_is_whole() -> None:
+    run = with_ceilings([*MEASURED[:1], *MEASURED[len(FIRST) :], SittingEnded(EPOCH + 40)], [])
+    assert (run.cases, run.complete) == ([], True)
+    assert [len(record.blocks) for record in run.ceilings] == [1, 2]
+    assert inconsistency(run) is None
 
 
 def test_compile_times_are_kept_with_their_case_alone() -> None:
@@ -196,12 +303,21 @@ def test_worker_is_described_with_its_device_and_what_waiting_for_it_costs() -> 
     assert (on_cuda.sync_ns, on_cuda.cores) == (7000, [])
 
 
-@pytest.mark.parametrize("told", range(len(FIRST + SECOND) + 1))
+CLOSER: list[Event] = [
+    energy_spent(SGD, 12.5),
+    case_profiled(SGD, step_profile(busy_ns=40_000)),
+    HealthSampled(EPOCH + 32, Health(HostHealth(steal=0.1), GpuHealth(throttle=("thermal",)))),
+]
+
+
+@pytest.mark.parametrize("told", range(len(MEASURED + CLOSER + SECOND) + 1))
 def test_any_part_of_a_journal_is_a_run_that_survives_its_file_format(told: int) -> None:
-    run = assembled([*FIRST, *SECOND][:told])
+    run = with_ceilings([*MEASURED, *CLOSER, *SECOND][:told])
     assert msgspec.convert(msgspec.to_builtins(run), RunRecord) == run
-    for record in run.cases:
-        for worker in (worker for workers in record.blocks.values() for worker in workers):
-            columns = [column for of in worker.percentiles_ns.values() for column in of.values()]
-            columns += worker.readings_ns.values()
-            assert {len(column) for column in columns} == {len(worker.at_s)}
+    assert inconsistency(run) is None
+    workers = [worker for record in run.ceilings for worker in record.blocks]
+    workers += [each for record in run.cases for of in record.blocks.values() for each in of]
+    for worker in workers:
+        columns = [column for of in worker.percentiles_ns.values() for column in of.values()]
+        columns += worker.readings_ns.values()
+        assert {len(column) for column in columns} == {len(worker.at_s)}

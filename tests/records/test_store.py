@@ -15,8 +15,11 @@ import pytest
 
 from bench.errors import MachineError, UsageError
 from bench.matrix.case import Case
+from bench.matrix.ceiling import Ceiling
 from bench.measure.events import CaseEnded, Event, ReplicateDone, SittingEnded
-from bench.records.schema import SCHEMA, RunRecord, assemble
+from bench.measure.health import GpuHealth, Health, HostHealth
+from bench.measure.protocol import CEILING
+from bench.records.schema import SCHEMA, CeilingRecord, RunRecord, assemble
 from bench.records.store import (
     Journal,
     latest_runs,
@@ -31,6 +34,7 @@ from tests.synthetic import (
     EPOCH,
     Moods,
     case_prepared,
+    ceiling_ready,
     compile_measured,
     verified,
     worker_started,
@@ -41,11 +45,16 @@ SGD = Case()
 ADAM = Case(optimizer="adam")
 COMPILED = Case(compile="on")
 SCHEMA_1 = ROOT / "results" / "intel-xeon-2c-24gib" / "20261123T183515Z-5ffc52103f.json"
+SCHEMA_2 = ROOT / "results" / "amd-epyc-2c-24gib" / "20261123T222806Z-9fd459cf37.json"
 HEADER = synthetic.header([SGD, ADAM])
 EVENTS = synthetic.events(
     {SGD: 1e5}, replicates=2, moods=Moods(blocks=2), ended={ADAM: ("failed", "it broke")}
 )
 RUN = assemble(HEADER, EVENTS)
+OP, COPY = Ceiling("op"), Ceiling("copy", size=2**20)
+WITH_CEILINGS = synthetic.run(
+    {SGD: 1e5}, replicates=2, moods=Moods(blocks=2), ceilings={OP: 1e3, COPY: 5e4}
+)
 
 
 def journal_of(path: Path, events: list[Event]) -> Path:
@@ -89,10 +98,19 @@ def test_journal_lies_in_its_machines_folder_and_is_named_by_time_and_commit(
     path = journal_of(tmp_path / "new" / "results", [])
     folder = tmp_path / "new" / "results" / "test-cpu-4c-8gib"
     assert path == folder / "20260102T030405Z-0123456789.journal"
-    changed = synthetic.header([SGD], synthetic.machine(dirty=True))
+    changed = synthetic.header([SGD], synthetic.machine(dirty=True), ceilings=[OP])
     journal = Journal.create(tmp_path / "new" / "results", changed)
     journal.close()
     assert journal.path.name == "20260102T030405Z-0123456789-dirty.journal"
+
+
+def test_journal_of_ceilings_alone_says_so_in_its_name(tmp_path: Path, same_second: None) -> None:
+    names = []
+    for _ in range(2):
+        journal = Journal.create(tmp_path, synthetic.header([], ceilings=[OP]))
+        journal.close()
+        names.append(journal.path.name)
+    assert names == [f"ceilings-20260102T030405Z-0123456789{n}.journal" for n in ("", "-2")]
 
 
 def test_last_line_cut_off_anywhere_is_left_out_and_the_rest_kept(tmp_path: Path) -> None:
@@ -220,17 +238,20 @@ def test_events_settle_what_a_further_sitting_need_not_do() -> None:
         ReplicateDone(0, 1),
         ReplicateDone(1, 0),
         compile_measured(COMPILED, reason="no compiler"),
+        ceiling_ready(2, OP),
+        CaseEnded(COPY.id, "oom", "no room"),
     ]
     settled = settled_by(events, 12.5)
-    assert settled.ended == {ADAM.id}
+    assert settled.ended == {ADAM.id, COPY.id}
     assert settled.done == {(0, 0), (0, 1), (1, 0)}
-    assert settled.samples == {SGD.id: synthetic.SAMPLES}
+    assert settled.samples == dict.fromkeys((SGD.id, OP.id), synthetic.SAMPLES)
+    assert settled.calls == {OP.id: synthetic.CALLS}
     assert settled.expected == {SGD.id: verified().expected}
     assert settled.compile_timed == {COMPILED.id}
     assert (settled.workers, settled.spent_s) == (2, 12.5)
     nothing = settled_by([SittingEnded(EPOCH)], 0.0)
     assert (nothing.ended, nothing.done, nothing.samples, nothing.workers) == (set(), set(), {}, 0)
-    assert (nothing.expected, nothing.compile_timed) == ({}, set())
+    assert (nothing.expected, nothing.compile_timed, nothing.calls) == ({}, set(), {})
 
 
 # Run files
@@ -311,16 +332,49 @@ def test_file_that_is_not_a_run_is_refused_by_name(
         load_run(path)
 
 
-def test_run_of_schema_1_is_read_with_what_it_knew() -> None:
-    run = load_run(SCHEMA_1)
-    assert run.schema == 1
+@pytest.mark.parametrize(("schema", "path"), [(1, SCHEMA_1), (2, SCHEMA_2)])
+def test_run_of_an_older_schema_is_read_with_what_it_knew(schema: int, path: Path) -> None:
+    run = load_run(path)
+    assert run.schema == schema
     assert run.complete
-    assert {case.status for case in run.cases} == {"ok"}
-    for case in run.cases:
-        assert case.prepared is not None and case.prepared.verified is None
-        assert (case.busy_ns, case.compile_times) == ([], None)
+    assert {case.status for case in run.cases} <= {"ok", "unsupported", "invalid"}
+    for case in (case for case in run.cases if case.status == "ok"):
+        assert case.prepared is not None
+        assert (case.prepared.verified is None) == (schema == 1)
+        assert (case.profile, case.profile_reason, case.energy, case.compile_times) == (None,) * 4
         assert {blocks.worker for workers in case.blocks.values() for blocks in workers}
     assert {worker.device for worker in run.workers} == {"cpu"}
+    assert (run.ceilings, run.health) == ([], [])
+    assert (run.plan.profiled, run.plan.energy, run.plan.ceilings) == (False, False, [])
+
+
+@pytest.mark.parametrize("schema", [2, SCHEMA + 1])
+def test_journal_of_another_schema_is_not_gone_on_with(tmp_path: Path, schema: int) -> None:
+    path = tmp_path / "run.journal"
+    header = msgspec.structs.replace(HEADER, schema=schema)
+    path.write_bytes(msgspec.json.encode(header) + b"\n")
+    with pytest.raises(UsageError) as caught:
+        read_journal(path)
+    assert str(caught.value) == (
+        f"{path} was begun by another version (schema {schema}; this one's is {SCHEMA}): finish it "
+        "with that one, or start a new run"
+    )
+
+
+@pytest.mark.parametrize("cases", [{SGD: 1e5}, {}])
+def test_run_with_ceilings_profiles_energy_and_health_reads_back(
+    tmp_path: Path, cases: dict[Case, float]
+) -> None:
+    run = synthetic.run(
+        cases,
+        moods=Moods(blocks=2),
+        profiles=dict.fromkeys(cases, synthetic.step_profile(busy_ns=4e4)),
+        energy=dict.fromkeys(cases, 12.5),
+        ceilings={OP: 1e3, COPY: 5e4},
+        health=[Health(HostHealth(steal=0.1), GpuHealth(throttle=("thermal",)))] * 3,
+    )
+    write_run(tmp_path / "run.json", {"sumnet": msgspec.to_builtins(run)})
+    assert load_run(tmp_path / "run.json") == run
 
 
 def test_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -353,6 +407,8 @@ def test_latest_runs_are_the_newest_of_each_machine(tmp_path: Path) -> None:
         "big/20260301T000000Z-aaaa-dirty.json",
         "big/20260201T235959Z-ffff.json",
         "big/20260401T000000Z-aaaa.journal",
+        "big/ceilings-20260501T000000Z-aaaa.json",
+        "alone/ceilings-20260501T000000Z-aaaa.json",
         "big/floors.json",
         "small/20250101T000000Z-unknown.json",
         "small/floors.json",
@@ -463,3 +519,37 @@ def test_run_file_that_contradicts_itself_is_refused(
     with pytest.raises(UsageError, match=complaint) as caught:
         load_run(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda copy: copy.blocks[0].at_s.pop(), "has columns of unequal length"),
+        (lambda copy: copy.blocks[1].readings_ns["memory"].append(5), "columns of unequal length"),
+        (lambda copy: percentiles(copy)["p10"].pop(), "has columns of unequal length"),
+        (lambda copy: percentiles(copy)["p50"].__setitem__(0, 0), "times that are not positive"),
+        (lambda copy: copy.blocks[0].percentiles_ns.clear(), "lacks a series or its metronomes"),
+        (lambda copy: copy.blocks[0].readings_ns.clear(), "lacks a series or its metronomes"),
+        (lambda copy: setattr(copy, "prepared", None), "has blocks of nobody knows what"),
+    ],
+)
+def test_run_file_with_damaged_ceilings_is_refused(
+    tmp_path: Path, spoil: Callable[[CeilingRecord], object], complaint: str
+) -> None:
+    run = msgspec.convert(msgspec.to_builtins(WITH_CEILINGS), RunRecord)
+    assert load_run(saved(tmp_path / "whole.json", run)) == WITH_CEILINGS
+    spoil(run.ceilings[1])
+    path = saved(tmp_path / "edited.json", run)
+    with pytest.raises(UsageError) as caught:
+        load_run(path)
+    assert str(caught.value).startswith(f"{path} contradicts itself: {COPY.id} ")
+    assert complaint in str(caught.value)
+
+
+def percentiles(record: CeilingRecord) -> dict[str, list[int]]:
+    return record.blocks[0].percentiles_ns[CEILING]
+
+
+def test_run_file_with_a_ceiling_that_has_no_blocks_is_whole(tmp_path: Path) -> None:
+    run = synthetic.run({SGD: 1e5}, ended={COPY: ("unsupported", "no such device here")})
+    assert load_run(saved(tmp_path / "run.json", run)) == run

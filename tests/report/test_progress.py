@@ -1,13 +1,16 @@
 """Progress: a live line on a terminal, a plain one now and then elsewhere."""
 
 import io
+import re
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from bench.matrix.case import WHOLE, Case
+from bench.matrix.ceiling import ceilings
 from bench.measure.events import CaseEnded, Plan, SittingEnded, SittingStarted
+from bench.measure.protocol import CEILING
 from bench.report import progress
 from bench.report.progress import ProgressDisplay
 from tests.synthetic import (
@@ -78,6 +81,36 @@ def test_compilations_are_announced_and_each_is_told_of(clock: Clock, terminal: 
     assert "then 2 compilations, cold and warm, about 50 s" in text
     assert f"timed the compilation of {compiled[1].id}" in text
     assert compiled[0].id not in text
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_ceilings_are_announced_after_the_cases_and_before_the_compilations(
+    clock: Clock, terminal: bool
+) -> None:
+    above = ceilings("cpu", 1, ["float32"])[:20]
+    compiled = Case(compile="on")
+    plan = Plan([compiled], 3, 60.0, compile_timed=[compiled.id], ceilings=above)
+    out = console(terminal)
+    with ProgressDisplay(plan, out):
+        pass
+    assert re.findall(r"then [\w, ]+", written(out)) == [
+        "then 20 ceilings, about 12 s",
+        "then 1 compilations, cold and warm, about 25 s",
+    ]
+
+
+def test_ceilings_alone_are_all_that_is_announced(clock: Clock) -> None:
+    above = ceilings("cpu", 1, ["float32"])[:10]
+    out = console(terminal=False)
+    with ProgressDisplay(Plan([], 3, 60.0, ceilings=above), out) as display:
+        display.tell(worker_started(0, EPOCH))
+        clock.now += 12
+        display.tell(block_measured(0, EPOCH, above[0], CEILING, 1e6))
+        display.tell(CaseEnded(above[1].id, "invalid", "too fast"))
+    first, block, end = written(out).splitlines()
+    assert first == "10 ceilings, about 6 s"
+    assert block.startswith(f"worker 1: measuring {above[0].id}; 1 blocks")
+    assert end == f"invalid: {above[1].id}: too fast"
 
 
 def test_plain_lines_come_now_and_then_and_count_every_block(clock: Clock) -> None:

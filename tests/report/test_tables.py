@@ -12,8 +12,17 @@ import pytest
 from bench.analysis.compare import Comparison, compare
 from bench.analysis.frame import tidy
 from bench.matrix.case import PHASES, SERIES, WHOLE, Case
+from bench.measure.health import Health, HostHealth
 from bench.records.schema import RunRecord
-from bench.report.tables import FORMATS, machine_notes, notes, numeric_rows, phase_rows, pivot_rows, render
+from bench.report.tables import (
+    FORMATS,
+    machine_notes,
+    notes,
+    numeric_rows,
+    phase_rows,
+    pivot_rows,
+    render,
+)
 from bench.report.units import duration, percent, rate
 from tests import synthetic
 from tests.synthetic import Moods
@@ -29,6 +38,8 @@ FIVE = ("host dispatch", "device busy", "latency", "bound", "samples/s")
 pytestmark = pytest.mark.usefixtures("no_drift")
 
 EXACT = Moods(noise=0, between=0, blocks=6)
+BUSY = synthetic.step_profile(busy_ns=3e4)
+STOLEN = [Health(HostHealth(steal=steal, governor="powersave")) for steal in (None, 0.2, 0.3)]
 
 NO_KERNEL = ("unsupported", "no such kernel here")
 BROKE = ("failed", "the worker was killed")
@@ -137,7 +148,7 @@ def test_csv_parses_back_with_numbers_as_numbers() -> None:
 
 
 def test_csv_holds_what_is_known_of_a_device() -> None:
-    run = synthetic.run({SGD: 1e5, CUDA: 1e5}, moods=EXACT, busy_ns={CUDA: 3e4})
+    run = synthetic.run({SGD: 1e5, CUDA: 1e5}, moods=EXACT, profiles={CUDA: BUSY})
     text = render(numeric_rows(frame_of(run), None), "csv")
     back = pd.read_csv(io.StringIO(text)).to_dict("records")
     cpu, cuda = ([row for row in back if row["device"] == device] for device in ("cpu", "cuda"))
@@ -219,7 +230,9 @@ def test_case_without_evidence_keeps_its_row_with_its_status(why: tuple[str, str
 
 def test_device_that_works_through_a_queue_has_five_numbers_and_what_binds_it() -> None:
     run = synthetic.run(
-        {SGD: 1e5, CUDA: 1e5, CUDA_ADAM: 2e5}, moods=EXACT, busy_ns={CUDA: 3e4, CUDA_ADAM: 2.2e5}
+        {SGD: 1e5, CUDA: 1e5, CUDA_ADAM: 2e5},
+        moods=EXACT,
+        profiles={CUDA: BUSY, CUDA_ADAM: synthetic.step_profile(busy_ns=2.2e5)},
     )
     cpu, sgd, adam = phase_rows(frame_of(run), None, "quiet")
     assert sgd == {
@@ -264,6 +277,34 @@ def test_case_without_phases_has_its_whole_step_and_its_rate() -> None:
     (row,) = phase_rows(frame_of(synthetic.run({LBFGS: 1e5}, moods=EXACT)), None, "quiet")
     assert [row[phase] for phase in PHASES] == ["-"] * 3
     assert (row["quiet ± 95%"], row["samples/s"]) == ("100 us ± 0.0%", "10.2 M")
+
+
+def test_doubtful_times_have_a_column_that_says_why() -> None:
+    run = synthetic.run({SGD: 1e5, ADAM: 2e5}, moods=EXACT, health=STOLEN, ended={DOUBLE: BROKE})
+    rows = phase_rows(frame_of(run), None, "quiet")
+    assert [row["doubtful"] for row in rows] == ["steal, clocks", "steal, clocks", ""]
+
+
+def test_energy_has_a_column_where_it_was_read_of_any_case() -> None:
+    run = synthetic.run({SGD: 1e5, ADAM: 2e5}, moods=EXACT, energy={SGD: 2.5, ADAM: "no counter"})
+    rows = phase_rows(frame_of(run), None, "quiet")
+    assert [row["J/M samples"] for row in rows] == ["2.44", "-"]  # 2.5 J for 1000 * 1024 of them
+
+
+def test_a_table_of_what_is_beyond_doubt_and_took_nobody_knows_what_has_no_such_columns() -> None:
+    calm = [Health(HostHealth(steal=0.0, governor="performance"))] * 3
+    run = synthetic.run({SGD: 1e5}, moods=EXACT, health=calm, energy={SGD: "no counter"})
+    (row,) = phase_rows(frame_of(run), None, "quiet")
+    assert not {"doubtful", "J/M samples"} & set(row)
+
+
+def test_csv_holds_energy_and_what_is_doubtful() -> None:
+    run = synthetic.run({SGD: 1e5, ADAM: 1e5}, moods=EXACT, health=STOLEN, energy={SGD: 2.56})
+    text = render(numeric_rows(frame_of(run), None), "csv")
+    back = pd.read_csv(io.StringIO(text))
+    assert set(back["doubts"]) == {"steal, clocks"}
+    assert set(back[back["case"] == SGD.id]["joules"]) == {2.5}
+    assert back[back["case"] == ADAM.id]["joules"].isna().all()
 
 
 # Pivot
@@ -365,6 +406,21 @@ def test_reason_of_a_case_with_one_series_or_seven_names_the_case_alone() -> Non
     ]
 
 
+def test_what_makes_times_doubtful_is_told_once_with_how_many_cases_it_touches() -> None:
+    run = synthetic.run({SGD: 1e5, ADAM: 2e5}, moods=EXACT, health=STOLEN)
+    steal, clocks = notes(frame_of(run), None, "quiet")
+    assert steal.startswith("doubtful for 2 cases: the hypervisor gave up to 30.0% of the cores ")
+    assert clocks == "doubtful for 2 cases: the governor was powersave, not performance"
+    alone = notes(frame_of(synthetic.run({SGD: 1e5}, moods=EXACT, health=STOLEN)), None, "quiet")
+    assert alone[1].startswith("doubtful for 1 case: ")
+
+
+def test_why_energy_is_not_known_is_told_once() -> None:
+    energy = {SGD: "there is no counter", ADAM: "there is no counter"}
+    run = synthetic.run({SGD: 1e5, ADAM: 2e5}, moods=EXACT, energy=energy)
+    assert notes(frame_of(run), None, "quiet") == ["No energy: there is no counter."]
+
+
 def test_means_and_what_one_side_lacks_are_told() -> None:
     ours = synthetic.run({SGD: 1e5, ADAM: 1e5}, moods=EXACT)
     theirs = synthetic.run({SGD: 4e5, FUSED: 1e5}, moods=EXACT)
@@ -405,6 +461,15 @@ def test_incomplete_or_unpinned_run_says_so() -> None:
     run.workers[1].cores = []
     (line,) = machine_notes([run], ["ours"])
     assert re.search(r"unpinned, INCOMPLETE\.$", line)
+
+
+def test_each_runs_health_stands_below_it() -> None:
+    ours = synthetic.run({SGD: 1e5}, health=[Health(HostHealth(steal=0.02))] * 2)
+    theirs = synthetic.run({SGD: 1e5})
+    assert machine_notes([ours], ["ours"])[1].startswith("Health: steal at most 2.0%, ")
+    place, health, other = machine_notes([ours, theirs], ["ours", "theirs"])
+    assert place.startswith("ours: Test CPU, ") and other.startswith("theirs: Test CPU, ")
+    assert health.startswith("ours: Health: steal at most 2.0%, ")
 
 
 def test_run_on_a_device_names_it_and_says_what_became_of_its_cpu_workers() -> None:

@@ -12,18 +12,21 @@ import bench.suite.conftest as suite
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
 from bench.matrix.case import Case
+from bench.matrix.ceiling import Ceiling
 from bench.matrix.presets import PRESETS
 from bench.measure.events import Plan
 from bench.records.machine import Machine, fingerprint
 from bench.records.schema import Header
 from bench.suite.campaign import Campaign, resumable
-from bench.suite.options import plan_from
+from bench.suite.options import ceilings_from, plan_from
 from tests.suite.driving import (
     LEAST,
     SEED_CASE,
     bench_run,
+    finish,
     run_files,
     run_pytest,
+    start,
     stub_config,
     the_error,
     written,
@@ -105,6 +108,13 @@ def test_unknown_environment_is_named_beside_the_environments(text: str) -> None
     assert message == f"--environment: {text!r} is not one; allowed: stock, steady"
 
 
+@pytest.mark.parametrize("axis", ["device", "dtype", "threads"])
+def test_unknown_axis_value_of_ceilings_is_named_beside_what_is_allowed(axis: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        ceilings_from(stub_config(f"--{axis}=wrong"))
+    assert str(caught.value) == f"--{axis}: 'wrong' is not a value; allowed: {AXES[axis].allowed}"
+
+
 @pytest.mark.parametrize("text", ["some", "ALL", "all,none", ""])
 def test_unknown_choice_of_compile_times_is_named_beside_the_choices(text: str) -> None:
     message = refusal(f"--compile-times={text}")
@@ -176,6 +186,8 @@ def test_what_is_not_a_journal_is_not_resumed(
         (["-k", "nothing"], "-k 'nothing' selects no case; `python -m bench list` prints the ids"),
         (["--compile-times=some"], "--compile-times: 'some' is not one; allowed: all, none"),
         (["--lr=fast"], "--lr: 'fast' is not a number from 1e-30 to 1e+30"),
+        (["--profile", "--resume=gone.journal"],
+         "--resume finishes a run as it was planned: drop --preset, --profile, --results"),
         (["--frobnicate"], "no such option: --frobnicate; `run --help` lists them"),
         (["-n", "2"], "no such option: -n; `run --help` lists them"),
         (["--benchmark-columns", "min,max"], "'min,max' is not a case id; if it is the value of "
@@ -197,6 +209,33 @@ def test_pytests_own_front_refuses_with_the_same_message(tmp_path: Path) -> None
     assert ran.returncode == pytest.ExitCode.USAGE_ERROR
     assert the_error(ran.stderr) == "--environment: 'quiet' is not one; allowed: stock, steady"
     assert written(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "plan", "message"),
+    [
+        (
+            "run",
+            Plan([], replicates=1, budget_s=0, ceilings=[Ceiling("op")]),
+            "the journal has no cases: finish it with `ceilings --resume`",
+        ),
+        (
+            "ceilings",
+            Plan([Case()], replicates=1, budget_s=0),
+            "the journal has no ceilings: finish it with `run --resume`",
+        ),
+    ],
+)
+def test_journal_that_another_verb_finishes_is_refused_and_kept(
+    tmp_path: Path, verb: str, plan: Plan, message: str
+) -> None:
+    journal = tmp_path / "run.journal"
+    journal.write_bytes(msgspec.json.encode(Header(plan, fingerprint())) + b"\n")
+    before = journal.read_bytes()
+    ran = finish(start("bench", verb, "--resume", journal))
+    assert ran.returncode == 2
+    assert the_error(ran.stderr) == message
+    assert journal.read_bytes() == before
 
 
 def test_unreadable_journal_ends_the_command_with_one_message(tmp_path: Path) -> None:
@@ -259,5 +298,5 @@ def test_damaged_floors_are_told_before_measuring(tmp_path: Path) -> None:
     floors.write_text("{")
     plan = Plan([Case()], replicates=1, budget_s=0)
     with pytest.raises(UsageError, match=r"floors\.json is damaged"):
-        Campaign(plan, tmp_path).record(Case(), Console(quiet=True))
+        Campaign(plan, tmp_path).measured(Console(quiet=True))
     assert list(floors.parent.iterdir()) == [floors]

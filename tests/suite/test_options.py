@@ -9,9 +9,17 @@ from pytest_benchmark.plugin import pytest_addoption as declare_benchmark_option
 
 from bench.errors import UsageError
 from bench.matrix.case import Case
+from bench.matrix.ceiling import ceilings, ceilings_under, products_dtype
 from bench.matrix.presets import PRESETS, select
-from bench.suite.options import MEANINGLESS, plan_from, refuse_beside_resume, refuse_meaningless
+from bench.suite.options import (
+    MEANINGLESS,
+    ceilings_from,
+    plan_from,
+    refuse_beside_resume,
+    refuse_meaningless,
+)
 from bench.suite.session import DISPLAY_OPTIONS
+from sumnet.precision import PRECISIONS
 from tests.suite.driving import SEED_CASE, stub_config
 
 ADAM_CASE = "cpu/float64/b64/adam/default/compile-off/h10/t1"
@@ -96,6 +104,39 @@ def test_every_compilation_or_none_is_timed_where_asked_for() -> None:
     assert plan(*by_id, "--compile-times=all").compile_timed == compiled
 
 
+def test_nothing_but_times_is_measured_unless_asked_for() -> None:
+    found = plan()
+    assert (found.profiled, found.energy, found.ceilings) == (False, False, [])
+
+
+def test_profiles_and_energy_are_planned_where_asked_for() -> None:
+    found = plan("--profile")
+    assert (found.profiled, found.energy, found.ceilings) == (True, False, [])
+    found = plan("--energy")
+    assert (found.profiled, found.energy, found.ceilings) == (False, True, [])
+
+
+def test_ceilings_are_planned_of_the_devices_threads_and_dtypes_that_the_cases_have() -> None:
+    words = ("--preset=seed", "--threads=1,2", "--dtype=float32,amp-bfloat16")
+    found = plan(*words, "--ceilings")
+    assert found.ceilings == ceilings_under(found.cases)
+    assert {above.threads for above in found.ceilings} == {1, 2}
+    assert {above.device for above in found.ceilings} == {"cpu"}
+    assert {above.dtype for above in found.ceilings} == {None, "float32", "bfloat16"}
+    by_id = plan(f"--case={ADAM_CASE}", "--ceilings").ceilings
+    assert {above.dtype for above in by_id} == {None, "float32", "float64"}
+
+
+def test_ceilings_alone_are_those_of_a_cpu_in_every_dtype_unless_an_axis_says_otherwise() -> None:
+    dtypes = list(dict.fromkeys(map(products_dtype, PRECISIONS)))
+    assert ceilings_from(stub_config()) == ceilings("cpu", 1, dtypes)
+    words = ("--device=cpu,cuda:1", "--threads=2", "--dtype=amp-float16,float16")
+    assert ceilings_from(stub_config(*words)) == [
+        *ceilings("cpu", 2, ["float16"]),
+        *ceilings("cuda:1", 2, ["float16"]),
+    ]
+
+
 def test_axis_replaces_the_presets_values_in_the_order_given() -> None:
     found = plan("--preset=seed", "--batch=64,2", "--dtype=float64")
     assert found.cases == [Case(dtype="float64", batch=64), Case(dtype="float64", batch=2)]
@@ -152,6 +193,8 @@ def test_option_that_keeps_its_meaning_passes() -> None:
         (("--replicates=9", "--order-seed=1"), {}, "--replicates, --order-seed"),
         (("--environment=stock",), {}, "--environment"),
         (("--lr=0.1", "--compile-times=none"), {}, "--lr, --compile-times"),
+        (("--profile",), {}, "--profile"),
+        (("--energy", "--ceilings"), {}, "--energy, --ceilings"),
         (("--results=elsewhere",), {}, "--results"),
         ((), {"keyword": "b2"}, "-k"),
         ((), {"markexpr": "slow"}, "-m"),

@@ -1,6 +1,7 @@
 """Whole runs: real commands, real workers, real files."""
 
 import getpass
+import itertools
 import json
 import platform
 import re
@@ -17,6 +18,9 @@ import pytest
 import torch
 
 from bench.matrix.case import case_from_id
+from bench.matrix.ceiling import ceilings_under
+from bench.measure.coordinator import MIN_SWEEPS
+from bench.measure.health import EVERY_S
 from bench.records.machine import fingerprint
 from bench.records.schema import RunRecord
 from bench.records.store import load_run, read_journal
@@ -213,6 +217,80 @@ def test_compare_reads_the_file(selected: Finished) -> None:
     ran = finish(start("bench", "compare", selected.path, "--format=csv"))
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count(SEED_CASE) == len(SERIES)
+
+
+# Profiles, energy, ceilings and health
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """All there is to know of one of two cases."""
+    results = tmp_path_factory.mktemp("whole")
+    words = ("--preset=seed", "--threads=1,2", "-k", "t1", f"--results={results}")
+    ran = bench_run(*words, *LEAST, "--profile", "--energy", "--ceilings")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return finished(results, ran)
+
+
+def test_run_that_is_asked_to_profiles_its_cases(whole: Finished) -> None:
+    (case,) = whole.run.cases
+    assert case.profile is not None and case.profile_reason is None
+    assert tuple(case.profile.phases) == ("forward", "backward", "step")
+    assert all(phase.ops > 0 for phase in case.profile.phases.values())
+
+
+def test_run_that_is_asked_for_energy_has_it_or_says_why_not(whole: Finished) -> None:
+    (case,) = whole.run.cases
+    if case.energy is not None:
+        assert case.energy.joules > 0 and case.energy.steps > 0
+        assert "J/M samples" in whole.ran.stdout
+    else:
+        assert f"No energy: {case.energy_reason}." in whole.ran.stdout.splitlines()
+
+
+def test_ceilings_are_those_that_the_selected_cases_are_held_against(whole: Finished) -> None:
+    assert whole.run.plan.ceilings == ceilings_under(whole.run.plan.cases)
+    assert [record.ceiling for record in whole.run.ceilings] == whole.run.plan.ceilings
+    for record in whole.run.ceilings:
+        assert (record.status, record.reason) == ("ok", None)
+        assert record.prepared is not None and record.prepared.work > 0
+        assert [len(blocks.at_s) for blocks in record.blocks] == [MIN_SWEEPS]
+    assert f"then {len(whole.run.ceilings)} ceilings, about " in whole.ran.stderr
+
+
+def test_ceilings_are_measured_in_a_worker_of_their_own_after_the_cases(whole: Finished) -> None:
+    of_case, of_ceilings = range(2)
+    (case,) = whole.run.cases
+    assert {b.worker for blocks in case.blocks.values() for b in blocks} == {of_case}
+    assert {b.worker for record in whole.run.ceilings for b in record.blocks} == {of_ceilings}
+    assert [worker.side for worker in whole.run.workers] == ["run", "run"]
+
+
+def test_ceilings_have_a_table_below_that_of_the_cases_and_are_no_benchmarks(
+    whole: Finished,
+) -> None:
+    cases, ceilings = whole.ran.stdout.split(" ceilings ")
+    assert SEED_CASE in cases and "GB/s" not in cases
+    assert "GB/s" in ceilings and "FLOP/s" in ceilings
+    assert [b["group"] for b in whole.document["benchmarks"]] == list(SERIES)
+
+
+def test_every_run_samples_the_machines_health(selected: Finished, whole: Finished) -> None:
+    for run, ran in ((selected.run, selected.ran), (whole.run, whole.ran)):
+        assert run.health and run.health[0].at_s >= 0
+        assert run.health == sorted(run.health, key=lambda sample: sample.at_s)
+        assert len(re.findall(r"^Health: .*\.$", ran.stdout, re.MULTILINE)) == 1
+    spacing = [b.at_s - a.at_s for a, b in itertools.pairwise(whole.run.health)]
+    assert spacing and min(spacing) > 0.9 * EVERY_S
+    others = [sample.health.host.others for sample in whole.run.health]
+    assert others[0] is None, "it has nothing to compare with"
+
+
+def test_unasked_nothing_but_times_is_measured(selected: Finished) -> None:
+    case = selected.run.cases[0]
+    assert (case.profile, case.profile_reason) == (None, None)
+    assert (case.energy, case.energy_reason, selected.run.ceilings) == (None, None, [])
+    assert "ceilings" not in selected.ran.stdout + selected.ran.stderr
 
 
 def test_collecting_measures_nothing_and_writes_nothing(tmp_path: Path) -> None:
