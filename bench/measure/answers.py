@@ -15,7 +15,6 @@ from bench.matrix.case import Case
 from bench.matrix.support import unsupported_reason
 from bench.measure.metronome import build_metronomes, listen
 from bench.measure.observe import cache_counts
-from bench.measure.probes import ResidentProbe
 from bench.measure.protocol import (
     Block,
     CeilingPrepared,
@@ -38,6 +37,7 @@ from bench.measure.protocol import (
     subject_hash,
 )
 from bench.measure.resident import NoEnergyError, Resident, build, verified
+from bench.measure.resident_probe import ResidentProbe
 from bench.measure.stopwatch import percentiles, time_calls
 from bench.measure.trace import TraceError
 from bench.measure.verify import InvalidCase

@@ -73,10 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "ceiling" in metafunc.fixturenames:
         campaign = metafunc.config.stash[CAMPAIGN]
-        try:
-            found = campaign.plan.ceilings if campaign.resuming else ceilings_from(metafunc.config)
-        except UsageError as error:
-            raise pytest.UsageError(str(error)) from None
+        found = campaign.plan.ceilings if campaign.resuming else ceilings_from(metafunc.config)
         metafunc.parametrize("ceiling", found, ids=[above.id for above in found])
     if "case" not in metafunc.fixturenames:
         return

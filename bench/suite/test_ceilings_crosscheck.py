@@ -133,7 +133,7 @@ def test_products_are_as_fast_as_torchs_own_benchmark_finds(
 
 def _rate_in_turn(ceiling: Ceiling, theirs: Callable[[], object], benchmark: Any) -> float:
     """Our rate, units a second, measured in turn with their way."""
-    from bench.measure.probes import ResidentProbe
+    from bench.measure.resident_probe import ResidentProbe
 
     probe = ResidentProbe(ceiling)
     ours: list[int] = []

@@ -85,9 +85,7 @@ def cuda_step(trace: ChromeTrace, at: float, number: int) -> None:
     trace.event("aten::ones_like", at + 102, 10)
     trace.launch(at + 105, first + 1)
     trace.kernel("Memset (Device)", at + 180, 2, first + 1, "gpu_memset")
-    trace.event(
-        "autograd::engine::evaluate_function: AddmmBackward0", at + 120, 60, thread=ENGINE
-    )
+    trace.event("autograd::engine::evaluate_function: AddmmBackward0", at + 120, 60, thread=ENGINE)
     trace.event("AddmmBackward0", at + 125, 50, thread=ENGINE)
     trace.event("aten::mm", at + 130, 40, thread=ENGINE)
     trace.launch(at + 135, first + 2, ENGINE)

@@ -13,17 +13,9 @@ from bench.devices import device_named
 from bench.devices.cpu import Cpu, WallClock
 from bench.matrix.ceiling import ACCELERATOR_WIDTHS, CACHED, QUEUED, Ceiling, ceilings
 from bench.measure.metronome import DISPATCH, LARGE_BYTES, MEMORY
-from bench.measure.probes import (
-    CHAIN,
-    FRESH_BYTES,
-    MAX_CALLS,
-    PROBES,
-    SAMPLE_NS,
-    Probe,
-    ResidentProbe,
-    arrays,
-)
+from bench.measure.probes import CHAIN, FRESH_BYTES, PROBES, Probe, arrays
 from bench.measure.protocol import CEILING
+from bench.measure.resident_probe import MAX_CALLS, SAMPLE_NS, ResidentProbe
 from bench.measure.verify import InvalidCase
 from tests.measure.simulation import Costs, SimulatedDevice
 
@@ -244,8 +236,8 @@ class CoarseCpu(Cpu):
 def test_what_takes_no_longer_than_the_call_without_it_is_invalid(
     monkeypatch: pytest.MonkeyPatch, ceiling: Ceiling
 ) -> None:
-    monkeypatch.setattr("bench.measure.probes.device_named", lambda name: CoarseCpu())
-    monkeypatch.setattr("bench.measure.probes.WallClock", CoarseClock)
+    monkeypatch.setattr("bench.measure.resident_probe.device_named", lambda name: CoarseCpu())
+    monkeypatch.setattr("bench.measure.resident_probe.WallClock", CoarseClock)
     with pytest.raises(InvalidCase) as invalid:
         ResidentProbe(ceiling).time(CEILING, 4)
     assert str(invalid.value) == "the work takes no longer than the call without it"
@@ -263,8 +255,8 @@ def on_simulated_device(
         def synchronize(self) -> None:
             device.synchronize()
 
-    monkeypatch.setattr("bench.measure.probes.device_named", lambda name: Simulated())
-    monkeypatch.setattr("bench.measure.probes.WallClock", device.host_clock)
+    monkeypatch.setattr("bench.measure.resident_probe.device_named", lambda name: Simulated())
+    monkeypatch.setattr("bench.measure.resident_probe.WallClock", device.host_clock)
     monkeypatch.setitem(PROBES, "op", lambda ceiling, there: build())
     return lambda calls=None: ResidentProbe(Ceiling("op", "cuda"), calls)
 

@@ -97,7 +97,9 @@ def test_event_lies_in_those_that_last_longer_and_its_own_time_is_without_theirs
 
 def test_in_a_real_trace_operators_lie_in_what_called_them(recorded: list[TraceEvent]) -> None:
     forward = stretches(recorded, ("forward", "backward"), CPU, sees_kernels=False)[0]
-    above = {event.name: [e.name for e in ancestors] for event, ancestors, _ in nested(forward.host)}
+    above = {
+        event.name: [e.name for e in ancestors] for event, ancestors, _ in nested(forward.host)
+    }
     assert above["aten::linear"] == []
     assert above["aten::mm"][:2] == ["aten::linear", "aten::matmul"]
     assert above["aten::sum"] == []
@@ -182,9 +184,7 @@ def test_kernels_belong_to_the_phase_that_launched_them_however_late_they_run(
 
 
 @pytest.mark.parametrize("category", ["kernel", "gpu_memcpy", "gpu_memset"])
-def test_kernels_copies_and_fills_are_all_work_of_the_device(
-    tmp_path: Path, category: str
-) -> None:
+def test_kernels_copies_and_fills_are_all_work_of_the_device(tmp_path: Path, category: str) -> None:
     trace = ChromeTrace()
     trace.label(WHOLE, 0, 100)
     trace.launch(10, 1)
