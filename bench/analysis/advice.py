@@ -12,11 +12,8 @@ WORTH = 1.2
 """A gain smaller than this is not worth a sentence."""
 NEARLY = 1.5
 """How much longer a step may take for a larger batch that is called nearly free."""
-TWINS = {
-    "compile": ("off", "on", "compile=on"),
-    "implementation": ("default", "fused", "implementation=fused"),
-}
-"""Axis to the value as it is, the value that may help, and what to call that."""
+TWINS = {"compile": "on", "implementation": "fused"}
+"""Axis to the value of it that may help."""
 
 
 def limits_advice(limits: pd.DataFrame) -> list[str]:
@@ -41,12 +38,12 @@ def _overhead(bound: pd.DataFrame) -> list[str]:
     worst = plain.iloc[plain["fused_headroom"].argmax()]
     others = max(worst["bandwidth_ns"], worst["compute_ns"]) / worst["measured_ns"]
     said = (
-        f"At the ceilings {worst['case']} would spend {others:.1%} of its time on bytes and FLOP, "
-        f"so the rest is overhead"
+        f"{worst['case']} is bound by overhead: at the ceilings its bytes and FLOP would take "
+        f"{others:.1%} of its time"
     )
     gains = [
-        (row["measured_ns"] / worst["measured_ns"], name)
-        for axis, (_, value, name) in TWINS.items()
+        (row["measured_ns"] / worst["measured_ns"], f"{axis}={value}")
+        for axis, value in TWINS.items()
         for _, row in _twins(bound, worst, axis, value)
     ]
     if gains and min(gains)[0] < 1 / WORTH:
@@ -54,7 +51,7 @@ def _overhead(bound: pd.DataFrame) -> list[str]:
         return [f"{said}: {name} was measured to take {ratio:.2f} times as long."]
     if gains:
         told = " and ".join(f"{name} takes {ratio:.2f} times as long" for ratio, name in gains)
-        return [f"{said}; {told}, so that a larger batch is what helps."]
+        return [f"{said}; {told}."]
     return [
         f"{said}: fewer operators help, by --compile on or --implementation fused, worth at most "
         f"{worst['fused_headroom']:.3g}x."
@@ -64,7 +61,9 @@ def _overhead(bound: pd.DataFrame) -> list[str]:
 def _twins(
     rows: pd.DataFrame, row: "pd.Series[Any]", axis: str, value: str
 ) -> list[tuple[Any, "pd.Series[Any]"]]:
-    """The rows that differ from this one in that axis alone, and have that value."""
+    """The rows that differ from this one in that axis alone, and have that value of it."""
+    if row[axis] == value:
+        return []
     axes = ["run", "device", "dtype", "batch", "optimizer", "hidden", "threads", *TWINS]
     same = [name for name in axes if name != axis]
     found = rows[(rows[same] == row[same]).all(axis=1) & (rows[axis] == value)]

@@ -110,7 +110,7 @@ def _roofs(known: dict[Setting, Rates]) -> pd.DataFrame:
     for (label, device, threads), found in known.items():
         at = {"run": label, "device": device, "threads": threads}
         for size, value in (found.bandwidths[0], found.bandwidths[-1]):
-            name = f"copy, {memory(size)}"
+            name = f"bandwidth, {memory(size)}"
             rows.append({**at, "kind": "bandwidth", "name": name, "value": value})
         for dtype, value in found.peaks.items():
             rows.append({**at, "kind": "compute", "name": f"matmul {dtype}", "value": value})
