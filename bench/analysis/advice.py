@@ -32,7 +32,7 @@ def limits_advice(limits: pd.DataFrame) -> list[str]:
 
 def _overhead(bound: pd.DataFrame) -> list[str]:
     """The case that fewer operators would help most, and what was measured of that."""
-    plain = bound[bound["compile"] == "off"]
+    plain = bound[(bound["compile"] == "off") & (bound["implementation"] != "fused")]
     if plain.empty:
         return []
     worst = plain.iloc[plain["fused_headroom"].argmax()]
@@ -62,8 +62,6 @@ def _twins(
     rows: pd.DataFrame, row: "pd.Series[Any]", axis: str, value: str
 ) -> list[tuple[Any, "pd.Series[Any]"]]:
     """The rows that differ from this one in that axis alone, and have that value of it."""
-    if row[axis] == value:
-        return []
     axes = ["run", "device", "dtype", "batch", "optimizer", "hidden", "threads", *TWINS]
     same = [name for name in axes if name != axis]
     found = rows[(rows[same] == row[same]).all(axis=1) & (rows[axis] == value)]

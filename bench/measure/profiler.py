@@ -53,7 +53,7 @@ def profile_step(
         stacks.write_text("\n".join(folded(events, phases)) + "\n")
     found = break_down(events, phases, case.kind, sees_kernels=sees_kernels)
     restore()
-    profiled = StepProfile(STEPS, found, _work(loop, phases), _state_elements(loop.optimizer))
+    profiled = StepProfile(STEPS, found, count_phases(loop, phases), state_elements(loop.optimizer))
     restore()
     return profiled
 
@@ -71,7 +71,8 @@ def _run(loop: TrainingLoop, phases: tuple[str, ...], label: str) -> None:
         loop.step()
 
 
-def _work(loop: TrainingLoop, phases: tuple[str, ...]) -> dict[str, Work]:
+def count_phases(loop: TrainingLoop, phases: tuple[str, ...]) -> dict[str, Work]:
+    """What eager operators do in a step, by phase, or in the whole of it."""
     if phases == (WHOLE,):
         return {WHOLE: count_work(loop.train_step)[1]}
     loss, forward = count_work(loop.forward)
@@ -80,7 +81,7 @@ def _work(loop: TrainingLoop, phases: tuple[str, ...]) -> dict[str, Work]:
     return {"forward": forward, "backward": backward, "step": step}
 
 
-def _state_elements(optimizer: torch.optim.Optimizer) -> int:
+def state_elements(optimizer: torch.optim.Optimizer) -> int:
     """Numbers in its tensors; a count of steps, a tensor of no dimension, is none."""
 
     def elements(value: Any) -> int:
