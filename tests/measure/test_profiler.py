@@ -1,0 +1,115 @@
+"""Cases under the real profiler."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.matrix.case import PHASES, WHOLE, Case
+from bench.measure.breakdown import StepProfile
+from bench.measure.profiler import STEPS
+from bench.measure.resident import Resident, build
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+CASES = [
+    Case(optimizer="adam"),
+    Case(optimizer="adam", implementation="fused"),
+    Case(optimizer="adam", implementation="foreach", batch=64),
+    Case(dtype="amp-bfloat16"),
+    Case(compile="on"),
+    Case(optimizer="lbfgs"),
+]
+
+
+def counts(profile: StepProfile) -> dict[str, tuple[object, ...]]:
+    return {
+        name: (phase.ops, phase.nodes, phase.allocations, phase.allocated_bytes, phase.peak_bytes)
+        for name, phase in profile.phases.items()
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_what_a_step_does_is_the_same_twice_and_leaves_its_state(case: Case) -> None:
+    resident = Resident(case)
+    resident.restore()
+    weights = [p.detach().clone() for p in resident._loop.model.parameters()]
+    first, second = resident.profile(), resident.profile()
+    assert counts(first) == counts(second)
+    assert first.work == second.work
+    assert (first.steps, first.busy_ns) == (STEPS, None)
+    assert list(first.phases) == (list(PHASES) if case.splits else [WHOLE])
+    assert sum(phase.share for phase in first.phases.values()) == pytest.approx(1)
+    assert sum(phase.ops + phase.nodes for phase in first.phases.values()) > 3
+    resident.restore()
+    for weight, before in zip(resident._loop.model.parameters(), weights, strict=True):
+        assert torch.equal(weight, before)
+
+
+def test_eager_adam_calls_what_its_source_says() -> None:
+    profile = Resident(Case(optimizer="adam")).profile()
+    forward, backward, step = (profile.phases[phase] for phase in PHASES)
+    assert forward.ops == 4, "two linear layers, ReLU and the loss"
+    assert backward.nodes == 6, "of these four, and of two transposed weights"
+    assert step.ops == 36, "nine for each of four parameters"
+    assert profile.state_elements == 2 * 41
+    assert {o.name for o in step.operators} >= {"aten::lerp_", "aten::addcdiv_"}
+
+
+def test_fused_step_is_one_operator_beside_its_count() -> None:
+    plain, fused = (
+        Resident(Case(optimizer="adam", implementation=name)).profile().phases["step"]
+        for name in ("for-loop", "fused")
+    )
+    assert fused.ops == 2 < plain.ops
+
+
+def test_compiled_step_calls_its_graphs_and_few_operators() -> None:
+    phases = Resident(Case(compile="on")).profile().phases
+    assert [phases[name].ops for name in PHASES] == [3, 4, 1], "a graph each, and its products"
+    assert phases["backward"].nodes == 1
+
+
+def test_flop_are_those_of_torchs_own_counter() -> None:
+    case = Case(batch=64, hidden=64)
+    profile = Resident(case).profile()
+    loop = build(case, None)
+    with FlopCounterMode(display=False) as forward:
+        loss = loop.forward()
+    with FlopCounterMode(display=False) as backward:
+        loop.backward(loss)
+    assert profile.work["forward"].flops == forward.get_total_flops() > 0
+    assert profile.work["backward"].flops == backward.get_total_flops() > 0
+    assert profile.work["step"].flops == 0
+
+
+def test_traces_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
+    case = Case()
+    Resident(case).profile(tmp_path)
+    stem = case.id.replace("/", "-")
+    assert {path.name for path in tmp_path.iterdir()} == {f"{stem}.trace.json", f"{stem}.folded"}
+    trace = json.loads((tmp_path / f"{stem}.trace.json").read_text())
+    labels = [e["name"] for e in trace["traceEvents"] if e["name"].startswith("sumnet: ")]
+    assert sorted(set(labels)) == ["sumnet: backward", "sumnet: forward", "sumnet: step"]
+    assert len(labels) == 3 * STEPS
+    stacks = (tmp_path / f"{stem}.folded").read_text().splitlines()
+    assert any(line.startswith("forward;aten::linear;aten::addmm ") for line in stacks)
+
+
+@needs_cuda
+@pytest.mark.parametrize("batch", [2, 2**20])
+def test_kernels_of_a_cuda_step_add_up_and_are_in_their_phases(batch: int) -> None:
+    profile = Resident(Case(device="cuda", batch=batch, optimizer="adam")).profile()
+    for phase in profile.phases.values():
+        assert phase.kernels >= phase.launches > 0
+        assert phase.kernels_ns is not None and phase.busy_ns is not None
+        assert phase.kernels_ns == pytest.approx(phase.busy_ns, rel=0.05)
+    assert profile.phases["backward"].kernels >= 5
+
+
+@needs_cuda
+def test_captured_cuda_graph_is_one_launch() -> None:
+    profile = Resident(Case(device="cuda", compile="graph")).profile()
+    (phase,) = profile.phases.values()
+    assert (phase.launches, phase.kernels > 10) == (1, True)
