@@ -51,6 +51,8 @@ TOLD = {
     "per_byte": "FLOP per byte",
 }
 """What a case says when pointed at."""
+ROUND = [digit * 10**power for power in range(5) for digit in (1, 2, 5)]
+"""Where an axis of ratios has its marks."""
 SAVED: dict[str, dict[str, Any]] = {
     ".html": {
         "inline": True,
@@ -236,7 +238,7 @@ def _headroom_panel(
     sizes = sorted(points["batch"].unique().tolist())
     at: dict[str, Any] = {
         "x": x.axis(values=sizes, format=",d", labelOverlap="greedy"),
-        "y": y.axis(labelExpr="format(datum.value, '~g') + 'x'", tickCount=6),
+        "y": y.axis(labelExpr="format(datum.value, '~g') + 'x'", values=ROUND),
     }
     limit = pd.DataFrame({"batch": batch[:1], "x2": names_at[1:], "headroom": 1.0})
     ends = line_ends(points, headroom).assign(x2=names_at[1])
