@@ -116,9 +116,10 @@ def _limits(case: Case, record: CaseRecord, rates: Rates | None) -> dict[str, di
     for name in series:
         phases = PHASES if name == WHOLE else (name,)
         ops = [op for phase in phases for op in own[phase]]
-        terms = _terms(ops, _overhead_ns(case, name, profile, rates), rates, peak)
+        overhead_ns = _overhead_ns(case, name, profile, rates)
+        terms = _terms(ops, overhead_ns, rates, peak)
         fewest = [op for phase in phases for op in least[phase]]
-        one_each = len(phases) * rates.op_ns if case.kind == "cpu" or name == WHOLE else 0.0
+        one_each = min(len(phases) * rates.op_ns, overhead_ns)  # a captured step is one launch
         found[name] = {
             **{f"{term}_ns": value for term, value in zip(TERMS, terms, strict=True)},
             "limit_ns": terms.limit,

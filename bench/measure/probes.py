@@ -30,6 +30,9 @@ CHAIN = 65
 """Nodes of the chain that a backward pass goes through."""
 APART_BYTES = 2048
 """Between arrays: at the same place in their pages, loads would wait for unrelated stores."""
+IN_FLIGHT = 500
+"""Launches that are waited for together: fewer than a device's queue holds, or the host would wait
+for it, and so many that the one wait does not count."""
 FRESH_BYTES = TRANSFER_BYTES = 2**26
 """More than any allocator keeps for itself."""
 
@@ -185,10 +188,11 @@ def _fresh_memory(ceiling: Ceiling, device: Device) -> Probe:
 
 def _launch(ceiling: Ceiling, device: Device) -> Probe:
     number = torch.rand(1, device=ceiling.device)
+    give_out = _in_flight(number.neg_, device)
     return Probe(
-        _in_flight(number.neg_, device),
-        work=1,
-        how="x.neg_() of one number, many given out and waited for together",
+        _repeat(lambda: give_out(IN_FLIGHT)),
+        work=IN_FLIGHT,
+        how=f"x.neg_() of one number, {IN_FLIGHT} given out and waited for together",
     )
 
 

@@ -63,6 +63,22 @@ def test_what_slowed_the_metronomes_is_taken_out_on_a_cpu() -> None:
     assert row_of(measured(moods=moods), COPIES)["rate"] == pytest.approx(100e9, rel=1e-2)
 
 
+def test_blocks_that_were_not_quiet_do_not_weigh_on_a_ceiling() -> None:
+    moods = Moods(noise=0, between=0, blocks=30, speeds=(1.0, 1.6, 1.6), strain=2.0)
+    assert row_of(measured(moods=moods), COPIES)["rate"] == pytest.approx(100e9, rel=1e-2)
+
+
+def test_what_slowed_the_host_is_not_taken_out_on_an_accelerator() -> None:
+    for device, slower in (("cpu", 1.0), ("cuda", 1.1)):
+        copies = Ceiling(COPY, device, size=2**20)
+        run, best = (
+            measured({copies: 2**20 / 100}, moods=Moods(noise=0, between=0, blocks=6, speeds=(at,)))
+            for at in (1.1, 1.0)
+        )
+        frame = ceiling_frame([run, best], ["ours", "best"]).set_index("run")
+        assert frame.loc["ours", "rate"] == pytest.approx(100e9 / slower, rel=1e-2)
+
+
 def test_machine_that_was_never_quiet_has_no_ceiling_but_a_reason() -> None:
     run = measured(moods=Moods(noise=0, between=0, blocks=6, speeds=(2.0,)))
     run.floors_ns = {"dispatch, t1, stock": 80_000, "memory, t1, stock": 350_000}

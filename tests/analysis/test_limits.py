@@ -125,6 +125,25 @@ def test_what_is_fused_is_held_against_the_traffic_of_one_operator(
         assert parts[phase] == expected[phase]
 
 
+@pytest.mark.parametrize("asked", ["default", "fused"])
+def test_step_is_fused_where_it_was_seen_to_be_whatever_was_asked_for(asked: str) -> None:
+    case = Case(optimizer="adam", implementation=asked)
+    run = synthetic.run(
+        {case: 1e5},
+        moods=EXACT,
+        profiles={case: synthetic.step_profile(PHASE_PROFILES, state_elements=82)},
+        ceilings=ceilings_of(),
+    )
+    (record,) = run.cases
+    assert record.prepared is not None
+    for path, elements in (("for-loop", 18 * 41), ("fused", 3 * 41 + 2 * 82)):
+        seen = synthetic.verified(path=path)
+        record.prepared = msgspec.structs.replace(record.prepared, verified=seen)
+        found = limits_of(run).set_index("series")
+        assert found.loc["step", "bytes"] == pytest.approx(4 * elements)
+        assert found.loc["step", "flops"] == pytest.approx(13 * 41)
+
+
 def test_fused_limit_gives_each_phase_one_operator() -> None:
     found = measured(Case())
     assert found.loc["forward", "fused_ns"] == pytest.approx(OP_NS, rel=1e-3)
@@ -146,6 +165,26 @@ def test_on_an_accelerator_overhead_bounds_the_whole_step_and_no_phase() -> None
     found = measured(Case(device="cuda"), profile)
     assert found.loc[list(PHASES), "overhead_ns"].tolist() == [0.0] * 3
     assert found.loc[WHOLE, "overhead_ns"] == pytest.approx(30 * LAUNCH_NS, rel=1e-3)
+
+
+def test_fused_limit_of_a_captured_step_is_no_more_than_its_own() -> None:
+    """It is one launch, where three operators would be given out."""
+    launched = synthetic.phase_profile(ops=0, launches=1, kernels=30)
+    graph = Case(device="cuda", compile="graph")
+    cheap = {**ceilings_of("cuda"), Ceiling(LAUNCH, "cuda"): 800.0}
+    found = measured(graph, synthetic.step_profile({WHOLE: launched}), ceilings=cheap)
+    assert found.loc[WHOLE, "limit_ns"] == pytest.approx(800, rel=1e-3)
+    assert found.loc[WHOLE, "fused_ns"] <= found.loc[WHOLE, "limit_ns"]
+
+
+def test_case_under_autocast_is_held_against_the_products_that_it_casts_to() -> None:
+    peaks = {"bfloat16": 200.0, "float16": 5.0}
+    own = {Ceiling(MATMUL, dtype=name, size=64): 2 * 64**3 / peak for name, peak in peaks.items()}
+    for dtype, peak in (("amp-bfloat16", 200.0), ("amp-float16", GFLOPS)):
+        case = Case(dtype=dtype, batch=2**10)
+        found = measured(case, ceilings={**ceilings_of(), **own})
+        expected = (7 * 10 + 3) * 2**10 / peak
+        assert found.loc["forward", "compute_ns"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_narrow_dtype_is_held_against_float32s_products_where_its_own_are_slower() -> None:

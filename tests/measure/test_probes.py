@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.devices import device_named
 from bench.devices.cpu import Cpu, WallClock
-from bench.matrix.ceiling import ACCELERATOR_WIDTHS, CACHED, QUEUED, Ceiling, ceilings
+from bench.matrix.ceiling import ACCELERATOR_WIDTHS, CACHED, QUEUED, TRANSFERS, Ceiling, ceilings
 from bench.measure.metronome import DISPATCH, LARGE_BYTES, MEMORY
-from bench.measure.probes import CHAIN, FRESH_BYTES, PROBES, Probe, arrays
+from bench.measure.probes import CHAIN, FRESH_BYTES, IN_FLIGHT, PROBES, Probe, arrays
 from bench.measure.protocol import CEILING
 from bench.measure.resident_probe import MAX_CALLS, SAMPLE_NS, ResidentProbe
 from bench.measure.verify import InvalidCase
@@ -36,9 +36,9 @@ def work_of(ceiling: Ceiling) -> float:
     if ceiling.what in ("copy", "triad"):
         arrays_of = {"copy": 2, "triad": 3}[ceiling.what]
         return size // (4 * arrays_of) * 4 * arrays_of
-    return {"matmul": 2 * size**3, "node": CHAIN - 1, "fresh-memory": FRESH_BYTES}.get(
-        ceiling.what, 1
-    )
+    if ceiling.what in ("fresh-memory", *TRANSFERS):
+        return FRESH_BYTES
+    return {"matmul": 2 * size**3, "node": CHAIN - 1, "launch": IN_FLIGHT}.get(ceiling.what, 1)
 
 
 class Watch(TorchDispatchMode):
