@@ -5,7 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from bench.matrix.axes import AXES
 from bench.measure.breakdown import StepProfile
+from sumnet.optimizers import OPTIMIZERS
 
 SENTENCES = 3
 WORTH = 1.2
@@ -19,53 +21,55 @@ TWINS = {"compile": "on", "implementation": "fused"}
 def limits_advice(limits: pd.DataFrame) -> list[str]:
     """Of one series of a limit_frame, the cases that have a time and a limit."""
     known = limits[limits["headroom"].notna()]
-    overhead = known[known["bound"] == "overhead"]
-    bandwidth = known[known["bound"] == "bandwidth"]
+    names = known["case"]
+    if known["run"].nunique() > 1:
+        names = known["case"] + " in " + known["run"]
+    known = known.assign(name=names)
     sentences = [
-        *_overhead(overhead),
+        *_overhead(known),
         *_larger_batch(known),
-        *_bandwidth(bandwidth),
+        *_bandwidth(known[known["bound"] == "bandwidth"]),
         *_compute(known[known["bound"] == "compute"]),
     ]
     return sentences[:SENTENCES]
 
 
-def _overhead(bound: pd.DataFrame) -> list[str]:
-    """The case that fewer operators would help most, and what was measured of that."""
-    plain = bound[(bound["compile"] == "off") & (bound["implementation"] != "fused")]
+def _overhead(known: pd.DataFrame) -> list[str]:
+    """The case furthest above a limit of overhead, and what was measured of fewer operators."""
+    plain = known[
+        (known["bound"] == "overhead")
+        & (known["compile"] == "off")
+        & (known["implementation"] != "fused")
+    ]
     if plain.empty:
         return []
-    worst = plain.iloc[plain["fused_headroom"].argmax()]
+    worst = plain.iloc[plain["headroom"].argmax()]
     others = max(worst["bandwidth_ns"], worst["compute_ns"]) / worst["measured_ns"]
     said = (
-        f"{worst['case']} is bound by overhead: at the ceilings its bytes and FLOP would take "
+        f"{worst['name']} is bound by overhead: at the ceilings its bytes and FLOP would take "
         f"{others:.1%} of its time"
     )
-    gains = [
-        (row["measured_ns"] / worst["measured_ns"], f"{axis}={value}")
+    ratios = [
+        f"{axis}={value} takes {row['measured_ns'] / worst['measured_ns']:.2f} times as long"
         for axis, value in TWINS.items()
-        for _, row in _twins(bound, worst, axis, value)
+        for _, row in _twins(known, worst, axis, value).iterrows()
     ]
-    if gains and min(gains)[0] < 1 / WORTH:
-        ratio, name = min(gains)
-        return [f"{said}: {name} was measured to take {ratio:.2f} times as long."]
-    if gains:
-        told = " and ".join(f"{name} takes {ratio:.2f} times as long" for ratio, name in gains)
-        return [f"{said}; {told}."]
-    return [
-        f"{said}: fewer operators help, by --compile on or --implementation fused, worth at most "
-        f"{worst['fused_headroom']:.3g}x."
+    if ratios:
+        return [f"{said}; {' and '.join(ratios)}."]
+    spec = OPTIMIZERS[worst["optimizer"]]
+    untried = [
+        *(["compile=on"] if spec.compilable else []),
+        *(["implementation=fused"] if worst["device"].split(":")[0] in spec.fused else []),
     ]
+    if not untried:
+        return [f"{said}."]
+    return [f"{said}; {' and '.join(untried)} would make fewer operators, and are not measured."]
 
 
-def _twins(
-    rows: pd.DataFrame, row: "pd.Series[Any]", axis: str, value: str
-) -> list[tuple[Any, "pd.Series[Any]"]]:
+def _twins(rows: pd.DataFrame, row: "pd.Series[Any]", axis: str, value: str) -> pd.DataFrame:
     """The rows that differ from this one in that axis alone, and have that value of it."""
-    axes = ["run", "device", "dtype", "batch", "optimizer", "hidden", "threads", *TWINS]
-    same = [name for name in axes if name != axis]
-    found = rows[(rows[same] == row[same]).all(axis=1) & (rows[axis] == value)]
-    return list(found.iterrows())
+    same = ["run", *(name for name in AXES if name != axis)]
+    return rows[(rows[same] == row[same]).all(axis=1) & (rows[axis] == value)]
 
 
 def _larger_batch(known: pd.DataFrame) -> list[str]:
@@ -83,7 +87,7 @@ def _larger_batch(known: pd.DataFrame) -> list[str]:
             best = (
                 grown,
                 (
-                    f"A larger batch is nearly free: {largest['case']} takes {longer:.2f} times as "
+                    f"A larger batch is nearly free: {largest['name']} takes {longer:.2f} times as "
                     f"long as batch {least['batch']}, for {grown:.4g} times the pairs."
                 ),
             )
@@ -98,11 +102,11 @@ def _bandwidth(bound: pd.DataFrame) -> list[str]:
     saved = worst["limit_ns"] / worst["fused_ns"]
     if worst["compile"] != "off" or saved < WORTH:
         return [
-            f"{worst['case']} is bound by bandwidth and takes {worst['headroom']:.3g} times what "
+            f"{worst['name']} is bound by bandwidth and takes {worst['headroom']:.3g} times what "
             "moving its operands does at least."
         ]
     return [
-        f"{worst['case']} is bound by bandwidth: it takes {worst['headroom']:.3g} times its limit, "
+        f"{worst['name']} is bound by bandwidth: it takes {worst['headroom']:.3g} times its limit, "
         f"and fusing its operators would lower that limit {saved:.3g}-fold."
     ]
 
@@ -112,8 +116,8 @@ def _compute(bound: pd.DataFrame) -> list[str]:
         return []
     worst = bound.iloc[bound["headroom"].argmax()]
     return [
-        f"{worst['case']} is bound by arithmetic and reaches {1 / worst['headroom']:.0%} of the "
-        f"peak of {worst['dtype']}."
+        f"{worst['name']} is bound by arithmetic: it takes {worst['headroom']:.3g} times what its "
+        "FLOP would at the rate of products it is held against."
     ]
 
 
@@ -126,8 +130,7 @@ def profile_advice(profile: StepProfile) -> list[str]:
         sentences.append(f"{name} is the largest phase, {phase.share:.0%} of the step.")
     if outside >= phase.in_operators:
         sentences.append(
-            f"{outside:.0%} of {name} lies outside its operators, in Python and bookkeeping: fewer "
-            "calls help more than faster ones."
+            f"{outside:.0%} of {name} lies outside its operators, in Python and bookkeeping."
         )
     elif phase.operators:
         top = phase.operators[0]

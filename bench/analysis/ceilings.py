@@ -9,10 +9,11 @@ import pandas as pd
 
 from bench.analysis.frame import floor_key, replicate_of, shared_floors, software_key
 from bench.analysis.stats import MIN_BLOCKS
-from bench.matrix.ceiling import COPY, LAUNCH, MATMUL, NODE, OP, TRIAD
+from bench.matrix.ceiling import COPY, LAUNCH, MATMUL, NODE, OP, PEAK_WIDTH, TRIAD
 from bench.measure.protocol import CEILING
 from bench.records.schema import Blocks, CeilingRecord, RunRecord
 
+UNMEASURED = "its measurement was interrupted"
 COMPUTED_IN_FLOAT32 = ("bfloat16", "float16", "tf32")
 """A kernel may compute these in float32, so that one's peak is theirs at least."""
 
@@ -42,7 +43,8 @@ def _row(run: RunRecord, record: CeilingRecord, floors: dict[str, int]) -> dict[
     ]
     status, reason = record.status, record.reason
     if status == "ok" and not times:
-        reason = "the machine was never quiet while it was measured"
+        measured = any(len(worker.at_s) >= MIN_BLOCKS for worker in record.blocks)
+        reason = "the machine was never quiet while it was measured" if measured else UNMEASURED
     work = record.prepared.work if record.prepared else np.nan
     cost_ns = min(times) / work if times else np.nan
     return {
@@ -137,7 +139,8 @@ def rates(
 def _rates(group: pd.DataFrame) -> Rates | None:
     """None where what every limit needs was not measured."""
     copies = group[group["what"].isin((COPY, TRIAD))].groupby("size")["rate"].max()
-    products = group[group["what"] == MATMUL].groupby("dtype")["rate"].max()
+    wide = group[(group["what"] == MATMUL) & (group["size"] >= PEAK_WIDTH)]
+    products = wide.groupby("dtype")["rate"].max()
     costs = group.groupby("what")["cost_ns"].min()
     if copies.empty or OP not in costs or NODE not in costs:
         return None

@@ -130,7 +130,9 @@ def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[st
         device, threads = case.axes["device"], case.axes["threads"]
         valid = {name: floors[floor_key(run, device, threads, name)] for name in _heard(case)}
         on_host = device == "cpu"
-        doubtful = doubts(run.health, _moments(case)) if case.status == "ok" else {}
+        doubtful = (
+            doubts(run.health, _moments(case), run.machine.cores) if case.status == "ok" else {}
+        )
         for series in msgspec.convert(case.axes, Case).series:
             replicates = [
                 replicate_of(worker, series, valid, on_host)

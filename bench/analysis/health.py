@@ -10,10 +10,10 @@ from bench.measure.health import GpuHealth, HealthSample, HostHealth
 
 STEAL = 0.01
 """Share of the cores' time: twice the least that the kernel counts of one core between samples."""
-BUSY = 0.1
-"""Cores: more than the daemons of an idle machine take."""
-MOVED = 0.01
-"""A share: the least step of a clock is about that, and a locked one takes none."""
+BUSY = 0.05
+"""Share of all cores: more than the daemons of an idle machine take."""
+MOVED = 0.05
+"""A share: a locked clock does not move, and one that is boosted as far as it goes hardly does."""
 OFTEN = 0.1
 """Share of a case's blocks: what touches fewer hardly moves a low quantile or a median of them."""
 LOCKED = "performance"
@@ -22,13 +22,15 @@ LOCKED = "performance"
 Value = TypeVar("Value")
 
 
-def doubts(samples: Sequence[HealthSample], blocks_at_s: Sequence[float]) -> dict[str, str]:
+def doubts(
+    samples: Sequence[HealthSample], blocks_at_s: Sequence[float], cores: int
+) -> dict[str, str]:
     """What makes a case's figures doubtful, in a word and a sentence each; {} where nothing does.
 
     `blocks_at_s` is when its blocks were measured, seconds since the run's first sitting began. A
-    sample speaks for the time since the one before it, but clocks, other processes on the GPU and
-    errors of its memory count wherever in the run they were seen. What is wrong with a GPU is no
-    matter to a case that was measured while none was sampled.
+    sample speaks for the time since the one before it, but other processes on the GPU and errors of
+    its memory count wherever in the run they were seen. What is wrong with a GPU is no matter to a
+    case that was measured while none was sampled. The machine has so many `cores`.
     """
     ends = [sample.at_s for sample in samples]
     places = [bisect_left(ends, at) for at in blocks_at_s]
@@ -48,7 +50,7 @@ def doubts(samples: Sequence[HealthSample], blocks_at_s: Sequence[float]) -> dic
             "{:.1%} on average",
         ),
         "busy": _often_above(
-            BUSY,
+            BUSY * cores,
             [health.host.others for health in beside],
             blocks,
             "other processes used up to {:.2f} cores while it was measured, {:.2f} on average",
@@ -56,7 +58,7 @@ def doubts(samples: Sequence[HealthSample], blocks_at_s: Sequence[float]) -> dic
         "throttled": _often_throttled(samples, places, blocks),
         "shared GPU": _shared(gpus),
         "ecc": _failing(gpus),
-        "clocks": _unlocked([sample.health.host for sample in samples], gpus),
+        "clocks": _unlocked([health.host for health in beside], _known(h.gpu for h in beside)),
     }
     return {word: sentence for word, sentence in found.items() if sentence}
 
@@ -167,15 +169,11 @@ def _failing(gpus: Iterable[GpuHealth]) -> str | None:
 
 
 def _unlocked(hosts: Sequence[HostHealth], gpus: Sequence[GpuHealth]) -> str | None:
-    """How the clocks moved, and what lets them."""
+    """How the GPU's clock moved, and what lets the CPU's, which is told of idle cores too."""
     signs = []
-    clocks: dict[str, list[float]] = {
-        "the GPU's SM clock": _known(gpu.sm_mhz for gpu in gpus),
-        "the CPU's clock": _known(host.mhz for host in hosts),
-    }
-    for name, mhz in clocks.items():
-        if mhz and max(mhz) > (1 + MOVED) * min(mhz):
-            signs.append(f"{name} went from {min(mhz):.0f} to {max(mhz):.0f} MHz")
+    mhz = _known(gpu.sm_mhz for gpu in gpus)
+    if mhz and max(mhz) > (1 + MOVED) * min(mhz):
+        signs.append(f"the GPU's SM clock went from {min(mhz):.0f} to {max(mhz):.0f} MHz")
     governors = {host.governor for host in hosts if host.governor} - {LOCKED}
     if governors:
         signs.append(f"the governor was {_listed(sorted(governors))}, not {LOCKED}")

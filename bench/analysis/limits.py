@@ -19,8 +19,8 @@ TERMS = ("overhead", "bandwidth", "compute")
 LIMITED = (*PHASES, WHOLE)
 
 NO_CEILINGS = (
-    "no ceilings of this machine: measure them with `run --ceilings`, or with `ceilings` and name "
-    "that file too"
+    "no ceilings of this machine with so many threads, or not all that limits need (copies, op and "
+    "node): measure them with `run --ceilings`, or with `ceilings` and name that file too"
 )
 NO_PROFILE = "it was not profiled, which counts its operators: measure with `run --profile`"
 
@@ -53,7 +53,7 @@ def limit_frame(
 ) -> pd.DataFrame:
     """A row for each run, case and series of LIMITED that the case has; `frame` is the tidy one.
 
-    Columns: run, case, the axes, series, status, measured_ns and measured_half (quiet),
+    Columns: run, case, the axes, series, status, doubts, measured_ns and measured_half (quiet),
     overhead_ns, bandwidth_ns, compute_ns, limit_ns (the largest of them), bound (its name),
     headroom (measured over limit), fused_ns and fused_headroom (the same were each phase one
     operator with the least traffic), flops, bytes, and reason, why there is no limit. NaN for what
@@ -63,6 +63,7 @@ def limit_frame(
         (row["run"], row["case"], row["series"]): (row["quiet_ns"], row["quiet_half"])
         for _, row in frame.iterrows()
     }
+    doubts_of = {(row["run"], row["case"]): row["doubts"] for _, row in frame.iterrows()}
     rows: list[dict[str, Any]] = []
     for run, label in zip(runs, labels, strict=True):
         for record in run.cases:
@@ -77,6 +78,7 @@ def limit_frame(
                         **record.axes,
                         "series": series,
                         "status": record.status,
+                        "doubts": doubts_of[label, record.id],
                         "measured_ns": time,
                         "measured_half": half,
                         **limits,
@@ -151,4 +153,6 @@ def _overhead_ns(case: Case, series: str, profile: StepProfile, rates: Rates) ->
 
 def _phase_overhead_ns(phase: PhaseProfile, rates: Rates) -> float:
     giving_out = phase.ops * rates.op_ns + phase.nodes * rates.node_ns
-    return max(giving_out, phase.launches * rates.launch_ns)
+    # Launches from C++ cost less than the one that is priced: only where nothing else is seen of
+    # what the host does, as of a captured step, do they count.
+    return giving_out or phase.launches * rates.launch_ns

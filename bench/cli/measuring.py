@@ -150,7 +150,10 @@ def run(
 def profile(
     cases: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CASE]...", help="Cases by id, instead of a preset and axes."),
+        typer.Argument(
+            metavar="[CASE | RUN]...",
+            help="Cases by id, instead of a preset and axes; or run files whose profiles to print.",
+        ),
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -172,6 +175,14 @@ def profile(
     chosen = {name: text for name, text in locals().items() if name in AXES and text is not None}
     if cases and (chosen or preset is not None):
         raise UsageError("CASE names whole cases: it goes with neither --preset nor an axis")
+    files = [Path(word) for word in cases or [] if word.endswith((".json", ".journal"))]
+    if files:
+        if len(files) < len(cases or []) or traces is not None:
+            raise UsageError("run files are printed and nothing is profiled: name files alone")
+        from bench.report.profiles import print_stored_profiles
+
+        print_stored_profiles(files)
+        return
     from bench.report.profiles import print_profiles
 
     selected = (

@@ -21,8 +21,12 @@ CACHED = tuple(2**power for power in range(15, 29))
 and takes long enough to be told from the call, to 256 MiB: memory, where caches are smaller."""
 QUEUED = tuple(2**power for power in range(20, 31))
 """The same for an accelerator."""
-CPU_WIDTHS, ACCELERATOR_WIDTHS = (64, 128, 256, 512), (1024, 4096, 8192)
+CPU_WIDTHS, ACCELERATOR_WIDTHS = (64, 128, 256, 512, 1024), (1024, 4096, 8192)
 """Rows and columns of the matrices that are multiplied."""
+SLOW, SLOW_WIDTHS = "float16", CPU_WIDTHS[:-1]
+"""A dtype that most CPUs have no units for: the widest product in it takes a second."""
+PEAK_WIDTH = 512
+"""The least width whose rate may stand for a peak."""
 
 
 class Ceiling(msgspec.Struct, frozen=True):
@@ -64,13 +68,19 @@ def ceilings(device: str, threads: int, dtypes: Iterable[str]) -> list[Ceiling]:
     products = [
         Ceiling(MATMUL, device, threads, dtype, width)
         for dtype in dtypes
-        for width in (CPU_WIDTHS if on_cpu else ACCELERATOR_WIDTHS)
+        for width in _widths(dtype, on_cpu)
     ]
     costs = [OP, NODE, PYTHON_CALL, ALLOCATION]
     costs += [FRESH_MEMORY] if on_cpu else [LAUNCH, SYNC]
     if device.startswith("cuda"):
         costs += [EVENT_PAIR, *TRANSFERS]
     return [*sized, *products, *(Ceiling(what, device, threads) for what in costs)]
+
+
+def _widths(dtype: str, on_cpu: bool) -> tuple[int, ...]:
+    if not on_cpu:
+        return ACCELERATOR_WIDTHS
+    return SLOW_WIDTHS if dtype == SLOW else CPU_WIDTHS
 
 
 def ceilings_under(cases: Sequence[Case]) -> list[Ceiling]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bench.measure.trace import Stretch, TraceError, TraceEvent, nested, stretches
+from bench.measure.trace import LAUNCHES, Stretch, TraceError, TraceEvent, nested, stretches
 
 OPERATORS_KEPT = 12
 
@@ -20,12 +20,14 @@ COMPILED_GRAPH = "## Call CompiledFxGraph"
 WORKLESS = frozenset(
     f"aten::{name}"
     for name in (
-        *("alias", "as_strided", "broadcast_tensors", "detach", "expand", "item", "permute"),
-        *("reshape", "resolve_conj", "result_type", "select", "slice", "squeeze", "t", "to"),
-        *("transpose", "unbind", "unsqueeze", "view"),
+        *("_local_scalar_dense", "alias", "as_strided", "broadcast_tensors", "detach", "detach_"),
+        *("empty", "empty_like", "empty_strided", "expand", "fill_", "full", "full_like"),
+        *("is_nonzero", "item", "lift_fresh", "ones", "ones_like", "permute", "reshape"),
+        *("resolve_conj", "result_type", "select", "slice", "squeeze", "t", "to", "transpose"),
+        *("unbind", "unsqueeze", "view", "view_as", "zero_", "zeros", "zeros_like"),
     )
 )
-"""Operators that only look at their tensors otherwise, and cost less than one that computes."""
+"""Operators that read no numbers, or one, and cost less than those that compute with them."""
 DEVICE_TYPES = {"cpu": 0, "cuda": 1}
 """As the trace's records of memory have them."""
 
@@ -112,7 +114,8 @@ def break_down(
         for stretch in of_phase:
             for event, above, own in nested(stretch.host):
                 own_us[event.name] += own
-                in_operators += 0 if above else event.duration
+                if _is_operator(event) and not any(map(_is_operator, above)):
+                    in_operators += event.duration
         first = of_phase[0]
         ordered = sorted(own_us.items(), key=lambda item: -item[1])[:OPERATORS_KEPT]
         calls = Counter(event.name for event in first.host)
@@ -166,12 +169,18 @@ def _count_nodes(stretch: Stretch) -> int:
     return sum(not name.endswith(LEAF_NODE) for name in names)
 
 
-def _computes(event: TraceEvent) -> bool:
-    if event.name.startswith(COMPILED_GRAPH):
-        return True
+def _is_operator(event: TraceEvent) -> bool:
+    """Whether an event is no wrapper in Python around what runs, as those of the compiler are."""
+    if event.name.startswith(NODE):
+        return not event.name.endswith(COMPILED_NODE)
     space, _, name = event.name.partition("::")
-    is_operator = bool(name) and not event.name.startswith(("autograd::", "torch::autograd::"))
-    return is_operator and " " not in space and event.name not in WORKLESS
+    named = bool(name) and " " not in space and space not in ("autograd", "torch")
+    return named or event.name.startswith(COMPILED_GRAPH) or event.category in LAUNCHES
+
+
+def _computes(event: TraceEvent) -> bool:
+    is_node, is_launch = event.name.startswith(NODE), event.category in LAUNCHES
+    return _is_operator(event) and not (is_node or is_launch or event.name in WORKLESS)
 
 
 def _hides_calls(event: TraceEvent) -> bool:

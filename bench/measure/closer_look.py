@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.devices import device_named
 from bench.matrix.case import Case
 from bench.measure.anonymous import anonymous
 from bench.measure.events import CaseProfiled, EnergySpent, Event, Plan
@@ -48,8 +49,8 @@ def look_closer(
             case str() as reason:
                 emit(EnergySpent(case.id, reason=reason))
     for case in cases:
-        # Elsewhere only a profiler tells how long a device is at work.
-        if plan.profiled or case.kind != "cpu":
+        # Where a device has kernels, only a profiler tells how long it is at work.
+        if plan.profiled or "CUDA" in device_named(case.device).activities:
             match answer(case, Profile(case.id, None if traces is None else str(traces))):
                 case Profiled(profile=profile):
                     emit(CaseProfiled(case.id, profile))

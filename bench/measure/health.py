@@ -198,8 +198,14 @@ def _told(ask: Callable[..., Answer], *about: Any) -> Answer | None:
 
 
 def _ours_s(worker_pid: int | None) -> float:
-    times = [psutil.Process(pid).cpu_times() for pid in {None, worker_pid}]  # None is this one
-    return sum(of_process.user + of_process.system for of_process in times)
+    """With what the worker started, compilers above all, whether it still runs or not."""
+    worker = psutil.Process(worker_pid)  # None is this process
+    own = psutil.Process().cpu_times()
+    spent = 0.0 if worker_pid is None else own.user + own.system
+    for process in (worker, *worker.children(recursive=True)):
+        times = process.cpu_times()
+        spent += times.user + times.system + times.children_user + times.children_system
+    return spent
 
 
 def _hottest_c() -> float | None:

@@ -182,7 +182,7 @@ def _fresh_memory(ceiling: Ceiling, device: Device) -> Probe:
     return Probe(
         _repeat(lambda: torch.ones(count)),
         work=FRESH_BYTES,
-        how="torch.ones of 64 MiB: bytes written to memory that the allocator has just got",
+        how="torch.ones of 64 MiB: bytes written, in the stock environment to memory just got",
     )
 
 

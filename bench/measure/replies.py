@@ -37,8 +37,8 @@ def check(case: str, request: Request, reply: Reply) -> None:
         case _, Refused(named, status, reason) if named == case:
             # What it could not free, or an accelerator that an error has left unusable, would weigh
             # on the next case; after a closer look nothing is timed.
-            broken = status == "failed" and not case.startswith("cpu/")
-            if status == "oom" or (broken and not isinstance(request, Profile | Spend)):
+            broken = status == "oom" or (status == "failed" and not case.startswith("cpu/"))
+            if broken and not isinstance(request, Profile | Spend):
                 raise WorkerLost(status, reason)
         case Prepare(), Prepared(named) if named == case:
             if reply.step_ns <= 0 or reply.verified is None:

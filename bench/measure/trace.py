@@ -105,6 +105,8 @@ def stretches(
     for event in events if sees_kernels else ():
         if event.category in KERNELS:
             launch = event.details.get("correlation")
+            if launch not in launched_at and event.start < starts[0]:
+                continue  # of what ran before the steps that are kept
             if launch not in launched_at:
                 raise TraceError(f"nothing in the trace launches the kernel {event.name}")
             # By when it was given out: backward runs on a thread of its own, and kernels run late.

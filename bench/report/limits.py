@@ -16,7 +16,7 @@ from bench.matrix.case import WHOLE
 from bench.report.ceilings import rates_line
 from bench.report.charts import roofline, save_chart
 from bench.report.comparison import load_runs
-from bench.report.tables import FORMATS, Row, machine_notes, prose, records, render
+from bench.report.tables import FORMATS, Row, doubt_lines, machine_notes, prose, records, render
 from bench.report.units import duration, factor, memory, share
 
 ABOUT = (
@@ -37,13 +37,16 @@ def print_limits(
     for option, value, allowed in (("phase", series, LIMITED), ("format", style, FORMATS)):
         if value not in allowed:
             raise UsageError(f"--{option}: {value!r} is not one; allowed: {', '.join(allowed)}")
+    if charts and series != WHOLE:
+        raise UsageError(f"--roofline draws whole steps: drop --phase {series}")
     _, labels, runs = load_runs(files, results)
     if not any(run.cases for run in runs):
         raise UsageError("these files hold ceilings alone: name a run that measured cases too")
     known = rates(runs, labels, ceiling_frame(runs, labels))
     limits = limit_frame(runs, labels, tidy(runs, labels), known)
     if style == "csv":
-        print(render(records(limits), style))
+        told = limits.assign(doubts=limits["doubts"].map(", ".join))
+        print(render(records(told), style))
     else:
         print(limits_text(limits, series, style))
     if style not in ("csv", "tsv"):
@@ -59,13 +62,16 @@ def limits_text(limits: pd.DataFrame, series: str, style: str = "github") -> str
     if chosen.empty:
         raise UsageError(f"--phase: no case here is timed by {series}")
     names = varying(chosen) or ["case"]
+    doubtful = chosen["doubts"].map(bool).any()
     rows: list[Row] = [
-        {**{name: row[name] for name in names}, **_cells(row)} for _, row in chosen.iterrows()
+        {**{name: row[name] for name in names}, **_cells(row)}
+        | ({"doubtful": ", ".join(row["doubts"])} if doubtful else {})
+        for _, row in chosen.iterrows()
     ]
     text = render(rows, style)
     if style == "tsv":
         return text
-    lines = [*limits_advice(chosen), ABOUT, *_reasons(chosen)]
+    lines = [*limits_advice(chosen), ABOUT, *doubt_lines(chosen), *_reasons(chosen)]
     return "\n".join([text, *prose(lines, style)])
 
 

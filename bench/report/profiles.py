@@ -11,6 +11,7 @@ from bench.matrix.case import Case
 from bench.measure.breakdown import PhaseProfile, StepProfile
 from bench.measure.coordinator import Coordinator
 from bench.measure.events import CaseEnded, CasePrepared, CaseProfiled, Event, Plan
+from bench.report.comparison import load_runs
 from bench.report.tables import Row, render
 from bench.report.units import duration, memory, rate, share
 
@@ -62,6 +63,21 @@ def print_profiles(cases: Sequence[Case], traces: Path | None) -> int:
             "for flame graphs."
         )
     return int(failed)
+
+
+def print_stored_profiles(files: Sequence[Path]) -> None:
+    """Print the profiles in run files. Raises UsageError where none has any."""
+    paths, _, runs = load_runs(files)
+    found = [case for run in runs for case in run.cases if case.profile or case.profile_reason]
+    if not found:
+        names = ", ".join(map(str, paths))
+        raise UsageError(f"no profiles in {names}: measure with `run --profile`")
+    for case in found:
+        if case.profile is None or case.prepared is None:
+            print(f"{case.id}\n\nnot profiled: {case.profile_reason}\n")
+        else:
+            print(f"{case.id}\n\n{profile_text(case.profile, case.prepared.step_ns)}\n")
+    print(ABOUT)
 
 
 def profile_text(profile: StepProfile, step_ns: float) -> str:

@@ -188,7 +188,13 @@ def notes(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) ->
             lines.append(f"No case has a {statistic} time for every {comparison.by}: no mean.")
         for value, missing in comparison.lonely.items():
             lines.append(f"{comparison.by} {value} has no row for: " + "; ".join(missing) + ".")
-    return lines + _asynchronous(frame) + _doubts(frame) + _no_energy(frame) + _reasons(frame)
+    return (
+        lines
+        + _asynchronous(frame)
+        + doubt_lines(frame[frame["series"] == WHOLE])
+        + _no_energy(frame)
+        + _reasons(frame)
+    )
 
 
 def _queued(frame: pd.DataFrame) -> bool:
@@ -209,16 +215,18 @@ def _asynchronous(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def _doubts(frame: pd.DataFrame) -> list[str]:
-    """What makes figures doubtful: a line for each thing that does, with what was worst."""
-    told: dict[str, list[str]] = {}
-    for doubts in frame[frame["series"] == WHOLE]["doubts"]:
+def doubt_lines(frame: pd.DataFrame) -> list[str]:
+    """What makes figures doubtful, a line for each thing that does; a row is a case."""
+    told: dict[str, dict[str, str]] = {}
+    for case, doubts in zip(frame["case"], frame["doubts"], strict=True):
         for word, sentence in doubts.items():
-            told.setdefault(word, []).append(sentence)
-    return [
-        f"doubtful for {len(sentences)} case{'s' if len(sentences) > 1 else ''}: {sentences[0]}"
-        for sentences in told.values()
-    ]
+            told.setdefault(word, {})[case] = sentence
+    lines = []
+    for word, sentences in told.items():
+        case, sentence = next(iter(sentences.items()))
+        more = f", and of {len(sentences) - 1} more" if len(sentences) > 1 else ""
+        lines.append(f"Doubtful ({word}): of {case}{more}: {sentence}.")
+    return lines
 
 
 def _no_energy(frame: pd.DataFrame) -> list[str]:

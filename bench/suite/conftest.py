@@ -58,7 +58,15 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     brief = config.getoption("benchmark_disable") and not config.getoption("benchmark_enable")
     if brief:
-        plan = msgspec.structs.replace(plan, replicates=1, budget_s=0, compile_timed=[])
+        plan = msgspec.structs.replace(
+            plan,
+            replicates=1,
+            budget_s=0,
+            compile_timed=[],
+            profiled=False,
+            energy=False,
+            ceilings=[],
+        )
     config.stash[BENCHMARKS] = []
     config.stash[CAMPAIGN] = Campaign(
         plan,

@@ -41,34 +41,38 @@ def test_without_a_limit_nothing_is_said() -> None:
     assert advice(nothing) == []
 
 
-def test_overhead_whose_cure_was_not_measured_is_told_with_what_it_is_worth_at_most() -> None:
+def test_overhead_whose_cures_were_not_measured_names_those_that_torch_has() -> None:
     (sentence,) = advice(SMALL)
     assert f"{Case(optimizer='adam').id} is bound by overhead" in sentence
     assert "would take 0.5% of its time" in sentence
-    assert "worth at most 100x" in sentence
+    assert sentence.endswith(
+        "compile=on and implementation=fused would make fewer operators, and are not measured."
+    )
+    (sentence,) = advice(row(Case(optimizer="lbfgs"), 2e5, overhead=4e4))
+    assert sentence.endswith("of its time.")
 
 
-def test_cure_that_was_measured_is_told_with_its_ratio() -> None:
-    fused = Case(optimizer="adam", implementation="fused")
-    sentence, *_ = advice(SMALL, row(fused, 1.4e5, overhead=2e4))
-    assert sentence.endswith("implementation=fused was measured to take 0.70 times as long.")
-
-
-def test_cures_that_were_measured_and_do_not_help_are_told_as_such() -> None:
+def test_cures_that_were_measured_are_told_with_their_ratios_whatever_bounds_them() -> None:
     sentence, *_ = advice(
         SMALL,
-        row(Case(optimizer="adam", implementation="fused"), 1.9e5, overhead=2e4, fused=1e4),
-        row(Case(optimizer="adam", compile="on"), 3e5, overhead=1e4, fused=1e4),
+        row(Case(optimizer="adam", implementation="fused"), 1.4e5, overhead=2e4),
+        row(Case(optimizer="adam", compile="on"), 3e5, bandwidth=1e4),
     )
-    assert "compile=on takes 1.50 times as long and implementation=fused takes 0.95" in sentence
-    assert "worth" not in sentence
+    assert sentence.endswith(
+        "compile=on takes 1.50 times as long and implementation=fused takes 0.70 times as long."
+    )
 
 
 def test_cure_at_another_batch_or_of_itself_proves_nothing() -> None:
     other = row(Case(optimizer="adam", implementation="fused", batch=64), 1e5, overhead=2e4)
-    assert "worth at most" in advice(SMALL, other | {"fused_headroom": 1.0})[0]
+    assert "are not measured" in advice(SMALL, other)[0]
     alone = row(Case(optimizer="adam", implementation="fused"), 1e5, overhead=2e4)
     assert advice(alone) == []
+
+
+def test_case_of_several_runs_is_named_with_its_run() -> None:
+    sentence, *_ = advice(SMALL, row(Case(optimizer="adam"), 1e5, overhead=4e4) | {"run": "theirs"})
+    assert sentence.startswith(f"{Case(optimizer='adam').id} in ours is bound by overhead")
 
 
 def test_larger_batch_is_nearly_free_as_far_as_was_measured() -> None:
@@ -89,9 +93,9 @@ def test_bandwidth_is_told_with_what_fusing_does_to_the_limit() -> None:
     assert "fusing" not in sentence
 
 
-def test_compute_is_told_as_its_part_of_the_peak() -> None:
-    (sentence,) = advice(row(Case(batch=2**18, hidden=4096), 2e6, compute=1e6))
-    assert "reaches 50% of the peak of float32" in sentence
+def test_compute_is_told_as_times_its_limit() -> None:
+    (sentence,) = advice(row(Case(batch=2**18, hidden=4096, dtype="float16"), 2e6, compute=1e6))
+    assert "it takes 2 times what its FLOP would at the rate of products" in sentence
 
 
 def test_there_are_at_most_three() -> None:

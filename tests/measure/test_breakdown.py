@@ -105,7 +105,7 @@ def test_operators_of_a_node_are_the_nodes_and_gathering_gradients_is_none(tmp_p
         ("aten::detach", 42, 2),
     )
     found = broken_down(trace, tmp_path)["forward"]
-    assert (found.ops, found.nodes) == (1, 1)
+    assert (found.ops, found.nodes) == (0, 1)
 
 
 def test_compiled_node_calls_its_operators_from_python(tmp_path: Path) -> None:
@@ -117,6 +117,26 @@ def test_compiled_node_calls_its_operators_from_python(tmp_path: Path) -> None:
     )
     found = broken_down(trace, tmp_path)["forward"]
     assert (found.ops, found.nodes) == (2, 1)
+
+
+def test_operators_that_compute_nothing_are_no_ops_whoever_calls_them(tmp_path: Path) -> None:
+    trace = one_phase(
+        ("aten::item", 0, 5),
+        ("aten::_local_scalar_dense", 1, 3),
+        ("aten::lift_fresh", 10, 5),
+        ("aten::empty", 20, 5),
+        ("aten::zero_", 30, 5),
+    )
+    assert broken_down(trace, tmp_path)["forward"].ops == 0
+
+
+def test_what_the_compiler_wraps_around_operators_is_none(tmp_path: Path) -> None:
+    trace = one_phase(
+        ("Torch-Compiled Region: 0/0", 0, 90),
+        ("## Call CompiledFxGraph fabc ##", 20, 50),
+        ("aten::addmm", 30, 10),
+    )
+    assert broken_down(trace, tmp_path)["forward"].in_operators == 0.5
 
 
 def test_shares_are_of_the_step_of_the_phase_and_of_an_operator_itself(tmp_path: Path) -> None:

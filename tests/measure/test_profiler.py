@@ -51,8 +51,8 @@ def test_eager_adam_calls_what_its_source_says() -> None:
     profile = Resident(Case(optimizer="adam")).profile()
     forward, backward, step = (profile.phases[phase] for phase in PHASES)
     assert forward.ops == 4, "two linear layers, ReLU and the loss"
-    assert backward.nodes == 6, "of these four, and of two transposed weights"
-    assert step.ops == 36, "nine for each of four parameters"
+    assert (backward.ops, backward.nodes) == (0, 6), "of these four, and of two transposed weights"
+    assert step.ops == 32, "eight for each of four parameters"
     assert profile.state_elements == 2 * 41
     assert {o.name for o in step.operators} >= {"aten::lerp_", "aten::addcdiv_"}
 
@@ -67,7 +67,7 @@ def test_fused_step_is_one_operator_beside_its_count() -> None:
 
 def test_compiled_step_calls_its_graphs_and_few_operators() -> None:
     phases = Resident(Case(compile="on")).profile().phases
-    assert [phases[name].ops for name in PHASES] == [3, 4, 1], "a graph each, and its products"
+    assert [phases[name].ops for name in PHASES] == [3, 3, 1], "a graph each, and its products"
     assert phases["backward"].nodes == 1
 
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from bench.cli import app, main
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.matrix.ceiling import COPY, MATMUL, NODE, OP, Ceiling
+from bench.measure.health import Health, HostHealth
 from bench.records.schema import RunRecord
 from tests import synthetic
 from tests.synthetic import Moods
@@ -20,7 +21,7 @@ EXACT = Moods(noise=0, between=0, blocks=6)
 SMALL, LARGE, BROKEN = Case(), Case(batch=2**18), Case(optimizer="muon")
 CEILINGS = {
     Ceiling(COPY, size=2**16): 2**16 / 100,  # 100 GB/s
-    Ceiling(MATMUL, dtype="float32", size=64): 2 * 64**3 / 50,  # 50 GFLOP/s
+    Ceiling(MATMUL, dtype="float32", size=512): 2 * 512**3 / 50,  # 50 GFLOP/s
     Ceiling(OP): 500.0,
     Ceiling(NODE): 1000.0,
 }
@@ -96,7 +97,7 @@ def test_run_without_ceilings_says_how_to_have_them(tmp_path: Path) -> None:
     run = synthetic.run({SMALL: 1e5}, moods=EXACT, profiles={SMALL: synthetic.step_profile()})
     text = printed(synthetic.run_file(tmp_path / "run.json", run))
     assert [row["limit"] for row in cells(text)] == ["-"]
-    assert "no ceilings of this machine: measure them with `run --ceilings`" in text
+    assert "no ceilings of this machine with so many threads" in text
 
 
 def test_ceilings_of_their_own_file_serve_a_run_of_the_same_machine(tmp_path: Path) -> None:
@@ -108,6 +109,13 @@ def test_ceilings_of_their_own_file_serve_a_run_of_the_same_machine(tmp_path: Pa
     ]
     (row,) = cells(printed(*files))
     assert row["limit"] == "12 us"
+
+
+def test_what_makes_a_time_doubtful_makes_its_row_so(tmp_path: Path) -> None:
+    stolen = [Health(HostHealth(steal=share)) for share in (None, 0.3, 0.3)]
+    text = printed(synthetic.run_file(tmp_path / "run.json", measured(health=stolen)))
+    assert [row["doubtful"] for row in cells(text)] == ["steal", "steal"]
+    assert f"Doubtful (steal): of {SMALL.id}, and of 1 more: the hypervisor gave up to 30" in text
 
 
 def test_csv_holds_every_series_unrounded(file: Path) -> None:
@@ -138,6 +146,7 @@ def test_roofline_is_written_in_each_of_its_formats(file: Path, tmp_path: Path) 
         ("--limits --statistic typical", "--limits is a table of its own, of quiet times: drop"),
         ("--limits --phase latency", "--phase: 'latency' is not one; allowed: forward, backward"),
         ("--limits --format xlsx", "--format: 'xlsx' is not one; allowed: github"),
+        ("--limits --phase step --roofline r.png", "--roofline draws whole steps: drop --phase"),
         ("--limits --roofline roofline.pdf", "roofline.pdf: a chart's file ends in one of"),
         ("--limits --roofline nowhere/r.png", "nowhere/r.png: there is no folder nowhere"),
     ],

@@ -10,6 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from bench.cli import app
+from bench.matrix.case import Case
 from bench.measure.breakdown import Work
 from bench.report.profiles import profile_text
 from tests import synthetic
@@ -136,3 +137,25 @@ def test_wrong_usage_is_told_and_status_2(
 def test_device_that_is_not_there_is_refused() -> None:
     done = CliRunner().invoke(app, ["profile", SEED_CASE.replace("cpu", "cuda")])
     assert "sees no cuda device here" in str(done.exception)
+
+
+def test_profiles_of_a_run_file_are_printed_again(tmp_path: Path) -> None:
+    adam, broken = Case(optimizer="adam"), Case(optimizer="lbfgs")
+    run = synthetic.run(
+        {Case(): 1e5, adam: 2e5, broken: 3e5},
+        profiles={adam: synthetic.step_profile(), broken: "steps differ"},
+    )
+    path = synthetic.run_file(tmp_path / "run.json", run)
+    done = CliRunner().invoke(app, ["profile", str(path)])
+    assert done.exit_code == 0
+    assert done.stdout.startswith(f"{adam.id}\n\n|")
+    assert f"{broken.id}\n\nnot profiled: steps differ\n" in done.stdout
+    for words in ([str(path), SEED_CASE], [str(path), "--traces", "here"]):
+        refused = CliRunner().invoke(app, ["profile", *words])
+        assert "run files are printed and nothing is profiled" in str(refused.exception)
+
+
+def test_run_without_profiles_says_how_to_have_them(tmp_path: Path) -> None:
+    path = synthetic.run_file(tmp_path / "run.json", synthetic.run({Case(): 1e5}))
+    done = CliRunner().invoke(app, ["profile", str(path)])
+    assert str(done.exception) == f"no profiles in {path}: measure with `run --profile`"

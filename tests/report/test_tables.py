@@ -409,10 +409,11 @@ def test_reason_of_a_case_with_one_series_or_seven_names_the_case_alone() -> Non
 def test_what_makes_times_doubtful_is_told_once_with_how_many_cases_it_touches() -> None:
     run = synthetic.run({SGD: 1e5, ADAM: 2e5}, moods=EXACT, health=STOLEN)
     steal, clocks = notes(frame_of(run), None, "quiet")
-    assert steal.startswith("doubtful for 2 cases: the hypervisor gave up to 30.0% of the cores ")
-    assert clocks == "doubtful for 2 cases: the governor was powersave, not performance"
+    told = f"of {SGD.id}, and of 1 more: "
+    assert steal.startswith(f"Doubtful (steal): {told}the hypervisor gave up to 30.0% of the cores")
+    assert clocks == f"Doubtful (clocks): {told}the governor was powersave, not performance."
     alone = notes(frame_of(synthetic.run({SGD: 1e5}, moods=EXACT, health=STOLEN)), None, "quiet")
-    assert alone[1].startswith("doubtful for 1 case: ")
+    assert alone[1].startswith(f"Doubtful (clocks): of {SGD.id}: ")
 
 
 def test_why_energy_is_not_known_is_told_once() -> None:
