@@ -12,7 +12,7 @@ from rich.console import Console
 from bench.analysis.frame import heard_floors
 from bench.errors import BenchError, MachineError, UsageError
 from bench.measure.coordinator import Coordinator
-from bench.measure.events import CasePrepared, Event, HealthSampled, Plan, WorkerStarted
+from bench.measure.events import Event, HealthSampled, Plan, WorkerStarted
 from bench.measure.health import HealthMonitor
 from bench.records.machine import fingerprint
 from bench.records.schema import Header, RunRecord, assemble
@@ -134,10 +134,7 @@ class _HealthWatch:
     def tell(self, event: Event) -> None:
         if isinstance(event, WorkerStarted):
             self._worker = event
-        # Also when a worker has prepared a case: it may have kept a compiler busy, which is nobody
-        # else's doing, and the blocks that follow are not to suffer for it.
-        ready = isinstance(event, CasePrepared)
-        if self._worker is not None and (ready or self._monitor.due()):
+        if self._worker is not None and self._monitor.due():
             worker = self._worker
             health = self._monitor.sample(worker.pid, worker.hello.bus_id)
             self._keep(HealthSampled(time.time(), health))
