@@ -53,6 +53,18 @@ def test_kernels_that_overlap_keep_the_device_at_work_once(tmp_path: Path) -> No
     assert PhaseProfile(1, 1, 0, 0, 0, 0).busy_ns is None, "where they are not seen"
 
 
+def test_kernel_that_runs_all_through_others_is_all_the_device_is_busy_with(
+    tmp_path: Path,
+) -> None:
+    trace = ChromeTrace()
+    trace.label("forward", 1000, 100)
+    for number, (start, took) in enumerate(((1100, 50), (1110, 10), (1140, 5), (1145, 10))):
+        trace.launch(1000 + 10 * number, number)
+        trace.kernel(f"kernel{number}", start, took, number, stream=number)
+    forward = broken_down(trace, tmp_path, "cuda")["forward"]
+    assert (forward.kernels_ns, forward.busy_ns) == (75_000, 55_000)
+
+
 def test_step_is_as_busy_as_its_phases_together(tmp_path: Path) -> None:
     found = broken_down(cuda_steps(), tmp_path, "cuda")
     assert StepProfile(2, found, {}, 0).busy_ns == 30_000 + 52_000 + 20_000
@@ -79,6 +91,11 @@ def test_operators_count_that_compute_and_are_called_from_python(tmp_path: Path)
         ("aten::clamp_min", 52, 5),
     )
     assert broken_down(trace, tmp_path)["forward"].ops == 2
+
+
+def test_operator_that_a_look_at_a_tensor_calls_counts(tmp_path: Path) -> None:
+    trace = one_phase(("aten::to", 0, 30), ("aten::_to_copy", 1, 20), ("aten::copy_", 5, 10))
+    assert broken_down(trace, tmp_path)["forward"].ops == 1
 
 
 def test_compiled_graph_is_a_call_and_so_is_each_operator_it_calls(tmp_path: Path) -> None:
@@ -190,6 +207,11 @@ def test_folded_stacks_add_up_to_the_phases(tmp_path: Path) -> None:
         "forward;aten::linear": "20000",
         "forward;aten::linear;aten::addmm": "30000",
     }
+
+
+def test_name_with_the_separator_of_stacks_in_it_is_one_name(tmp_path: Path) -> None:
+    lines = folded(one_phase(("a; b", 0, 100)).read(tmp_path), ["forward"])
+    assert lines == ["forward;a, b 100000", "forward 0"]
 
 
 def test_folded_stacks_of_a_device_have_the_host_alone(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """Cases under the real profiler."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -11,6 +14,7 @@ from bench.matrix.case import PHASES, WHOLE, Case
 from bench.measure.breakdown import StepProfile
 from bench.measure.profiler import STEPS
 from bench.measure.resident import Resident, build
+from bench.measure.trace import LABEL, read_trace
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 CASES = [
@@ -42,7 +46,6 @@ def test_what_a_step_does_is_the_same_twice_and_leaves_its_state(case: Case) -> 
     assert list(first.phases) == (list(PHASES) if case.splits else [WHOLE])
     assert sum(phase.share for phase in first.phases.values()) == pytest.approx(1)
     assert sum(phase.ops + phase.nodes for phase in first.phases.values()) > 3
-    resident.restore()
     for weight, before in zip(resident._loop.model.parameters(), weights, strict=True):
         assert torch.equal(weight, before)
 
@@ -95,6 +98,40 @@ def test_traces_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
     assert len(labels) == 3 * STEPS
     stacks = (tmp_path / f"{stem}.folded").read_text().splitlines()
     assert any(line.startswith("forward;aten::linear;aten::addmm ") for line in stacks)
+    folded = dict.fromkeys(PHASES, 0)
+    for line in stacks:
+        names, nanoseconds = line.rsplit(" ", 1)
+        folded[names.split(";")[0]] += int(nanoseconds)
+    labelled = [e for e in read_trace(tmp_path / f"{stem}.trace.json") if e.name[:8] == LABEL]
+    for phase in PHASES:
+        spent = sum(1e3 * e.duration for e in labelled if e.name == LABEL + phase)
+        assert folded[phase] == pytest.approx(spent, abs=1e3)
+
+
+def test_trace_that_cannot_be_written_is_an_error_and_an_old_one_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resident = Resident(Case())
+    with pytest.raises(OSError):
+        resident.profile(tmp_path / "not there")
+    resident.profile(tmp_path)
+    # What a full disk or a folder without leave to write does: the profiler prints, and goes on.
+    monkeypatch.setattr("torch.profiler.profile.export_chrome_trace", lambda self, path: None)
+    with pytest.raises(FileNotFoundError):
+        resident.profile(tmp_path)
+
+
+def test_nothing_is_said_of_durations_under_the_profiler_but_the_devices_own() -> None:
+    def names(tree: Any) -> Iterator[str]:
+        for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield str(name)
+            if isinstance(value, dict | list):
+                yield from names(value)
+
+    profile = msgspec.to_builtins(Resident(Case()).profile())
+    timed = {name for name in names(profile) if name.endswith(("_s", "_ms", "_us", "_ns"))}
+    assert timed == {"kernels_ns", "busy_ns"}
+    assert {profile["phases"][phase][name] for phase in PHASES for name in timed} == {None}
 
 
 @needs_cuda
