@@ -1,5 +1,7 @@
 """Errors a person can act on. The command line prints their text and exits with their status."""
 
+from collections.abc import Iterable
+
 
 class BenchError(Exception):
     """What was wrong, where, and what to do."""
@@ -17,3 +19,10 @@ class MachineError(BenchError):
     """The machine would not let us finish: disk, permissions, workers that do not start."""
 
     exit_status = 4
+
+
+def check_allowed(option: str, value: str, allowed: Iterable[str]) -> None:
+    """Raise UsageError, naming what is allowed, where an option's value is not."""
+    values = tuple(allowed)
+    if value not in values:
+        raise UsageError(f"--{option}: {value!r} is not one; allowed: {', '.join(values)}")

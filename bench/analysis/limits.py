@@ -59,18 +59,15 @@ def limit_frame(
     operator with the least traffic), flops, bytes, and reason, why there is no limit. NaN for what
     is not known.
     """
-    measured = {
-        (row["run"], row["case"], row["series"]): (row["quiet_ns"], row["quiet_half"])
-        for _, row in frame.iterrows()
-    }
-    doubts_of = {(row["run"], row["case"]): row["doubts"] for _, row in frame.iterrows()}
+    timed = {(row["run"], row["case"], row["series"]): row for _, row in frame.iterrows()}
     rows: list[dict[str, Any]] = []
     for run, label in zip(runs, labels, strict=True):
         for record in run.cases:
             case = msgspec.convert(record.axes, Case)
             rates = known.get((label, case.device, case.threads))
             for series, limits in _limits(case, record, rates).items():
-                time, half = measured[label, record.id, series]
+                row = timed[label, record.id, series]
+                time = row["quiet_ns"]
                 rows.append(
                     {
                         "run": label,
@@ -78,9 +75,9 @@ def limit_frame(
                         **record.axes,
                         "series": series,
                         "status": record.status,
-                        "doubts": doubts_of[label, record.id],
+                        "doubts": row["doubts"],
                         "measured_ns": time,
-                        "measured_half": half,
+                        "measured_half": row["quiet_half"],
                         **limits,
                         "headroom": time / limits["limit_ns"],
                         "fused_headroom": time / limits["fused_ns"],
@@ -107,12 +104,8 @@ def _limits(case: Case, record: CaseRecord, rates: Rates | None) -> dict[str, di
         unknown = dict.fromkeys((*numbers, "flops", "bytes"), np.nan)
         return {name: {**unknown, "bound": None, "reason": reason} for name in series}
     profile = record.profile
-    path = (
-        ""
-        if record.prepared is None or record.prepared.verified is None
-        else (record.prepared.verified.path)
-    )
-    own = as_run(case, path, profile.state_elements)
+    verified = record.prepared and record.prepared.verified
+    own = as_run(case, verified.path if verified else "", profile.state_elements)
     least = fused(case, profile.state_elements)
     found: dict[str, dict[str, Any]] = {}
     for name in series:

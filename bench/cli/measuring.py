@@ -1,8 +1,9 @@
 """The verbs that run cases: list, run, profile, ceilings."""
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -121,9 +122,8 @@ def run(
     ] = None,
 ) -> None:
     """Measure a selection of cases, write a run file, and print its table."""
-    given = {name: value for name, value in locals().items() if value not in (None, False)}
-    given |= {"-k": given.pop("keyword", None), "-m": given.pop("marker", None)}
-    words = given.pop("arguments", [])
+    given = dict(locals())
+    words = given.pop("arguments") or []
     options = [word for word in words if word.startswith(("--benchmark-", "--collect-only"))]
     cases = [word for word in words if not word.startswith("-")]
     for word in words:
@@ -134,13 +134,7 @@ def run(
             raise UsageError(
                 f"{word!r} is not a case id; if it is the value of {option}, write {option}={word}"
             )
-    for name, value in given.items():
-        if value is not None:
-            flag = name if name.startswith("-") else "--" + name.replace("_", "-")
-            if value is True:
-                options.append(flag)
-            else:
-                options += [flag, str(value)] if flag in ("-k", "-m") else [f"{flag}={value}"]
+    options += _as_words(given)
     from bench.suite.session import run_suite
 
     raise typer.Exit(run_suite([*options, *(f"--case={case}" for case in cases)]))
@@ -217,21 +211,8 @@ def ceilings(
     ] = None,
 ) -> None:
     """Measure what this machine can reach: bandwidths, products, and what calls cost."""
-    given = {
-        "--device": device,
-        "--dtype": dtype,
-        "--threads": threads,
-        "-k": keyword,
-        "--environment": environment,
-        "--results": results,
-        "--resume": resume,
-    }
-    options = [
-        word
-        for name, value in given.items()
-        if value is not None
-        for word in ([name, str(value)] if name == "-k" else [f"{name}={value}"])
-    ]
+    given = dict(locals())
+    options = _as_words({name: given[name] for name in given if name not in ("files", "format")})
     if files:
         if options:
             raise UsageError(f"files are printed and nothing is measured: drop {options[0]}")
@@ -244,6 +225,18 @@ def ceilings(
     from bench.suite.session import run_suite
 
     raise typer.Exit(run_suite(options, "test_ceilings.py"))
+
+
+def _as_words(given: Mapping[str, Any]) -> list[str]:
+    """A verb's options by their names, as pytest is given them."""
+    words: list[str] = []
+    for name, value in given.items():
+        flag = {"keyword": "-k", "marker": "-m"}.get(name, "--" + name.replace("_", "-"))
+        if value is True:
+            words.append(flag)
+        elif value not in (None, False):
+            words += [f"{flag}={value}"] if flag.startswith("--") else [flag, str(value)]
+    return words
 
 
 def _is_case_id(text: str) -> bool:

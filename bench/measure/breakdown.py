@@ -186,7 +186,7 @@ def _computes(event: TraceEvent) -> bool:
 def _hides_calls(event: TraceEvent) -> bool:
     """Whether what an event calls is called from C++, at less cost than from Python."""
     if event.name.startswith(NODE):
-        return not event.name.endswith(COMPILED_NODE)
+        return _is_operator(event)
     return _computes(event) and not event.name.startswith(COMPILED_GRAPH)
 
 

@@ -211,7 +211,14 @@ class Coordinator:
                 deadline = deadline or prepared + seconds
                 self._sweep(pending, deadline)
                 if replicate == self.plan.replicates - 1:
-                    self._look_closer([w for w in self._unsettled(pending) if isinstance(w, Case)])
+                    look_closer(
+                        self.plan,
+                        [what for what in self._unsettled(pending) if isinstance(what, Case)],
+                        self._workers,
+                        self._deadlines.measure_s,
+                        self._emit,
+                        self._traces,
+                    )
                 break
             except _WorkerReplaced:
                 continue
@@ -261,10 +268,6 @@ class Coordinator:
         request = Measure(what.id, kind, self._settled.samples[what.id])
         if isinstance(reply := self._ask(what.id, request, self._deadlines.measure_s), Block):
             self._emit(BlockMeasured(self._workers.number, time.time(), reply))
-
-    def _look_closer(self, cases: list[Case]) -> None:
-        seconds = self._deadlines.measure_s
-        look_closer(self.plan, cases, self._workers, seconds, self._emit, self._traces)
 
     def _time_compiles(self) -> None:
         """The compile times the plan asks for, of cases that came to their end."""

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.ceilings import Rates, ceiling_frame
-from bench.errors import UsageError
+from bench.errors import UsageError, check_allowed
 from bench.matrix.ceiling import COPY, MATMUL, TRIAD
 from bench.records.schema import RunRecord
 from bench.report.comparison import load_runs
@@ -19,8 +19,7 @@ PLACE = ("run", "device", "threads")
 
 def ceilings_files(files: Sequence[Path], style: str) -> str:
     """The ceilings in run files. Raises UsageError where none has any."""
-    if style not in FORMATS:
-        raise UsageError(f"--format: {style!r} is not one; allowed: {', '.join(FORMATS)}")
+    check_allowed("format", style, FORMATS)
     _, labels, runs = load_runs(files)
     if not any(run.ceilings for run in runs):
         raise UsageError("no ceilings in these files: measure them with `ceilings`")

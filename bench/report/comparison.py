@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.analysis.compare import DIMENSIONS, RUN, compare, varying
 from bench.analysis.frame import STATISTICS, tidy
-from bench.errors import UsageError
+from bench.errors import UsageError, check_allowed
 from bench.matrix.case import SERIES, WHOLE
 from bench.records.schema import RunRecord
 from bench.records.store import latest_runs, load_run
@@ -56,8 +56,8 @@ class Request:
             ("statistic", self.statistic, STATISTICS),
             ("format", self.style, FORMATS),
         ):
-            if value is not None and value not in allowed:
-                raise UsageError(f"--{option}: {value!r} is not one; allowed: {', '.join(allowed)}")
+            if value is not None:
+                check_allowed(option, value, allowed)
         if self.rows is not None and self.rows == self.columns:
             raise UsageError(f"--rows and --columns are both {self.rows}")
 

@@ -11,7 +11,7 @@ from bench.analysis.ceilings import Rates, Setting, ceiling_frame, rates
 from bench.analysis.compare import varying
 from bench.analysis.frame import tidy
 from bench.analysis.limits import LIMITED, TERMS, limit_frame
-from bench.errors import UsageError
+from bench.errors import UsageError, check_allowed
 from bench.matrix.case import WHOLE
 from bench.report.ceilings import rates_line
 from bench.report.charts import roofline, save_chart
@@ -34,9 +34,8 @@ def print_limits(
 
     Raises UsageError for an option that is not allowed and files that cannot be read or drawn.
     """
-    for option, value, allowed in (("phase", series, LIMITED), ("format", style, FORMATS)):
-        if value not in allowed:
-            raise UsageError(f"--{option}: {value!r} is not one; allowed: {', '.join(allowed)}")
+    check_allowed("phase", series, LIMITED)
+    check_allowed("format", style, FORMATS)
     if charts and series != WHOLE:
         raise UsageError(f"--roofline draws whole steps: drop --phase {series}")
     _, labels, runs = load_runs(files, results)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.analysis.frame import STATISTICS, tidy
 from bench.analysis.rank import CHOICES, Crossover, Ranking, crossovers, rank
-from bench.errors import UsageError
+from bench.errors import check_allowed
 from bench.matrix.axes import AXES
 from bench.records.schema import RunRecord
 from bench.report.comparison import load_runs, refuse_ceilings_alone
@@ -27,8 +27,7 @@ def rank_files(
         ("format", (style,), FORMATS),
     ):
         for value in values:
-            if value not in allowed:
-                raise UsageError(f"--{option}: {value!r} is not one; allowed: {', '.join(allowed)}")
+            check_allowed(option, value, allowed)
     paths, labels, runs = load_runs(files, results)
     refuse_ceilings_alone(paths, runs)
     return ranking_text(runs, labels, chosen, statistic, style)

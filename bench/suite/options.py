@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.errors import UsageError
+from bench.errors import UsageError, check_allowed
 from bench.matrix.axes import AXES
 from bench.matrix.case import Case, case_from_id
 from bench.matrix.ceiling import Ceiling, ceilings, ceilings_under, products_dtype
@@ -119,10 +119,7 @@ def plan_from(config: pytest.Config) -> Plan:
     environment = config.getoption("environment")
     if environment is None:
         environment = DEFAULT_ENVIRONMENT
-    if environment not in ENVIRONMENTS:
-        raise UsageError(
-            f"--environment: {environment!r} is not one; allowed: {', '.join(ENVIRONMENTS)}"
-        )
+    check_allowed("environment", environment, ENVIRONMENTS)
     return Plan(
         cases=cases,
         replicates=_number(config, "replicates", int, 1, 1000, preset.replicates),
@@ -161,8 +158,8 @@ def ceilings_from(config: pytest.Config) -> list[Ceiling]:
 
 def _compile_timed(config: pytest.Config, preset: str | None, cases: list[Case]) -> list[str]:
     asked = config.getoption("compile_times")
-    if asked not in (None, "all", "none"):
-        raise UsageError(f"--compile-times: {asked!r} is not one; allowed: all, none")
+    if asked is not None:
+        check_allowed("compile-times", asked, ("all", "none"))
     if asked == "all":
         return [case.id for case in cases if case.compilation.compiles]
     return compile_timed(preset, cases) if preset is not None and asked is None else []
