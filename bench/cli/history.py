@@ -1,0 +1,34 @@
+"""The verb that reads the history of one machine: trend."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.app import app
+from bench.cli.options import Format, Results, Statistic
+from bench.matrix.case import SERIES, WHOLE
+
+
+@app.command()
+def trend(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Run files or journals of one machine; by default all its runs in the results.",
+        ),
+    ] = None,
+    phase: Annotated[str, typer.Option(help=f"what was timed: {', '.join(SERIES)}")] = WHOLE,
+    statistic: Statistic = "quiet",
+    chart: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="a chart too, .html, .png or .svg; may be repeated"),
+    ] = None,
+    format: Format = "github",
+    results: Results = Path("results"),
+) -> None:
+    """Tell one machine's history, and at which runs its times changed."""
+    from bench.report.trend import print_trend
+
+    print_trend(files or [], results, phase, statistic, format, chart or [])

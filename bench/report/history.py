@@ -1,0 +1,75 @@
+"""The runs of one machine, found and put in the order in which they were measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.errors import UsageError
+from bench.records.schema import RunRecord
+from bench.records.store import load_run
+from bench.report.comparison import refuse_ceilings_alone, run_labels
+
+RUN_FILES = "[0-9]*Z-*.json"
+"""Ceilings on their own are no run, and have other names."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """The runs of one machine in the order in which they were measured, and their labels."""
+
+    labels: list[str]
+    runs: list[RunRecord]
+    passed_over: list[Path]
+    """Files of ceilings alone."""
+
+    def run(self, label: str) -> RunRecord:
+        return self.runs[self.labels.index(label)]
+
+
+def run_files(results: Path) -> list[Path]:
+    """Every run file of the one machine under `results`, which may be the machine's own folder.
+
+    Raises UsageError where there is none, or several machines are.
+    """
+    folders: dict[Path, list[Path]] = {}
+    for path in sorted([*results.glob(RUN_FILES), *results.glob(f"*/{RUN_FILES}")]):
+        folders.setdefault(path.parent, []).append(path)
+    if not folders:
+        raise UsageError(f"no run files under {results}: measure with `run`, or name files")
+    if len(folders) > 1:
+        names = ", ".join(folder.name for folder in folders)
+        raise UsageError(
+            f"trend is the history of one machine, and {results} has those of {len(folders)}: "
+            f"{names}; name files, or one of them as --results {next(iter(folders))}"
+        )
+    return next(iter(folders.values()))
+
+
+def load_story(paths: Sequence[Path]) -> Story:
+    """The runs in these files. Raises UsageError where they are no runs or of several machines."""
+    loaded = [(path, load_run(path)) for path in paths]
+    with_cases = [(path, run) for path, run in loaded if run.cases]
+    if not with_cases:
+        refuse_ceilings_alone(*zip(*loaded, strict=True))
+    machines: dict[str, list[str]] = {}
+    for path, run in with_cases:
+        if not run.sittings:
+            raise UsageError(f"{path} was begun and never measured anything: leave it out")
+        machines.setdefault(run.machine.name, []).append(str(path))
+    if len(machines) > 1:
+        whose = "; ".join(f"{name}: {', '.join(theirs)}" for name, theirs in machines.items())
+        raise UsageError(f"trend is the history of one machine, and these are of several: {whose}")
+    in_order = sorted(with_cases, key=lambda found: (found[1].sittings[0].started_at, found[0]))
+    ordered, runs = [path for path, _ in in_order], [run for _, run in in_order]
+    return Story(run_labels(runs, ordered), runs, [path for path, run in loaded if not run.cases])
+
+
+def moment(run: RunRecord) -> str:
+    """When a run began, UTC, to the minute."""
+    return f"{datetime.fromtimestamp(run.sittings[0].started_at, UTC):%Y-%m-%d %H:%M}"
+
+
+def commit(run: RunRecord) -> str:
+    """Of the code measured, and whether that was changed."""
+    return run.machine.commit + ("-dirty" if run.machine.dirty else "")

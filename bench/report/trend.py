@@ -1,0 +1,285 @@
+"""The history of one machine's runs, as a table and a chart."""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.compare import RUN, varying
+from bench.analysis.frame import STATISTICS, missing_reason
+from bench.analysis.trend import MIN_LEVEL, MIN_RUNS, Change, Trend, differences, trends
+from bench.errors import check_allowed
+from bench.matrix.case import SERIES
+from bench.report.charts import save_chart
+from bench.report.history import Story, commit, load_story, moment, run_files
+from bench.report.tables import FORMATS, Row, doubt_lines, prose, records, render
+from bench.report.trend_chart import trend_chart
+from bench.report.units import duration, percent
+
+TOLD_IN_FULL = ("torch", "python")
+"""Differences whose values stand in the table; the others have their names there."""
+EXPECTED = {"commit", "code", "cases in the plan"}
+"""Differences between runs that need no line of their own where nothing changed."""
+NAMED = 3
+"""Of what a line is about, as many are named; of more, the number is."""
+ABOUT = (
+    f"after / before: where the level of a case's times moved, with a 95% interval; a level needs "
+    f"{MIN_LEVEL} runs. Of histories in which no case changes, at most 5% show a change in any."
+)
+
+
+def print_trend(
+    files: Sequence[Path],
+    results: Path,
+    series: str,
+    statistic: str,
+    style: str,
+    charts: Sequence[Path],
+) -> None:
+    """Print the history of one machine's runs, then write charts of it.
+
+    Raises UsageError for an option that is not allowed, for files that cannot be read or drawn, and
+    for runs of several machines.
+    """
+    for option, value, allowed in (
+        ("phase", series, SERIES),
+        ("statistic", statistic, STATISTICS),
+        ("format", style, FORMATS),
+    ):
+        check_allowed(option, value, allowed)
+    story = load_story(list(dict.fromkeys(files)) or run_files(results))
+    found = trends(story.runs, story.labels, series, statistic)
+    print(trend_text(story, found, statistic, style))
+    if charts:
+        chart = trend_chart(found, {run: moment(story.run(run)) for run in story.labels})
+        for path in charts:
+            save_chart(chart, path)
+
+
+def trend_text(
+    story: Story, found: Sequence[Trend], statistic: str = "quiet", style: str = "github"
+) -> str:
+    """A row for each case of each history, and one more for each change but its first.
+
+    csv has a row for each case and run instead, with every number; csv and tsv have no notes.
+    """
+    if style == "csv":
+        return render(_numbers(story, found), style)
+    everything = pd.concat([trend.table for trend in found])
+    names = [name for name in varying(everything) if name != RUN] or ["case"]
+    names += [name for name in ("environment", "metronome") if everything[name].nunique() > 1]
+    rows = [row for trend in found for row in _rows(story, trend, names)]
+    if everything["doubts"].map(bool).any():
+        for row in rows:
+            row["doubtful"] = row.pop("doubtful")  # last
+    else:
+        rows = [{name: cell for name, cell in row.items() if name != "doubtful"} for row in rows]
+    text = render(rows, style)
+    if style == "tsv":
+        return text
+    return "\n".join([text, *prose(_notes(story, found, everything, statistic), style)])
+
+
+def _rows(story: Story, trend: Trend, names: Sequence[str]) -> list[Row]:
+    timed, last = trend.timed, trend.table.iloc[-1]
+    row: Row = {name: last[name] for name in names}
+    row["runs"] = f"{len(timed)}"
+    if len(timed) < len(trend.table):
+        row["runs"] += f" of {len(trend.table)}"
+    if timed.empty:
+        word = "-" if last["status"] == "ok" else last["status"]
+        row |= {"first": word, "last": word, "last / first": "-"}
+    else:
+        first, last = timed.iloc[0], timed.iloc[-1]
+        half = float(np.hypot(first["half"], last["half"]))
+        moved = len(timed) > 1
+        row |= {
+            "first": _time(first),
+            "last": _time(last),
+            "last / first": _ratio(last["time_ns"] / first["time_ns"], half) if moved else "-",
+        }
+    doubts = Counter(itertools.chain.from_iterable(trend.table["doubts"]))
+    row["doubtful"] = ", ".join(f"{word} in {count}" for word, count in doubts.items())
+    calm: Row = {"changed at": "-" if trend.long_enough else "too few runs"}
+    if trend.long_enough and trend.timed["lone"].all():
+        calm = {"changed at": "no level"}
+    calm |= {"after / before": "-", "differs": "-"}
+    changes = [_change_cells(story, change) for change in trend.changes] or [calm]
+    blank = dict.fromkeys(row, "")
+    return [(blank if number else row) | cells for number, cells in enumerate(changes)]
+
+
+def _change_cells(story: Story, change: Change) -> Row:
+    after = story.run(change.after)
+    return {
+        "changed at": f"{moment(after)}, {commit(after)}",
+        "after / before": _ratio(change.ratio, change.ratio_half),
+        "differs": _short(differences(story.run(change.before), after)),
+    }
+
+
+def _short(differing: dict[str, tuple[str, str]]) -> str:
+    told = {name: differing[name] for name in TOLD_IN_FULL if name in differing}
+    parts = [_in_full(told)] if told else []
+    return ", ".join([*parts, *(name for name in differing if name not in told)]) or "nothing known"
+
+
+def _in_full(differing: dict[str, tuple[str, str]]) -> str:
+    return ", ".join(f"{name} {old} -> {new}" for name, (old, new) in differing.items())
+
+
+def _time(row: "pd.Series[Any]") -> str:
+    return f"{duration(row['time_ns'])} ± {percent(row['half'])}"
+
+
+def _ratio(ratio: float, half: float) -> str:
+    return f"{ratio:.3f} ± {percent(half)}"
+
+
+def _notes(
+    story: Story, found: Sequence[Trend], everything: pd.DataFrame, statistic: str
+) -> list[str]:
+    where = [
+        f"{case} in {run}" for case, run in everything[["case", "run"]].itertuples(index=False)
+    ]
+    short = [trend.case for trend in found if not trend.long_enough]
+    loose = [trend.case for trend in found if trend.long_enough and trend.timed["lone"].all()]
+    lines = [ABOUT]
+    if short:
+        lines.append(f"Too few runs: a change point needs {MIN_RUNS} times: {_listed(short)}.")
+    if loose:
+        lines.append(
+            f"No level: no two runs in a row agree within their intervals: {_listed(loose)}."
+        )
+    return [
+        *lines,
+        *_lone(found),
+        *_moves(story, found),
+        *_histories(everything),
+        *doubt_lines(everything.assign(case=where)),
+        *_missing(everything, statistic),
+        *(f"Passed over, as it holds ceilings alone: {path}." for path in story.passed_over),
+        _machine(story),
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    told = list(dict.fromkeys(names))
+    return ", ".join(told) if len(told) <= NAMED else f"{len(told)} cases"
+
+
+def _lone(found: Sequence[Trend]) -> list[str]:
+    """Runs that are on no level of some case."""
+    cases: dict[str, list[str]] = {}
+    for trend in found:
+        if trend.long_enough and not trend.timed["lone"].all():
+            for run in trend.table.loc[trend.table["lone"], "run"]:
+                cases.setdefault(run, []).append(trend.case)
+    return [
+        f"Alone, unlike the runs before and after it, and on no level: {run} of {_listed(names)}."
+        for run, names in sorted(cases.items())
+    ]
+
+
+def _moves(story: Story, found: Sequence[Trend]) -> list[str]:
+    """What differs, in full: between the runs of a change, and between any other neighbours of one
+    history that differ in more than the code and the plan."""
+    cases: dict[tuple[str, str], list[str]] = {}
+    histories: dict[tuple[str, int], list[str]] = {}
+    for label, run in zip(story.labels, story.runs, strict=True):
+        histories.setdefault((run.plan.environment, run.metronome_version), []).append(label)
+    for before, after in itertools.chain(*map(itertools.pairwise, histories.values())):
+        if set(differences(story.run(before), story.run(after))) - EXPECTED:
+            cases[before, after] = []
+    for trend in found:
+        for change in trend.changes:
+            cases.setdefault((change.before, change.after), []).append(trend.case)
+    lines = []
+    for before, after in sorted(cases, key=lambda pair: story.labels.index(pair[1])):
+        names = cases[before, after]
+        told = _in_full(differences(story.run(before), story.run(after)))
+        moved = f"changed {_listed(names)}" if names else "no case changed"
+        lines.append(
+            f"From {before} to {after} {moved}; differs: {told or 'nothing that is known'}."
+        )
+    return lines
+
+
+def _histories(everything: pd.DataFrame) -> list[str]:
+    kinds = everything[["environment", "metronome"]].drop_duplicates()
+    if len(kinds) == 1:
+        return []
+    told = "; ".join(
+        f"{environment} environment, metronome {version}"
+        for environment, version in kinds.itertuples(index=False)
+    )
+    return [f"Times of these do not compare, so each has a history of its own: {told}."]
+
+
+def _missing(everything: pd.DataFrame, statistic: str) -> list[str]:
+    """Why runs lack a time: a line for each run and reason."""
+    cases: dict[tuple[str, str], list[str]] = {}
+    for _, row in everything[everything["time_ns"].isna()].iterrows():
+        if row["status"] != "ok":
+            reason = f"{row['status']}: {row['reason']}"
+        else:
+            reason = f"no {statistic} time: {missing_reason(row)}"
+        cases.setdefault((str(row["run"]), reason), []).append(str(row["case"]))
+    return [f"{run}: {reason}: {_listed(names)}." for (run, reason), names in cases.items()]
+
+
+def _machine(story: Story) -> str:
+    machine = story.runs[-1].machine
+    span = " to ".join(dict.fromkeys(moment(run) for run in (story.runs[0], story.runs[-1])))
+    return (
+        f"{machine.name}: {machine.cpu}, {machine.available_cores} of {machine.cores} cores; "
+        f"{len(story.runs)} {'run' if len(story.runs) == 1 else 'runs'}, {span} UTC; the last "
+        f"with torch {machine.torch}, {machine.python}, commit {commit(story.runs[-1])}."
+    )
+
+
+def _numbers(story: Story, found: Sequence[Trend]) -> list[Row]:
+    """A row for each case and run; half-widths as bounds, a change at the first run after it."""
+    rows: list[Row] = []
+    for trend in found:
+        changes = {change.after: change for change in trend.changes}
+        kept = trend.table.drop(
+            columns=["quiet_ns", "quiet_half", "typical_ns", "typical_half", "high_ns"]
+        )
+        for row in records(kept):
+            run = story.run(row["run"])
+            time, half = row["time_ns"], row.pop("half")
+            level, level_half = row["level_ns"], row.pop("level_half")
+            row["doubts"] = ", ".join(row["doubts"])
+            row["level"] = None if np.isnan(level) else row["level"]
+            row |= {
+                "measured_at": moment(run),
+                "commit": commit(run),
+                "python": run.machine.python,
+                "low_ns": time * np.exp(-half),
+                "high_ns": time * np.exp(half),
+                "level_low_ns": level * np.exp(-level_half),
+                "level_high_ns": level * np.exp(level_half),
+            }
+            change = changes.get(row["run"])
+            row |= _change_numbers(story, change)
+            rows.append(row)
+    return rows
+
+
+def _change_numbers(story: Story, change: Change | None) -> Row:
+    if change is None:
+        names = ("changed_since", "change", "change_low", "change_high", "differs")
+        return dict.fromkeys(names)
+    spread = np.exp(change.ratio_half)
+    return {
+        "changed_since": change.before,
+        "change": change.ratio,
+        "change_low": change.ratio / spread,
+        "change_high": change.ratio * spread,
+        "differs": _in_full(differences(story.run(change.before), story.run(change.after))),
+    }
