@@ -2,6 +2,8 @@
 
 import sys
 
+from bench.cli import gating as gating
+from bench.cli import history as history
 from bench.cli import measuring as measuring
 from bench.cli import reading as reading
 from bench.cli.app import app as app

@@ -33,18 +33,42 @@ def compare(
         list[Path] | None,
         typer.Option(metavar="FILE", help="with --limits: a chart too, .html, .png or .svg"),
     ] = None,
+    verdicts: Annotated[
+        bool,
+        typer.Option("--verdicts", help="judge the second of two runs of one machine by the first"),
+    ] = False,
+    margin: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="with --verdicts: less is equivalent (default: 5%)"),
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="with --verdicts: less is not called (default: 3%)"),
+    ] = None,
     format: Format = "github",
     results: Results = Path("results"),
 ) -> None:
-    """Compare run files, of one machine or of several."""
+    """Compare run files, of one machine or of several.
+
+    With --verdicts, the exit status is 0 where nothing regressed, 1 where something did, and 3
+    where that is not known.
+    """
+    layout: dict[str, object] = {"by": by, "reference": reference, "rows": rows, "columns": columns}
+    layout["statistic"] = None if statistic == "quiet" else statistic
     if roofline and not limits:
         raise UsageError("--roofline is a chart of limits: add --limits")
+    if not verdicts and (margin is not None or threshold is not None):
+        raise UsageError("--margin and --threshold are of verdicts: add --verdicts")
+    if verdicts:
+        layout |= {"phase": None if phase == WHOLE else phase, "limits": limits or None}
+        _refuse_layout("--verdicts", layout)
+        from bench.report.stored import rules_of, verdicts_of_files
+
+        text, status = verdicts_of_files(files or [], results, rules_of(margin, threshold), format)
+        print(text)
+        raise typer.Exit(status)
     if limits:
-        layout = {"by": by, "reference": reference, "rows": rows, "columns": columns}
-        given = [f"--{name}" for name, value in layout.items() if value is not None]
-        if given or statistic != "quiet":
-            refused = ", ".join(given or ["--statistic"])
-            raise UsageError(f"--limits is a table of its own, of quiet times: drop {refused}")
+        _refuse_layout("--limits", layout)
         from bench.report.limits import print_limits
 
         print_limits(files or [], results, phase, format, roofline or [])
@@ -58,6 +82,13 @@ def compare(
             Request(by, reference, rows, columns, phase, statistic, format),
         )
     )
+
+
+def _refuse_layout(option: str, layout: dict[str, object]) -> None:
+    """Raise UsageError where something was asked for that a table of its own does not have."""
+    given = [f"--{name}" for name, value in layout.items() if value is not None]
+    if given:
+        raise UsageError(f"{option} is a table of its own, of quiet times: drop {', '.join(given)}")
 
 
 @app.command()

@@ -48,6 +48,12 @@ PRESETS: dict[str, Preset] = {
         replicates=7,
         budget_s=45,
     ),
+    "gate": Preset(
+        "the 24 series that the gate judges",
+        ({"batch": (2, 1024, 16384), "optimizer": ("sgd", "adam")},),
+        replicates=7,
+        budget_s=30,
+    ),
     "standard": Preset(
         "every axis around the common cases, in under five minutes",
         (
@@ -110,6 +116,7 @@ PRESETS: dict[str, Preset] = {
 }
 
 DEFAULT_PRESET = "quick"
+GATE_PRESET = "gate"
 
 
 def select(preset: str, chosen: Mapping[str, str]) -> list[Case]:

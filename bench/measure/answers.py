@@ -2,6 +2,7 @@
 
 import gc
 import platform
+import statistics
 import time
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from bench.measure.protocol import (
 )
 from bench.measure.resident import NoEnergyError, Resident, build, verified
 from bench.measure.resident_probe import ResidentProbe
-from bench.measure.stopwatch import percentiles, time_calls
+from bench.measure.stopwatch import percentiles, slow_mean, time_calls
 from bench.measure.trace import TraceError
 from bench.measure.verify import InvalidCase
 from sumnet.precision import PRECISIONS
@@ -51,13 +52,15 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 class Answers:
     """Does what requests ask. What goes wrong with a case is an answer, not an end."""
 
-    def __init__(self, device: str, threads: int) -> None:
+    def __init__(self, device: str, threads: int, own_threads: bool = False) -> None:
+        """`own_threads`: how many threads torch computes with is left to its environment."""
         self._facts = probe()  # before this process binds itself to some of its cores
         if unsupported_reason(Case(device=device), self._facts) is not None:
             device = "cpu"  # from where to tell why
         self._device = device_named(device)
         self._cores = self._device.enter(threads)
-        torch.set_num_threads(threads)
+        if not own_threads:
+            torch.set_num_threads(threads)
         torch._dynamo.config.fail_on_recompile_limit_hit = True
         self._residents: dict[str, Resident] = {}
         self._probes: dict[str, ResidentProbe] = {}
@@ -140,7 +143,9 @@ class Answers:
         gc.collect()
         resident.restore()
         readings = {
-            name: listen(self._metronomes[name], self._clock) for name in resident.metronomes
+            name: listen(self._metronomes[name], self._clock)
+            for name in resident.metronomes
+            if request.heard
         }
         started = time.perf_counter_ns()
         with torch.compiler.set_stance("fail_on_recompile"):
@@ -153,6 +158,8 @@ class Answers:
             elapsed_ns=elapsed,
             readings_ns=readings,
             quantiles_ns={series: percentiles(values) for series, values in samples.items()},
+            means_ns={series: round(statistics.fmean(v)) for series, v in samples.items()},
+            slow_ns={series: slow_mean(values) for series, values in samples.items()},
         )
 
 

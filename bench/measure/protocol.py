@@ -35,6 +35,9 @@ QUANTILES = (10, 25, 50, 90)
 """The percentiles that stand for a block's samples."""
 
 
+OWN_THREADS = "own-threads"
+"""The word by which a worker is told to leave torch's threads to its environment."""
+
 Status = Literal["ok", "unsupported", "invalid", "failed", "oom", "timeout", "killed"]
 """What became of a case."""
 
@@ -133,6 +136,8 @@ class Measure(msgspec.Struct, tag=True, frozen=True):
     case: str
     kind: str
     samples: int
+    heard: bool = True
+    """Whether metronomes are heard before it: two sides in turn need none."""
 
 
 class Spend(msgspec.Struct, tag=True, frozen=True):
@@ -232,6 +237,10 @@ class Block(msgspec.Struct, tag=True, frozen=True):
     """Metronome to its reading just before the block."""
     quantiles_ns: dict[str, list[int]]
     """Series to its samples' percentiles, as QUANTILES has them."""
+    means_ns: dict[str, int] = {}
+    """Series to its samples' mean."""
+    slow_ns: dict[str, int] = {}
+    """Series to the mean of its slow samples: stopwatch.slow_mean."""
 
 
 class Spent(msgspec.Struct, tag=True, frozen=True):

@@ -16,7 +16,7 @@ import msgspec
 
 import bench
 from bench.errors import MachineError
-from bench.measure.protocol import Hello, Reply, Request, Status
+from bench.measure.protocol import OWN_THREADS, Hello, Reply, Request, Status
 
 ROOT = Path(bench.__file__).parent.parent
 TERMINATE_S = 2.0
@@ -60,12 +60,13 @@ class WorkerProcess:
         started = time.monotonic()
         self.setting = (device, threads)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        words = [OWN_THREADS] if "OMP_NUM_THREADS" in side.environment else []
         # The user's own path last: torch itself may come from there.
         folders = [str(side.subject), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         path = os.pathsep.join(dict.fromkeys(folders))
         try:
             self._process = subprocess.Popen(
-                [side.python, "-P", "-m", "bench.measure.worker", device, str(threads)],
+                [side.python, "-P", "-m", "bench.measure.worker", device, str(threads), *words],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,

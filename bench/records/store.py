@@ -71,7 +71,7 @@ class Journal:
     @classmethod
     def reopen(cls, path: Path, header: Header) -> Self:
         """The journal at `path`, to go on with; a last line that was cut off is cut away."""
-        content = _read(path)
+        content = read_bytes(path)
         with _reporting_errors(path):
             os.truncate(path, content.rfind(b"\n") + 1)
             return cls(path, header)
@@ -111,7 +111,7 @@ def read_journal(path: Path) -> tuple[Header, list[Event]]:
 
     Raises UsageError where it is not a journal.
     """
-    lines = _read(path).split(b"\n")
+    lines = read_bytes(path).split(b"\n")
     if len(lines) == 1:
         raise UsageError(f"{path} is not a journal of this suite: its first line is cut off")
     events: list[Event] = []
@@ -157,7 +157,7 @@ def settled_by(events: list[Event], spent_s: float) -> Settled:
 
 def write_run(path: Path, document: Mapping[str, Any]) -> None:
     """Write a run file: pytest-benchmark's document with the `sumnet` key. Atomic."""
-    _write_atomically(path, msgspec.json.encode(document) + b"\n")
+    write_atomically(path, msgspec.json.encode(document) + b"\n")
 
 
 def load_run(path: Path) -> RunRecord:
@@ -171,7 +171,7 @@ def load_run(path: Path) -> RunRecord:
         except (KeyError, IndexError) as error:
             raise UsageError(f"{path} contradicts itself: no {error} before it is used") from None
     try:
-        document = msgspec.json.decode(_read(path))
+        document = msgspec.json.decode(read_bytes(path))
     except NOT_JSON as error:
         raise UsageError(f"{path} is cut off or is not JSON: {error}") from None
     if not isinstance(document, dict) or "sumnet" not in document:
@@ -225,18 +225,18 @@ def remember_floors(results: Path, run: RunRecord, heard: Mapping[str, int]) -> 
         best = floors.setdefault(software, {})
         for name, reading in heard.items():
             best[name] = min(reading, best.get(name, reading))
-        _write_atomically(path, msgspec.json.format(msgspec.json.encode(floors), indent=1))
+        write_atomically(path, msgspec.json.format(msgspec.json.encode(floors), indent=1))
     return {name: best[name] for name in heard}
 
 
-def _read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}")
     with _reporting_errors(path):
         try:

@@ -1,14 +1,117 @@
-"""The two commands of the README: their sessions exist, and what they install is pinned."""
+"""The README's commands: their sessions exist, end as they do, and install what is pinned."""
 
 import importlib.util
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
+from pathlib import Path
 
 import pytest
 
-from tests.suite.driving import ROOT
+from tests.suite.driving import PATIENCE_S, ROOT, surroundings
+
+NOX = (
+    [sys.executable, "-m", "nox"]
+    if importlib.util.find_spec("nox") is not None
+    else [path for path in [shutil.which("nox")] if path is not None]
+)
+needs_nox = pytest.mark.skipif(not NOX, reason="nox is not installed here")
+STAND_IN = """
+import os, pathlib, sys, time
+verb, what, *_ = sys.argv[1:]
+print(f"stand-in for {verb}", flush=True)
+if what == "signal":
+    os.kill(os.getpid(), 9)
+if what == "wait":
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        time.sleep(1)
+        pathlib.Path("kept").touch()
+        sys.exit(130)
+sys.exit(int(what))
+"""
+"""In place of the suite: it ends as it is told, or waits to be interrupted and takes a second."""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The noxfile, with a stand-in for the suite."""
+    shutil.copy(ROOT / "noxfile.py", tmp_path)
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "__init__.py").touch()
+    (tmp_path / "bench" / "__main__.py").write_text(STAND_IN)
+    return tmp_path
+
+
+def nox(project: Path, *words: str) -> subprocess.Popen[str]:
+    """nox in a project; `python` there is the interpreter of these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    try:
+        return subprocess.Popen(
+            [*NOX, *words],
+            cwd=project,
+            env=surroundings(PATH=path),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@needs_nox
+@pytest.mark.parametrize(
+    ("session", "verb", "what", "status"),
+    [
+        ("regress", "regress", "0", 0),
+        ("regress", "regress", "1", 1),
+        ("regress", "regress", "2", 2),
+        ("regress", "regress", "3", 3),
+        ("regress", "regress", "4", 4),
+        ("regress", "regress", "signal", 137),
+        ("bench", "run", "4", 4),
+        ("compare", "compare", "2", 2),
+    ],
+)
+def test_session_ends_with_the_status_of_its_command(
+    project: Path, session: str, verb: str, what: str, status: int
+) -> None:
+    process = nox(project, "--no-venv", "-s", session, "--", what)
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == status, output
+    assert f"stand-in for {verb}\n" in output
+
+
+@needs_nox
+def test_interrupted_session_lets_its_command_finish_and_ends_with_130(project: Path) -> None:
+    process = nox(project, "--no-venv", "-s", "regress", "--", "wait")
+    assert process.stdout is not None
+    assert any("stand-in" in line for line in process.stdout)
+    time.sleep(0.3)  # until it waits
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130, output
+    assert (project / "kept").exists()
+
+
+@needs_nox
+def test_session_that_cannot_install_has_no_verdict(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUMNET_TORCH", "./no-such-torch")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    process = nox(project, "-s", "regress", "--", "0")
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 4, output
+    assert "stand-in" not in output
 
 
 def requirement_name(requirement: str) -> str:
@@ -22,13 +125,13 @@ def constraints() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("nox") is None, reason="nox is not installed here")
-def test_noxfile_lists_its_four_sessions() -> None:
-    command = [sys.executable, "-m", "nox", "--list", "-f", "noxfile.py"]
+@needs_nox
+def test_noxfile_lists_its_sessions() -> None:
+    command = [*NOX, "--list", "-f", "noxfile.py"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     sessions = re.findall(r"^[*-] (\w+) -> \S", ran.stdout, flags=re.MULTILINE)
-    assert sorted(sessions) == ["bench", "compare", "lint", "tests"]
+    assert sorted(sessions) == ["bench", "compare", "lint", "regress", "tests"]
 
 
 def test_constraints_pin_every_direct_dependency_but_torch() -> None:

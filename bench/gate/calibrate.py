@@ -1,0 +1,79 @@
+"""How far to trust the gate here: pairs of identical sides, recorded and replayed."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.analysis.calibration import (
+    Pool,
+    Replays,
+    Slowdown,
+    as_recorded,
+    curve,
+    pool_of,
+    replay,
+)
+from bench.gate.regress import Gate
+from bench.gate.session import judged, report_path, say
+from bench.gate.settings import Settings
+from bench.gate.sides import Asked, make_sides
+from bench.matrix.case import Case
+from bench.measure.contests import Contest
+from bench.measure.worker_process import ROOT
+from bench.records.gate import Rules, load_report
+from bench.report.calibration import calibration_text
+
+BATCH = 100
+"""Replays that one process makes at a time, from a seed of their own."""
+FEWER = 10
+"""Each slowdown gets so many times fewer replays than identical sides do."""
+SLOW_PAIR_S = 60.0
+"""What a pair may take at most when they are recorded: their number ends it, not time."""
+
+
+def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results: Path) -> Path:
+    """Measure so many pairs of identical sides; the report. Interrupted, it keeps those it has."""
+    console = Console(stderr=True)
+    path = report_path(None, results, "pairs")
+    budget = Settings(settings.rules, pairs * SLOW_PAIR_S)
+    with make_sides(Asked(same=True), ROOT, lambda text: say(console, text)) as sides:
+        contests = [Contest(case, case) for case in cases]
+        judged(Gate(contests, sides, budget, path, pairs_wanted=pairs), console)
+    say(console, f"Report: {path}")
+    return path
+
+
+def replay_reports(files: Sequence[Path], rules: Rules, replays: int, style: str) -> str:
+    """What the pairs of these reports say of the gate, as text.
+
+    Raises UsageError where one is no report, or their pairs cannot be replayed together.
+    """
+    reports = [load_report(path) for path in dict.fromkeys(files)]
+    pool = pool_of(reports)
+    wanted: list[tuple[Slowdown | None, int]] = [(None, replays)]
+    wanted += [(slowdown, max(replays // FEWER, BATCH)) for slowdown in curve()]
+    identical, *slowed = _replayed(pool, rules, wanted)
+    return calibration_text(reports, pool, identical, as_recorded(pool, rules), slowed, style)
+
+
+def _replayed(
+    pool: Pool, rules: Rules, wanted: Sequence[tuple[Slowdown | None, int]]
+) -> list[Replays]:
+    """Replays of each, in as many processes as there are cores."""
+    jobs = [
+        (place, slowdown, min(BATCH, runs - start))
+        for place, (slowdown, runs) in enumerate(wanted)
+        for start in range(0, runs, BATCH)
+    ]
+    found = [Replays(slowdown) for slowdown, _ in wanted]
+    with ProcessPoolExecutor(os.cpu_count()) as pool_of_processes:
+        futures = [
+            pool_of_processes.submit(replay, pool, rules, runs, slowdown, seed)
+            for seed, (_, slowdown, runs) in enumerate(jobs)
+        ]
+        for (place, _, _), future in zip(jobs, futures, strict=True):
+            found[place].add(future.result())
+    return found

@@ -1,0 +1,195 @@
+"""Another interpreter for the base: one with another torch, made here, or one that was named."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from bench.errors import UsageError
+
+IMPORTS = {
+    "msgspec": "msgspec",
+    "psutil": "psutil",
+    "pynvml": "nvidia-ml-py",
+    "torch": "torch",
+}
+"""What a worker imports beside this suite, and what to install for it."""
+ALIKE = ("numpy",)
+"""What torch takes up where it is there: a base without it would differ by more than its torch."""
+VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]*")
+CONFLICT = re.compile(r"The conflict is caused by:\n(.+?)\n\s*\n", re.DOTALL)
+OLDEST = (3, 11)
+MAX_QUOTE = 300
+"""Characters of an installer's output, where it names no error."""
+EXAMINE_S = 120.0
+"""To import torch in, from a cold disk too."""
+
+EXAMINE = """
+import json, platform, sys
+failed, torch = {}, None
+for name in sys.argv[1:]:
+    try:
+        module = __import__(name)
+        if name == "torch":
+            torch = [str(module.__version__), str(module.__file__)]
+    except Exception as error:
+        failed[name] = str(error)
+names = [platform.python_implementation(), platform.python_version()]
+said = {"name": " ".join(names), "version": sys.version_info[:2], "failed": failed, "torch": torch}
+print(json.dumps(said))
+"""
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """What an interpreter says of itself."""
+
+    name: str
+    """For example "CPython 3.11.7"."""
+    version: tuple[int, int]
+    failed: dict[str, str]
+    """Module to why it cannot be imported."""
+    torch: tuple[str, str] | None
+    """Its version, and the file it was loaded from."""
+
+
+def check_version(version: str) -> None:
+    """Raise UsageError where that is not the version of anything, so that pip is not asked."""
+    if VERSION.fullmatch(version) is None:
+        raise UsageError(f"--base-torch: {version!r} is no version; one is 2.12.0, or 2.12.0+cpu")
+
+
+def named_interpreter(text: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    """The interpreter that --base-python names, by path or as a shell finds it, and what it is.
+
+    `environment` is the base's own, added to ours. Raises UsageError where a worker could not run
+    on it.
+    """
+    found = shutil.which(text) if text else None
+    if found is None:
+        raise UsageError(
+            f"--base-python: {text!r} is not there, or cannot be executed: name an interpreter"
+        )
+    python = str(Path(found).absolute())  # and not resolved: a virtual environment's is a link
+    said = _examined(python, environment, f"--base-python: {python}")
+    assert said.torch is not None  # which was checked
+    return python, f"{said.name}, torch {said.torch[0]}"
+
+
+def make_interpreter(
+    version: str, folder: Path, environment: Mapping[str, str], tell: Callable[[str], None]
+) -> str:
+    """The interpreter of a new virtual environment with that torch and all that workers import.
+
+    Everything but torch and what torch itself needs is of the version installed here. pip obeys its
+    own environment variables and files; `environment` is the base's own, added to ours, and has no
+    say in the installation. Raises UsageError where that fails.
+    """
+    others = [_pinned(name) for name in (*IMPORTS.values(), *ALIKE) if name != "torch"]
+    tell(f"installing torch {version} for the base")
+    started = time.monotonic()
+    _install(version, sys.executable, "venv", str(folder))
+    python = str(folder / "bin" / "python")
+    options = ("--no-input", "--disable-pip-version-check")
+    _install(version, python, "pip", "install", *options, f"torch=={version}", *others)
+    said = _examined(python, environment, f"--base-torch: the interpreter made for {version}")
+    assert said.torch is not None  # which was checked
+    found, file = said.torch
+    if not Path(file).resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"--base-torch: PYTHONPATH puts torch {found}, in {Path(file).parent}, before the one "
+            "that was installed: unset it"
+        )
+    tell(f"installed torch {found} for the base in {time.monotonic() - started:.0f} s")
+    return python
+
+
+def _pinned(distribution: str) -> str:
+    """The requirement of the version that is installed here; any torch will do."""
+    if distribution == "torch":
+        return distribution
+    try:
+        return f"{distribution}=={metadata.version(distribution)}"
+    except metadata.PackageNotFoundError:  # found by PYTHONPATH, say: whichever pip takes
+        return distribution
+
+
+def _install(version: str, python: str, *words: str) -> None:
+    """Run a module as a step of the installation. Raises UsageError, quoting it, where it fails."""
+    # What PYTHONPATH holds would count as installed.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = _run([python, "-P", "-m", *words], environment, None)
+    if done.returncode:
+        said = _complaint(done.stdout + done.stderr)
+        raise UsageError(
+            f"--base-torch: cannot install torch {version}; {words[0]} says: {said}. See that "
+            "there is such a version and that pip reaches its index; or --base-python names an "
+            "interpreter that has it"
+        )
+
+
+def _complaint(output: str) -> str:
+    """What an installer says is wrong: its last error, or what of pip's requirements conflicts."""
+    if conflict := CONFLICT.search(output):
+        return "; ".join(line.strip() for line in conflict[1].splitlines())
+    errors = [line for line in output.splitlines() if line.startswith("ERROR: ")]
+    return errors[-1].removeprefix("ERROR: ") if errors else " ".join(output.split())[-MAX_QUOTE:]
+
+
+def _examined(python: str, environment: Mapping[str, str], who: str) -> Examined:
+    """What it says of itself; raises UsageError where a worker could not run on it."""
+    try:
+        everything = {**os.environ, "PYTHONSAFEPATH": "1", **environment}
+        done = _run([python, "-c", EXAMINE, *IMPORTS], everything, EXAMINE_S)
+        # Whatever torch may print while it is imported comes before.
+        said = msgspec.json.decode(done.stdout.splitlines()[-1], type=Examined)
+    except OSError as error:
+        raise UsageError(f"{who} cannot be run: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"{who} did not import torch within {EXAMINE_S:.0f} s") from None
+    except (IndexError, msgspec.DecodeError):
+        lines = done.stderr.strip().splitlines()
+        last = f" ({lines[-1].strip()})" if lines else ""
+        raise UsageError(f"{who} is no Python that works{last}: name one") from None
+    if said.version < OLDEST:
+        least = ".".join(map(str, OLDEST))
+        raise UsageError(f"{who} is {said.name}: workers need Python {least} or newer")
+    if said.failed:
+        reasons = "; ".join(f"{module}: {reason}" for module, reason in said.failed.items())
+        needs = [_pinned(IMPORTS[module]) for module in said.failed]
+        raise UsageError(
+            f"{who} cannot import what workers need ({reasons}): "
+            f"`{python} -m pip install {' '.join(needs)}`"
+        )
+    return said
+
+
+def _run(
+    command: list[str], environment: dict[str, str], seconds: float | None
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end. Where that is not waited for, it and what it started are killed."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=seconds)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)

@@ -1,0 +1,184 @@
+"""One run of the gate: pairs until every series is settled or time is up, then the verdicts."""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.analysis.pairs import reduce_pair
+from bench.analysis.verdicts import (
+    FIRST_LOOKS,
+    all_settled,
+    control_moved,
+    controls_by,
+    judge,
+    looks,
+    outcome_of,
+)
+from bench.errors import MachineError, UsageError
+from bench.gate.settings import Settings
+from bench.gate.sides import Made
+from bench.measure.anonymous import anonymous
+from bench.measure.contests import Contest
+from bench.measure.environment import ENVIRONMENTS
+from bench.measure.pairs import SECONDS_A_CONTEST, Pairs
+from bench.measure.protocol import Hello
+from bench.records.gate import INVALID, GateReport, SeriesVerdict, SideRecord, write_report
+from bench.records.machine import fingerprint
+
+ENVIRONMENT = "steady"
+"""Of both sides: what malloc gives back to the kernel differs from process to process."""
+ROOM = 1.1
+"""A pair is begun only where the time left is so many times what the last ones took."""
+
+
+@dataclass
+class Gate:
+    """Measures and judges; the report is on disk after every pair."""
+
+    contests: Sequence[Contest]
+    sides: tuple[Made, Made]
+    settings: Settings
+    path: Path
+    tell: Callable[[str], None] = lambda text: None
+    seed: int = 0
+    seconds: float = SECONDS_A_CONTEST
+    named: bool = False
+    """Whether the cases were asked for by name, so that one that cannot run is an error."""
+    pairs_wanted: int | None = None
+    """How many pairs to measure, whatever is settled before; None where the looks decide."""
+
+    def run(self) -> GateReport:
+        """The report, judged. Raises UsageError where there is nothing that can be judged.
+
+        An interruption leaves what was measured in the report, as invalid.
+        """
+        started = time.monotonic()
+        draw = random.Random(self.seed)
+        self._pairs = Pairs(
+            self.contests,
+            (self.sides[0].side, self.sides[1].side),
+            ENVIRONMENTS[ENVIRONMENT],
+            seed=draw.randrange(2**32),
+            seconds=self.seconds,
+            tell=self.tell,
+        )
+        hellos = self._survey()
+        self._report = report = GateReport(
+            machine=fingerprint(),
+            started_at=time.time(),
+            sides=[
+                SideRecord(
+                    made.side.name,
+                    made.what,
+                    hello.subject_hash,
+                    hello.python,
+                    hello.facts.torch,
+                    hello.threads,
+                    {k: anonymous(v) for k, v in made.side.environment.items()},
+                )
+                for made, hello in zip(self.sides, hellos, strict=True)
+            ],
+            rules=self.settings.rules,
+            budget_s=self.settings.budget_s,
+            environment=ENVIRONMENT,
+            seed=self.seed,
+            contests=list(self.contests),
+            series=[(c.id, s) for c in self._judged_contests for s in c.series],
+            ended=self._ended(),
+            recorded=self.pairs_wanted is not None,
+        )
+        write_report(self.path, report)
+        deadline = started + self.settings.budget_s
+        looked: list[int] = []
+        try:
+            for count, slots in self._slots(draw):
+                complete = self._take(slots, deadline)
+                taken = self._taken(control=False)
+                if taken >= FIRST_LOOKS[0] and taken > max(looked, default=0):
+                    looked.append(taken)
+                report.verdicts = self._judged(looked)
+                self._tell_look(taken)
+                if not complete or taken < count:
+                    break
+                if self.pairs_wanted is None and all_settled(report.verdicts):
+                    break
+            report.outcome, report.reason = outcome_of(report.verdicts, control_moved(report.pairs))
+        except MachineError as error:  # a side that started before does not start any more
+            report.verdicts = [SeriesVerdict(c, s, INVALID, str(error)) for c, s in report.series]
+            report.outcome, report.reason = INVALID, str(error)
+        except KeyboardInterrupt:
+            report.outcome, report.reason = INVALID, f"interrupted after {len(report.pairs)} pairs"
+            raise
+        finally:
+            report.wall_s = round(time.monotonic() - started, 3)
+            write_report(self.path, report)
+        return report
+
+    def _survey(self) -> tuple[Hello, Hello]:
+        try:
+            hellos = self._pairs.survey()
+        except MachineError as error:
+            raise UsageError(f"this instrument cannot measure the {error}") from None
+        for made, hello in zip(self.sides, hellos, strict=True):
+            if made.subject_hash != hello.subject_hash:
+                raise UsageError(
+                    f"the {made.side.name}'s worker loaded another subject ({hello.subject_hash}) "
+                    f"than it was given ({made.subject_hash}): is one installed in its interpreter?"
+                )
+        ended = self._pairs.ended
+        nowhere = {c: e.reason for c, e in ended.items() if e.side == "both"}
+        if nowhere and (self.named or len(nowhere) == len(self.contests)):
+            lines = [f"  {contest}: {reason}" for contest, reason in nowhere.items()]
+            raise UsageError("\n".join(["cannot run here, on either side:", *lines]))
+        # What neither side can do here is no difference between them: it is told, and not judged.
+        self._judged_contests = [c for c in self.contests if c.id not in nowhere]
+        return hellos
+
+    def _slots(self, draw: random.Random) -> Iterator[tuple[int, list[bool]]]:
+        """For each look the pairs it wants, and those to take until then: true for a control."""
+        if self.pairs_wanted is not None:
+            yield self.pairs_wanted, [False] * self.pairs_wanted
+            return
+        for place, count in enumerate(looks()):
+            slots = [False] * (count - self._taken(control=False))
+            slots += [True] * (controls_by(place) - self._taken(control=True))
+            draw.shuffle(slots)
+            yield count, slots
+
+    def _take(self, slots: Sequence[bool], deadline: float) -> bool:
+        """Measure these pairs; whether there was time, and something open, for all of them."""
+        for control in slots:
+            last = [pair.wall_s for pair in self._report.pairs[-3:]]
+            if time.monotonic() + ROOM * max(last, default=0.0) > deadline:
+                return False
+            pair = self._pairs.measure(control=control)
+            self._report.ended = self._ended()
+            if pair is None:
+                return False
+            self._report.pairs.append(
+                reduce_pair(pair, self._report.series, self._report.started_at)
+            )
+            write_report(self.path, self._report)
+            kind = "control pair" if control else "pair"
+            self.tell(f"{kind} {self._taken(control=control)}: {pair.wall_s:.1f} s")
+        return True
+
+    def _ended(self) -> dict[str, str]:
+        return {
+            contest: f"{ended.status} on {ended.side}: {ended.reason}"
+            for contest, ended in self._pairs.ended.items()
+        }
+
+    def _taken(self, *, control: bool) -> int:
+        return sum(pair.control == control for pair in self._report.pairs)
+
+    def _judged(self, looked: Sequence[int]) -> list[SeriesVerdict]:
+        report = self._report
+        return judge(report.series, report.pairs, report.ended, report.rules, looked)
+
+    def _tell_look(self, taken: int) -> None:
+        words = [verdict.verdict for verdict in self._report.verdicts]
+        counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+        self.tell(f"look at {taken} pairs: {counts}")

@@ -1,0 +1,124 @@
+"""The gate as a command: two sides are made, measured and judged, and the verdicts told."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from bench.errors import UsageError
+from bench.gate.asking import axes_differ, contests, wanted
+from bench.gate.regress import Gate
+from bench.gate.settings import Settings, unmatched
+from bench.gate.sides import Asked, make_sides
+from bench.matrix.case import Case
+from bench.measure.contests import Contest
+from bench.measure.worker_process import ROOT
+from bench.records.gate import GateReport
+from bench.records.machine import fingerprint
+from bench.report.github import tell_github
+from bench.report.tables import prose
+from bench.report.verdicts import exit_status, verdict_lines, verdict_table
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the options of `regress` say, beside the settings."""
+
+    cases: Sequence[Case]
+    base: Sequence[str]
+    head: Sequence[str]
+    sides: Asked
+    """What of the sides is not in `base` and `head`."""
+    named: bool
+    """Whether the cases were asked for by name."""
+    report: Path | None
+    results: Path
+    style: str
+
+
+def run_gate(request: Request, settings: Settings) -> int:
+    """Measure and judge; the exit status. Raises UsageError and MachineError."""
+    base, head = wanted("base", request.base), wanted("head", request.head)
+    matches = contests(request.cases, base, head)
+    _check_patterns(settings, matches)
+    asked = replace(
+        request.sides,
+        base=base.subject,
+        head=head.subject,
+        axes_differ=axes_differ(base, head),
+    )
+    path = report_path(request.report, request.results, "regress")
+    console = Console(stderr=True)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with make_sides(asked, ROOT, lambda text: say(console, text)) as sides:
+            report = judged(Gate(matches, sides, settings, path, named=request.named), console)
+    except KeyboardInterrupt:
+        if path.exists():
+            say(console, f"interrupted; the pairs measured so far are in {path}")
+        return 130
+    print(text_of(report, request.style, path))
+    tell_github(report, verdict_table(report, "github"), verdict_lines(report))
+    return exit_status(report)
+
+
+def judged(gate: Gate, console: Console) -> GateReport:
+    """Run the gate, and show how it gets on: a live line on a terminal, plain lines elsewhere."""
+    gate.seed = int.from_bytes(os.urandom(4))
+    cases = f"{len(gate.contests)} cases, at most {gate.settings.budget_s:.0f} s"
+    if not console.is_terminal:
+        gate.tell = lambda text: say(console, text)
+        say(console, f"measuring {cases}")
+        return gate.run()
+    with console.status(f"measuring {cases}") as status:
+        gate.tell = lambda text: status.update(text)
+        return gate.run()
+
+
+def text_of(report: GateReport, style: str, path: Path) -> str:
+    """The table and what stands below it; csv and tsv carry the table alone."""
+    table = verdict_table(report, style)
+    if style in ("csv", "tsv"):
+        return table
+    return "\n".join([table, *prose([*verdict_lines(report), f"Report: {path}"], style)])
+
+
+def report_path(asked: Path | None, results: Path, kind: str) -> Path:
+    """Where the report goes, and that it can be written there. Raises UsageError."""
+    if asked is None:
+        machine = fingerprint()
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        asked = results / machine.name / f"{kind}-{stamp}-{machine.commit}.json"
+    try:
+        asked.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {asked.parent}: {error.strerror}") from None
+    if asked.is_dir() or not os.access(asked.parent, os.W_OK):
+        raise UsageError(f"cannot write {asked}: name another file with --report")
+    return asked
+
+
+def say(console: Console, text: str) -> None:
+    """One plain line."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_patterns(settings: Settings, matches: Sequence[Contest]) -> None:
+    """Raise UsageError for a pattern of thresholds that fits no case of any kind."""
+    from bench.matrix.presets import PRESETS, select
+
+    everything = [*matches, *(Contest(c, c) for name in PRESETS for c in select(name, {}))]
+    if lost := unmatched(settings, everything):
+        raise UsageError(
+            f"[tool.sumnet-bench.thresholds]: {lost[0]!r} fits no case of any preset: "
+            "is it misspelt? `list` prints the ids"
+        )
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,184 @@
+"""What a project and a person ask of the gate: its rules, and the time it may take."""
+
+import fnmatch
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.errors import UsageError
+from bench.measure.contests import Contest
+from bench.records.gate import Rules
+
+FILE = "pyproject.toml"
+TABLE = "tool.sumnet-bench"
+BUDGET_S = 280.0
+"""Seconds for pairs: with start and report a run stays below five minutes."""
+BUDGET_LEAST_S, BUDGET_MOST_S = 10.0, 86_400.0
+
+SHARES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "margin": (lambda share: 0 < share <= 0.5, "above 0% and up to 50%"),
+    "alpha": (lambda share: 0.001 <= share <= 0.2, "from 0.1% to 20%"),
+    "threshold": (lambda share: 0 <= share <= 0.5, "from 0% to 50%"),
+}
+"""What each may be. An alpha below 0.98% proves nothing at the first look, whose share of it is a
+fifth and whose least p is 2^-9, though later ones may; below 0.1% the random patterns of signs at
+those are too few to tell."""
+KEYS = (*SHARES, "budget", "thresholds")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The rules of one run of the gate, and its budget."""
+
+    rules: Rules = field(default_factory=Rules)
+    budget_s: float = BUDGET_S
+
+
+def read_settings(folder: Path) -> Settings:
+    """What `[tool.sumnet-bench]` of the folder's pyproject.toml asks; defaults where it is silent.
+
+    Raises UsageError where the file cannot be read, or asks for something that is not there.
+    """
+    path = folder / FILE
+    table = _table(path)
+    where = f"{path}: [{TABLE}]"
+    _refuse_unknown(table, where)
+    changes: dict[str, Any] = {
+        key: _share(f"{where} {key}", table[key], key) for key in SHARES if key in table
+    }
+    if "thresholds" in table:
+        changes["thresholds"] = _thresholds(table["thresholds"], f"{path}: [{TABLE}.thresholds]")
+    rules = msgspec.structs.replace(Rules(), **changes)
+    _check_margin(rules, where)
+    budget_s = _budget(f"{where} budget", table["budget"]) if "budget" in table else BUDGET_S
+    return Settings(rules, budget_s)
+
+
+def overridden(
+    settings: Settings,
+    margin: str | None = None,
+    alpha: str | None = None,
+    threshold: str | None = None,
+    budget: str | None = None,
+) -> Settings:
+    """The settings with what the command line asks instead; None leaves one as it is.
+
+    A threshold replaces the general one; patterns keep their own. Raises UsageError for an option
+    that is out of range, or does not go with the rest.
+    """
+    given = {"margin": margin, "alpha": alpha, "threshold": threshold}
+    changes = {
+        key: _share(f"--{key}", text, key) for key, text in given.items() if text is not None
+    }
+    rules = msgspec.structs.replace(settings.rules, **changes)
+    blamed = [f"--{key}" for key in ("margin", "threshold") if key in changes]
+    if blamed:
+        _check_margin(rules, " and ".join(blamed))
+    if budget is None:
+        return replace(settings, rules=rules)
+    return Settings(rules, _budget("--budget", budget))
+
+
+def unmatched(settings: Settings, contests: Iterable[Contest]) -> list[str]:
+    """Patterns of thresholds that fit none of the contests; among all contests, typing errors."""
+    ids = [contest.id for contest in contests]
+    return [
+        pattern
+        for pattern in settings.rules.thresholds
+        if not any(fnmatch.fnmatch(name, pattern) for name in ids)
+    ]
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:  # which names the line
+        raise UsageError(f"{path} is not TOML: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    inside: list[str] = []
+    for key in TABLE.split("."):
+        inside.append(key)
+        document = document.get(key, {})
+        if not isinstance(document, dict):
+            name = ".".join(inside)
+            raise UsageError(f"{path}: {name} = {document!r} is not a table; write [{name}]")
+    return document
+
+
+def _refuse_unknown(table: Mapping[str, Any], where: str) -> None:
+    for key, value in table.items():
+        if key not in KEYS:
+            raise UsageError(
+                f"{where} {key} = {value!r}: there is no such key; allowed: {', '.join(KEYS)}"
+            )
+
+
+def _thresholds(table: Any, where: str) -> dict[str, float]:
+    if not isinstance(table, dict):
+        raise UsageError(
+            f'{where}: {table!r} is not a table; write one line for each pattern, "cpu/*" = "2%"'
+        )
+    for pattern, value in table.items():
+        if not pattern or isinstance(value, dict):  # a dot outside quotes begins a table
+            raise UsageError(
+                f"{where} {pattern} = {value!r}: a pattern of case ids in quotes is wanted, and "
+                'its share: "cpu/float32/*" = "2%"'
+            )
+    return {
+        pattern: _share(f'{where} "{pattern}"', value, "threshold")
+        for pattern, value in table.items()
+    }
+
+
+def _check_margin(rules: Rules, where: str) -> None:
+    """Every threshold lies within the margin."""
+    thresholds = {f'thresholds."{pattern}"': t for pattern, t in rules.thresholds.items()}
+    for name, threshold in {"threshold": rules.threshold, **thresholds}.items():
+        if threshold > rules.margin:
+            raise UsageError(
+                f"{where}: {name} is {_percent(threshold)}, more than the margin of "
+                f"{_percent(rules.margin)}: a slowdown proven between the two would be neither "
+                f"regressed nor equivalent; allowed: {name} up to the margin"
+            )
+
+
+def _share(where: str, value: Any, key: str) -> float:
+    fits, words = SHARES[key]
+    share = _number(value, percent=True)
+    if share is None or not fits(share):
+        raise UsageError(f'{where}: {value!r} is not a share {words}, written "3%" or 0.03')
+    return share
+
+
+def _budget(where: str, value: Any) -> float:
+    seconds = _number(value)
+    if seconds is None or not BUDGET_LEAST_S <= seconds <= BUDGET_MOST_S:
+        raise UsageError(
+            f"{where}: {value!r} is not a number of seconds from {BUDGET_LEAST_S:.0f} to "
+            f"{BUDGET_MOST_S:.0f}"
+        )
+    return seconds
+
+
+def _number(value: Any, *, percent: bool = False) -> float | None:
+    """A number, or text that is one; None for all else."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if abs(value) < 1e300 else None  # an int may be too large for a float
+    form = r"(\d+\.?\d*|\.\d+)\s*(%?)" if percent else r"(\d+\.?\d*|\.\d+)()"
+    found = re.fullmatch(form, value.strip(), re.ASCII) if isinstance(value, str) else None
+    if found is None:
+        return None
+    number = float(found[1])
+    return round(number / 100, 12) if found[2] else number  # 1.1% is 0.011, to the last bit
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g}%"

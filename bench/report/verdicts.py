@@ -1,0 +1,146 @@
+"""What the gate found, as a table and in words."""
+
+import math
+from collections.abc import Sequence
+
+from bench.matrix.axes import AXES
+from bench.records.gate import (
+    EQUIVALENT,
+    IMPROVED,
+    INCONCLUSIVE,
+    INVALID,
+    REGRESSED,
+    VERDICTS,
+    GateReport,
+    SeriesVerdict,
+)
+from bench.report.tables import Row, records, render
+from bench.report.units import duration, percent
+
+EXIT_STATUS = {REGRESSED: 1, INVALID: 3, INCONCLUSIVE: 3, IMPROVED: 0, EQUIVALENT: 0}
+
+
+def exit_status(report: GateReport) -> int:
+    """0 nothing regressed, 1 something did, 3 not settled."""
+    return EXIT_STATUS[report.outcome]
+
+
+def verdict_table(report: GateReport, style: str) -> str:
+    """A row for each series, what matters most first."""
+    if style == "csv":
+        return render(_numeric_rows(report), style)
+    names = _varying(report)
+    cases = {contest.id: contest for contest in report.contests}
+    rows: list[Row] = []
+    for verdict in sorted(report.verdicts, key=_weight):
+        contest = cases[verdict.contest]
+        row: Row = {"verdict": verdict.verdict}
+        for name in names:
+            base, head = contest.base.axes[name], contest.head.axes[name]
+            row[name] = base if base == head else f"{base} -> {head}"
+        row |= {
+            "series": verdict.series,
+            "base": "-" if verdict.base_ns is None else duration(verdict.base_ns),
+            "head vs base": effect_text(verdict),
+            "of": "" if verdict.effect is None else f"{verdict.statistic} step",
+            "p slower": _p(verdict.p_slower),
+            "could see": "-" if verdict.detectable is None else percent(verdict.detectable),
+        }
+        rows.append(row)
+    return render(rows, style) if rows else "Nothing was measured."
+
+
+def verdict_lines(report: GateReport) -> list[str]:
+    """What a reader of the table must know: the outcome first."""
+    rules, lines = report.rules, [headline(report)]
+    for word in VERDICTS:
+        found = [verdict for verdict in report.verdicts if verdict.verdict == word]
+        if found:
+            lines.append(f"{word}: {len(found)} of {len(report.verdicts)} series{_reasons(found)}.")
+    more = [v.more_pairs for v in report.verdicts if v.more_pairs is not None]
+    if more:
+        lines.append(f"About {max(more)} more pairs would settle what is inconclusive.")
+    lines += [f"Not measured: {contest}: {reason}." for contest, reason in report.ended.items()]
+    main = [pair for pair in report.pairs if not pair.control]
+    controls = len(report.pairs) - len(main)
+    startup = sum(pair.startup_s for pair in report.pairs)
+    share = f", of which {startup / report.wall_s:.0%} starting workers" if report.wall_s else ""
+    lines += [
+        f"{len(main)} pairs of fresh processes and {controls} control pairs (base against base), "
+        f"{report.wall_s:.0f} s{share}.",
+        f"regressed: proven slower, all series together at {rules.alpha:.2g} family-wise, and by "
+        f"{rules.threshold:.1%} or more; equivalent: within {rules.margin:.1%}; could see: the "
+        "least slowdown proven four times in five; ± is a 95% interval.",
+    ]
+    for side in report.sides:
+        lines.append(
+            f"{side.name}: {side.what}; subject {side.subject_hash}, torch {side.torch}, Python "
+            f"{side.python}."
+        )
+    machine = report.machine
+    lines.append(
+        f"{machine.name}: {machine.cpu}, {machine.available_cores} of {machine.cores} cores; "
+        f"instrument {machine.commit}{'-dirty' if machine.dirty else ''}, {report.environment} "
+        "environment."
+    )
+    return lines
+
+
+def headline(report: GateReport) -> str:
+    """The outcome in one line."""
+    count = sum(verdict.verdict == report.outcome for verdict in report.verdicts)
+    of = f"{count} of {len(report.verdicts)} series"
+    match report.outcome:
+        case "regressed":
+            return f"REGRESSED: {of} slower."
+        case "improved":
+            return f"IMPROVED: {of} faster, none slower."
+        case "equivalent":
+            return f"EQUIVALENT: all {len(report.verdicts)} series within the margin."
+        case "inconclusive":
+            return f"INCONCLUSIVE: {of} not settled, none proven slower."
+    return f"INVALID: {report.reason}."
+
+
+def effect_text(verdict: SeriesVerdict) -> str:
+    """For example `+2.1% ± 0.4%`."""
+    if verdict.effect is None or verdict.half is None:
+        return "-"
+    ratio = math.exp(verdict.effect)
+    return f"{100 * (ratio - 1):+.2f}% ± {100 * ratio * verdict.half:.2f}%"
+
+
+def _weight(verdict: SeriesVerdict) -> tuple[int, float]:
+    return VERDICTS.index(verdict.verdict), -(verdict.effect or 0.0)
+
+
+def _varying(report: GateReport) -> list[str]:
+    """Axes in which contests differ, from each other or within themselves."""
+    values = {
+        name: {(c.base.axes[name], c.head.axes[name]) for c in report.contests} for name in AXES
+    }
+    return [
+        name for name, seen in values.items() if len(seen) > 1 or any(b != h for b, h in seen)
+    ] or ["batch"]
+
+
+def _reasons(found: Sequence[SeriesVerdict]) -> str:
+    counts: dict[str, int] = {}
+    for verdict in found:
+        if verdict.reason:
+            counts[verdict.reason] = counts.get(verdict.reason, 0) + 1
+    told = [reason if n == len(found) else f"{reason} ({n})" for reason, n in counts.items()]
+    return ": " + "; ".join(told) if told else ""
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "< 0.01%" if value < 1e-4 else f"{value:.2%}"
+
+
+def _numeric_rows(report: GateReport) -> list[Row]:
+    import msgspec
+    import pandas as pd
+
+    return records(pd.DataFrame([msgspec.structs.asdict(v) for v in report.verdicts]))
