@@ -1,0 +1,291 @@
+"""How often the gate errs: pairs of identical sides, replayed with and without a slowdown.
+
+A replay is a run of the gate whose pairs are drawn from those that were recorded, a pair's whole
+row at a time, so that it keeps what its series have in common. The same code judges it that judges
+a run.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from bench.analysis.pairs import COLUMNS
+from bench.analysis.verdicts import (
+    CONTROLS,
+    FIRST_LOOKS,
+    all_settled,
+    control_moved,
+    controls_by,
+    judge,
+    looks,
+    outcome_of,
+)
+from bench.errors import UsageError
+from bench.matrix.case import PHASES, WHOLE
+from bench.records.gate import (
+    EQUIVALENT,
+    IMPROVED,
+    INVALID,
+    REGRESSED,
+    SLOWER,
+    GateReport,
+    PairRecord,
+    Rules,
+    SeriesVerdict,
+)
+
+Floats = NDArray[np.float64]
+
+REPLAY_PATTERNS = 4000
+"""Of signs at a look: a fifth of a run's, for speed; a p of 0.2% is then known to 0.07%."""
+EVERY, TENTH = "every step", "every tenth step"
+"""What a slowdown may hit: all steps alike, or now and then one."""
+TENTH_SHOWS = 3.0
+"""How much more than its mean share the slow steps show of a slowdown of every tenth step: of 40
+samples 3 of the 7 that count are slow, each by ten times the share. Measured: 3.3 to 5.5."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pairs of identical sides, on one machine."""
+
+    series: list[tuple[str, str]]
+    table: Floats
+    """Pairs by COLUMNS by series, log-ratios."""
+    base_ns: Floats
+    """Median of each series."""
+    pair_s: float
+    """Wall time of a pair, median."""
+    budget_s: float
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+@dataclass(frozen=True)
+class Slowdown:
+    """What is put into a replay's head: one phase of every case, by a share of its time."""
+
+    phase: str
+    share: float
+    of: str = EVERY
+
+
+@dataclass
+class Replays:
+    """What became of many replays; counts are of replays, or of series over all of them."""
+
+    slowdown: Slowdown | None = None
+    runs: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    some_regressed: int = 0
+    some_improved: int = 0
+    some_proven: int = 0
+    """Runs with a series that was proven slower, by however little."""
+    every_regressed: int = 0
+    """Runs in which every slowed series of the phase was called."""
+    every_proven: int = 0
+    series: int = 0
+    equivalent: int = 0
+    covered: int = 0
+    """Series whose 95% interval holds the truth."""
+    half_widths: list[float] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+    """Estimate less truth, of the slowed phase's series."""
+    pairs: list[int] = field(default_factory=list)
+    """That a run took, controls too."""
+
+    def add(self, more: "Replays") -> None:
+        """Take in further replays of the same slowdown."""
+        for each in fields(self):
+            if each.name != "slowdown":  # counts, lists and a counter: each knows how to add
+                setattr(self, each.name, getattr(self, each.name) + getattr(more, each.name))
+
+
+def pool_of(reports: Sequence[GateReport]) -> Pool:
+    """The pairs of reports whose sides were identical, their control pairs too.
+
+    Raises UsageError where a report's sides differ, or reports are of different machines, torch
+    builds, cases or environments, or hold too few pairs to be replayed.
+    """
+    first = reports[0]
+    for report in reports:
+        if not identical_sides(report):
+            raise UsageError(
+                f"a report compares {report.sides[0].what} with {report.sides[1].what}: "
+                "only identical sides, as `regress --same` has them, tell of false alarms"
+            )
+        if _kind(report) != _kind(first):
+            raise UsageError(
+                "reports of different machines, torch builds, cases or environments cannot be "
+                "replayed together"
+            )
+    pairs = [pair for report in reports for pair in report.pairs if None not in pair.usual]
+    least = FIRST_LOOKS[1] + CONTROLS[1]
+    if len(pairs) < least:
+        raise UsageError(f"{len(pairs)} pairs are too few to replay: {least} at least")
+    return Pool(
+        first.series,
+        np.array([(pair.usual, pair.mean, pair.slow) for pair in pairs], float),
+        np.median(np.array([pair.base_ns for pair in pairs], float), axis=0),
+        float(np.median([pair.wall_s for pair in pairs])),
+        first.budget_s,
+    )
+
+
+def identical_sides(report: GateReport) -> bool:
+    """Whether both sides ran the same code in the same way."""
+    base, head = report.sides
+    alike = (base.subject_hash, base.torch, base.python, base.environment) == (
+        head.subject_hash,
+        head.torch,
+        head.python,
+        head.environment,
+    )
+    return alike and all(contest.base == contest.head for contest in report.contests)
+
+
+def _kind(report: GateReport) -> tuple[object, ...]:
+    return (
+        report.machine.name,
+        report.sides[0].torch,
+        report.series,
+        report.environment,
+    )
+
+
+def replay(
+    pool: Pool, rules: Rules, runs: int, slowdown: Slowdown | None = None, seed: int = 0
+) -> Replays:
+    """So many runs of the gate on pairs drawn from the pool without replacement.
+
+    Which side of a recorded pair is the base is drawn anew, since its sides were identical.
+    """
+    draw = np.random.default_rng(seed)
+    found = Replays(slowdown)
+    shift = shifts(pool, slowdown)
+    for _ in range(runs):
+        signs = draw.choice((1.0, -1.0), size=(len(pool), 1, 1))
+        table = (signs * pool.table)[draw.permutation(len(pool))]
+        _tally(found, pool, _run(pool, rules, table, shift))
+    return found
+
+
+def as_recorded(pool: Pool, rules: Rules) -> Replays:
+    """Runs over consecutive pairs as they were recorded, one after another without overlap."""
+    found = Replays()
+    start = 0
+    while start + FIRST_LOOKS[1] + CONTROLS[1] <= len(pool):
+        result = _run(pool, rules, pool.table[start:], shifts(pool, None))
+        _tally(found, pool, result)
+        start += len(result.pairs)
+    return found
+
+
+def shifts(pool: Pool, slowdown: Slowdown | None) -> Floats:
+    """What a slowdown adds to the log-ratios, COLUMNS by series.
+
+    The whole step is slower by as much time as the phase. One of every tenth step leaves the usual
+    step alone and moves slow steps by TENTH_SHOWS times its share.
+    """
+    added = np.zeros((len(COLUMNS), len(pool.series)))
+    if slowdown is None:
+        return added
+    times = dict(zip(pool.series, pool.base_ns, strict=True))
+    shown = (1.0, 1.0, 1.0) if slowdown.of == EVERY else (0.0, 1.0, TENTH_SHOWS)
+    for place, (contest, name) in enumerate(pool.series):
+        phase_ns = times.get((contest, slowdown.phase))
+        if phase_ns is not None and name in (slowdown.phase, WHOLE):
+            share = slowdown.share * phase_ns / times[contest, name]
+            added[:, place] = np.log1p(share * np.array(shown))
+    return added
+
+
+@dataclass(frozen=True)
+class _Run:
+    verdicts: list[SeriesVerdict]
+    pairs: list[PairRecord]
+    outcome: str
+    truth: Floats
+    """COLUMNS by series."""
+
+
+def _run(pool: Pool, rules: Rules, table: Floats, shift: Floats) -> _Run:
+    """One run of the gate over these rows, in their order, until it is settled or time is up."""
+    affordable = min(int(pool.budget_s / pool.pair_s), len(table))
+    pairs: list[PairRecord] = []
+    looked: list[int] = []
+    verdicts: list[SeriesVerdict] = []
+    for place, count in enumerate(looks()):
+        main = sum(not pair.control for pair in pairs)
+        wanted = [False] * (count - main) + [True] * (controls_by(place) - len(pairs) + main)
+        for control in wanted[: affordable - len(pairs)]:
+            usual, mean, slow = (table[len(pairs)] + (0.0 if control else shift)).tolist()
+            base: list[int | None] = [round(ns) for ns in pool.base_ns]
+            pairs.append(PairRecord(control, 0.0, 0.0, pool.pair_s, usual, mean, slow, base))
+        main = sum(not pair.control for pair in pairs)
+        if main > max(looked, default=0):
+            looked.append(main)
+        verdicts = judge(pool.series, pairs, {}, rules, looked, REPLAY_PATTERNS)
+        if main < count or all_settled(verdicts):
+            break
+    outcome, _ = outcome_of(verdicts, control_moved(pairs))
+    return _Run(verdicts, pairs, outcome, shift)
+
+
+def _tally(found: Replays, pool: Pool, run: _Run) -> None:
+    found.runs += 1
+    found.outcomes[run.outcome] += 1
+    found.pairs.append(len(run.pairs))
+    valid = run.outcome != INVALID
+    words = [verdict.verdict for verdict in run.verdicts]
+    proven = [verdict.proven == SLOWER for verdict in run.verdicts]
+    found.some_regressed += valid and REGRESSED in words
+    found.some_improved += valid and IMPROVED in words
+    found.some_proven += valid and any(proven)
+    slowed = [i for i, (_, name) in enumerate(pool.series) if _is_slowed(found.slowdown, name)]
+    found.every_regressed += valid and all(words[i] == REGRESSED for i in slowed)
+    found.every_proven += valid and all(proven[i] for i in slowed)
+    for place, verdict in enumerate(run.verdicts):
+        if verdict.effect is None or verdict.half is None:
+            continue
+        truth = run.truth[COLUMNS.index(verdict.statistic), place]
+        found.series += 1
+        found.equivalent += verdict.verdict == EQUIVALENT
+        found.covered += abs(verdict.effect - truth) <= verdict.half
+        found.half_widths.append(verdict.half)
+        if place in slowed:
+            found.errors.append(verdict.effect - truth)
+
+
+def _is_slowed(slowdown: Slowdown | None, name: str) -> bool:
+    return slowdown is not None and name == slowdown.phase
+
+
+def share_between(count: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The share that a count stands for: the Clopper-Pearson interval."""
+    interval = stats.binomtest(count, of).proportion_ci(confidence, "exact")
+    return float(interval.low), float(interval.high)
+
+
+def at_most(count: int, of: int, confidence: float = 0.95) -> float:
+    """What the true share is below, with this confidence: one-sided Clopper-Pearson."""
+    return 1.0 if count == of else float(stats.beta.ppf(confidence, count + 1, of - count))
+
+
+SLOWDOWNS: Mapping[str, Sequence[float]] = {EVERY: (0.01, 0.02, 0.05), TENTH: (0.01, 0.02, 0.05)}
+"""The curve that is looked at."""
+
+
+def curve() -> list[Slowdown]:
+    """Every slowdown of every phase."""
+    return [
+        Slowdown(phase, share, of)
+        for of, sizes in SLOWDOWNS.items()
+        for share in sizes
+        for phase in PHASES
+    ]
