@@ -93,6 +93,24 @@ def test_every_option_of_compare_reaches_the_comparison(files: list[Path]) -> No
     ]
 
 
+def test_verdicts_are_compares_with_the_gates_exit_status(tmp_path: Path) -> None:
+    base, head, other = (
+        synthetic.run_file(tmp_path / f"{name}.json", synthetic.run({SGD: time}, moods=EXACT))
+        for name, time in (("base", 1e5), ("head", 1.1e5), ("other", 1.04e5))
+    )
+    words = ["compare", "--verdicts", "--results", str(tmp_path), "--format", "tsv"]
+
+    def verdict_of(*more: object) -> tuple[int, str]:
+        done = CliRunner().invoke(app, [*words, *map(str, more)])
+        return done.exit_code, done.stdout.splitlines()[1].split("\t")[2].strip()
+
+    assert verdict_of(base, head) == (1, "regressed")
+    assert verdict_of(head, base) == (0, "improved")
+    assert verdict_of(base, other) == (1, "regressed")
+    assert verdict_of(base, other, "--threshold", "5%") == (0, "equivalent")
+    assert verdict_of(base, head, "--threshold", "0.11", "--margin", "0.12") == (0, "equivalent")
+
+
 def test_every_option_of_rank_reaches_the_ranking(files: list[Path], tmp_path: Path) -> None:
     words = ["--by", "run", "--statistic", "typical", "--format", "csv"]
     done = CliRunner().invoke(app, ["rank", *words, "--results", str(tmp_path / "results")])
@@ -169,6 +187,19 @@ def test_rank_is_a_command_that_names_the_fastest_and_where_it_changes(tmp_path:
             "--limits is a table of its own, of quiet times: drop --statistic",
         ),
         ("compare short.json --roofline a.svg", "--roofline is a chart of limits: add --limits"),
+        ("compare short.json --margin 5%", "--margin and --threshold are of verdicts: add --ver"),
+        ("compare --verdicts short.json", "--verdicts takes two run files: the base's, then the"),
+        ("compare --verdicts short.json nowhere.json", "cannot read nowhere.json: No such file"),
+        ("compare --verdicts above.json short.json", "above.json holds ceilings alone: `ceilings "),
+        ("compare --verdicts --margin 5 a b", "--margin: '5' is not a share between 0 and 1: "),
+        (
+            "compare --verdicts --by batch --rows batch --columns dtype --reference 2",
+            "--verdicts is a table of its own, of quiet times: drop --by, --reference, --rows, --c",
+        ),
+        (
+            "compare --verdicts --statistic typical --phase step --limits",
+            "--verdicts is a table of its own, of quiet times: drop --statistic, --phase, --limits",
+        ),
     ],
 )
 def test_error_is_one_line_and_status_2(

@@ -21,6 +21,7 @@ ROOMS = (
     "records",
     "analysis",
     "report",
+    "gate",
     "suite",
     "cli",
     "__main__",
@@ -138,11 +139,11 @@ def command(*arguments):
     torch_came_with(arguments)
 
 command("--help")
-for verb in ("compare", "rank", "run", "profile", "ceilings"):
+for verb in ("compare", "rank", "run", "profile", "ceilings", "trend"):
     command(verb, "--help")
 if "pandas" in sys.modules:
     sys.exit("pandas came with --help")
-for verb in ("compare", "rank", "ceilings"):
+for verb in ("compare", "rank", "ceilings", "trend"):
     command(verb, run_file)
 command("compare", run_file, "--limits")
 for name in sys.stdin.read().split():

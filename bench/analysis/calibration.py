@@ -17,9 +17,9 @@ from bench.analysis.pairs import COLUMNS
 from bench.analysis.verdicts import (
     CONTROLS,
     FIRST_LOOKS,
-    all_settled,
     control_moved,
     controls_by,
+    decided,
     judge,
     looks,
     outcome_of,
@@ -231,7 +231,7 @@ def _run(pool: Pool, rules: Rules, table: Floats, shift: Floats) -> _Run:
         if main > max(looked, default=0):
             looked.append(main)
         verdicts = judge(pool.series, pairs, {}, rules, looked, REPLAY_PATTERNS)
-        if main < count or all_settled(verdicts):
+        if main < count or decided(verdicts, rules):
             break
     outcome, _ = outcome_of(verdicts, control_moved(pairs))
     return _Run(verdicts, pairs, outcome, shift)

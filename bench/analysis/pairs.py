@@ -75,4 +75,5 @@ def _ratio(turns: Sequence[Turn], summary: Callable[[Block, str], int], name: st
 def rows(pairs: Sequence[PairRecord], *, control: bool) -> Floats:
     """Those pairs as an array: pairs by COLUMNS by series; NaN where there is nothing."""
     chosen = [(p.usual, p.mean, p.slow) for p in pairs if p.control == control]
-    return np.array(chosen, float).reshape(len(chosen), len(COLUMNS), -1)
+    width = len(pairs[0].usual) if pairs else 0
+    return np.array(chosen, float).reshape(len(chosen), len(COLUMNS), width)

@@ -254,9 +254,18 @@ def _more_pairs(column: Column, most: float, pairs: int) -> int | None:
     return max(math.ceil(pairs * (column.equivalence_half / room) ** 2) - pairs, 1)
 
 
-def all_settled(verdicts: Sequence[SeriesVerdict]) -> bool:
-    """Whether more pairs could hardly change any verdict."""
-    return all(verdict.settled for verdict in verdicts)
+def decided(verdicts: Sequence[SeriesVerdict], rules: Rules) -> bool:
+    """Whether more pairs are not worth their time.
+
+    No verdict is likely to change; or something regressed so clearly, by more than the margin, that
+    the change has to be looked at whatever else there is.
+    """
+    most = math.log1p(rules.margin)
+    clear = any(
+        verdict.verdict == REGRESSED and (verdict.effect or 0.0) - (verdict.half or 0.0) > most
+        for verdict in verdicts
+    )
+    return clear or all(verdict.settled for verdict in verdicts)
 
 
 def control_moved(pairs: Sequence[PairRecord]) -> str | None:
@@ -300,4 +309,4 @@ def outcome_of(verdicts: Sequence[SeriesVerdict], moved: str | None) -> tuple[Ve
 
 
 def _too_few(pairs: int) -> str:
-    return f"{pairs} pairs; a verdict needs {FIRST_LOOKS[0]}"
+    return f"{pairs} pairs; a verdict needs {FIRST_LOOKS[0]}: raise --budget, or name fewer cases"

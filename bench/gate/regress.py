@@ -9,9 +9,9 @@ from pathlib import Path
 from bench.analysis.pairs import reduce_pair
 from bench.analysis.verdicts import (
     FIRST_LOOKS,
-    all_settled,
     control_moved,
     controls_by,
+    decided,
     judge,
     looks,
     outcome_of,
@@ -22,7 +22,7 @@ from bench.gate.sides import Made
 from bench.measure.anonymous import anonymous
 from bench.measure.contests import Contest
 from bench.measure.environment import ENVIRONMENTS
-from bench.measure.pairs import SECONDS_A_CONTEST, Pairs
+from bench.measure.pairs import SECONDS_A_CONTEST, Pair, Pairs
 from bench.measure.protocol import Hello
 from bench.records.gate import INVALID, GateReport, SeriesVerdict, SideRecord, write_report
 from bench.records.machine import fingerprint
@@ -102,7 +102,7 @@ class Gate:
                 self._tell_look(taken)
                 if not complete or taken < count:
                     break
-                if self.pairs_wanted is None and all_settled(report.verdicts):
+                if self.pairs_wanted is None and decided(report.verdicts, report.rules):
                     break
             report.outcome, report.reason = outcome_of(report.verdicts, control_moved(report.pairs))
         except MachineError as error:  # a side that started before does not start any more
@@ -157,13 +157,37 @@ class Gate:
             self._report.ended = self._ended()
             if pair is None:
                 return False
+            self._check_subjects(pair)
             self._report.pairs.append(
                 reduce_pair(pair, self._report.series, self._report.started_at)
             )
             write_report(self.path, self._report)
             kind = "control pair" if control else "pair"
             self.tell(f"{kind} {self._taken(control=control)}: {pair.wall_s:.1f} s")
+            self._check_budget()
         return True
+
+    def _check_subjects(self, pair: Pair) -> None:
+        """Raise MachineError where a worker loaded another subject than its side's."""
+        head = self.sides[0] if pair.control else self.sides[1]
+        for made, hello in zip((self.sides[0], head), pair.hellos, strict=True):
+            if made.subject_hash != hello.subject_hash:
+                raise MachineError(f"the {made.side.name}'s subject changed while it was measured")
+
+    def _check_budget(self) -> None:
+        """Raise UsageError as soon as it is clear that time will be up before the first look.
+
+        Not after one pair alone, which may compile what later ones find compiled.
+        """
+        taken = self._report.pairs
+        if self.pairs_wanted is None and len(taken) == 2:
+            wanted = (FIRST_LOOKS[0] + controls_by(0)) * min(pair.wall_s for pair in taken)
+            if wanted > self.settings.budget_s:
+                raise UsageError(
+                    f"the fewest pairs that a verdict needs would take {wanted:.0f} s, more than "
+                    f"the budget of {self.settings.budget_s:.0f} s: raise --budget, or name fewer "
+                    "cases"
+                )
 
     def _ended(self) -> dict[str, str]:
         return {
