@@ -106,8 +106,10 @@ class Replays:
                 setattr(self, each.name, getattr(self, each.name) + getattr(more, each.name))
 
 
-def pool_of(reports: Sequence[GateReport]) -> Pool:
+def pool_of(reports: Sequence[GateReport], budget_s: float) -> Pool:
     """The pairs of reports whose sides were identical, their control pairs too.
+
+    A replay takes as many as a run has time for in `budget_s` seconds.
 
     Raises UsageError where a report's sides differ, or reports are of different machines, torch
     builds, cases or environments, or hold too few pairs to be replayed.
@@ -133,7 +135,7 @@ def pool_of(reports: Sequence[GateReport]) -> Pool:
         np.array([(pair.usual, pair.mean, pair.slow) for pair in pairs], float),
         np.median(np.array([pair.base_ns for pair in pairs], float), axis=0),
         float(np.median([pair.wall_s for pair in pairs])),
-        first.budget_s,
+        budget_s,
     )
 
 

@@ -12,6 +12,7 @@ from scipy import special
 
 from bench.analysis.pairs import COLUMNS, rows
 from bench.analysis.signflip import (
+    LEAST_SPREAD,
     PATTERNS,
     adjusted_p,
     critical_t,
@@ -293,7 +294,7 @@ def control_statistic(main: Floats, control: Floats) -> float | None:
     if not there.any():
         return None
     spread = main[:, there].std(axis=0, ddof=1)
-    spread = np.maximum(spread, np.median(spread) / 2)
+    spread = np.maximum(spread, max(np.median(spread) / 2, LEAST_SPREAD))
     z = np.abs(control[:, there].mean(axis=0)) / spread * math.sqrt(len(control))
     return float(z.max())
 

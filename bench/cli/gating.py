@@ -161,4 +161,4 @@ def calibrate(
 
     settings = read_settings(Path())
     files = reports or [record_pairs(select(preset, {}), pairs, settings, results)]
-    print(replay_reports(files, settings.rules, replays, format))
+    print(replay_reports(files, settings, replays, format))

@@ -38,7 +38,10 @@ def wanted(option: str, words: Iterable[str]) -> Wanted:
                 )
             if name in axes:
                 raise UsageError(f"--{option}: {name} is given twice")
-            axes[name] = AXES[name].value(text)
+            try:
+                axes[name] = AXES[name].value(text)
+            except UsageError as error:
+                raise UsageError(f"--{option}: {word!r}: {error}") from None
         elif subject is not None:
             raise UsageError(f"--{option}: {subject!r} and {word!r}: a side has one subject")
         else:
@@ -49,17 +52,19 @@ def wanted(option: str, words: Iterable[str]) -> Wanted:
 def contests(cases: Sequence[Case], base: Wanted, head: Wanted) -> list[Contest]:
     """Each case on both sides, with the values that each side has; each once.
 
-    An axis that one side names takes the case's own value on the other. Raises UsageError where no
-    contest times the same thing on both sides.
+    An axis that one side names takes the case's own value on the other; where axes are to differ,
+    cases in which they do not are left out. Raises UsageError where that leaves none.
     """
     found = dict.fromkeys(Contest(_with(case, base), _with(case, head)) for case in cases)
-    alike = [contest for contest in found if not contest.series]
-    if alike:
+    if not (base.axes or head.axes):
+        return list(found)
+    differing = [contest for contest in found if contest.base != contest.head]
+    if not differing:
         raise UsageError(
-            f"{alike[0].id}: nothing is timed on both sides: a step that is not split into phases "
-            "cannot be held against one that is"
+            "--base and --head: the cases have these values already, on both sides: "
+            "name another value, or other cases"
         )
-    return list(found)
+    return differing
 
 
 def axes_differ(base: Wanted, head: Wanted) -> bool:

@@ -46,17 +46,19 @@ def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results:
     return path
 
 
-def replay_reports(files: Sequence[Path], rules: Rules, replays: int, style: str) -> str:
+def replay_reports(files: Sequence[Path], settings: Settings, replays: int, style: str) -> str:
     """What the pairs of these reports say of the gate, as text.
 
     Raises UsageError where one is no report, or their pairs cannot be replayed together.
     """
     reports = [load_report(path) for path in dict.fromkeys(files)]
-    pool = pool_of(reports)
+    pool, rules = pool_of(reports, settings.budget_s), settings.rules
     wanted: list[tuple[Slowdown | None, int]] = [(None, replays)]
     wanted += [(slowdown, max(replays // FEWER, BATCH)) for slowdown in curve()]
     identical, *slowed = _replayed(pool, rules, wanted)
-    return calibration_text(reports, pool, identical, as_recorded(pool, rules), slowed, style)
+    return calibration_text(
+        reports, pool, rules, identical, as_recorded(pool, rules), slowed, style
+    )
 
 
 def _replayed(

@@ -98,12 +98,13 @@ class Gate:
                 taken = self._taken(control=False)
                 if taken >= FIRST_LOOKS[0] and taken > max(looked, default=0):
                     looked.append(taken)
-                report.verdicts = self._judged(looked)
-                self._tell_look(taken)
+                    report.verdicts = self._judged(looked)
+                    self._tell_look(taken)
                 if not complete or taken < count:
                     break
                 if self.pairs_wanted is None and decided(report.verdicts, report.rules):
                     break
+            report.verdicts = self._judged(looked)
             report.outcome, report.reason = outcome_of(report.verdicts, control_moved(report.pairs))
         except MachineError as error:  # a side that started before does not start any more
             report.verdicts = [SeriesVerdict(c, s, INVALID, str(error)) for c, s in report.series]

@@ -53,13 +53,13 @@ def run_gate(request: Request, settings: Settings) -> int:
         axes_differ=axes_differ(base, head),
     )
     path = report_path(request.report, request.results, "regress")
-    console = Console(stderr=True)
+    console, begun = Console(stderr=True), time.time()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with make_sides(asked, ROOT, lambda text: say(console, text)) as sides:
             report = judged(Gate(matches, sides, settings, path, named=request.named), console)
     except KeyboardInterrupt:
-        if path.exists():
+        if path.exists() and path.stat().st_mtime >= begun:  # and is not an older run's
             say(console, f"interrupted; the pairs measured so far are in {path}")
         return 130
     print(text_of(report, request.style, path))

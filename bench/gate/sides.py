@@ -215,6 +215,11 @@ def _check_difference(
     asked: Asked, environment: dict[str, str], whats: tuple[str, str], hashes: Sequence[str]
 ) -> None:
     """Raise UsageError where nothing can have changed and that is not meant, or the reverse."""
+    if asked.same and (asked.differs_otherwise or environment):
+        raise UsageError(
+            "--same measures identical sides: leave it out, or --base-torch, --base-python, "
+            "--base-env and the values of axes"
+        )
     if hashes[0] != hashes[1]:
         if asked.same:
             raise UsageError(

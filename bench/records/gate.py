@@ -133,20 +133,27 @@ def write_report(path: Path, report: GateReport) -> None:
 
 def load_report(path: Path) -> GateReport:
     """A report. Raises UsageError where the file is missing, cut off, or no report."""
+    content = read_bytes(path)
     try:
-        report = msgspec.json.decode(read_bytes(path), type=GateReport)
+        schema = msgspec.json.decode(content, type=_Version).schema
+        if schema > SCHEMA:
+            raise UsageError(
+                f"{path} was written by a newer version (schema {schema}; this one reads up to "
+                f"{SCHEMA}): update the suite"
+            )
+        report = msgspec.json.decode(content, type=GateReport)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not a report of the gate: {error}") from None
-    if report.schema > SCHEMA:
-        raise UsageError(
-            f"{path} was written by a newer version (schema {report.schema}; this one reads up to "
-            f"{SCHEMA}): update the suite"
-        )
     width = len(report.series)
-    if any(
-        len(column) != width
-        for pair in report.pairs
-        for column in (pair.usual, pair.mean, pair.slow)
-    ):
-        raise UsageError(f"{path} contradicts itself: its pairs do not have {width} series each")
+    for pair in report.pairs:
+        if any(len(row) != width for row in (pair.usual, pair.mean, pair.slow, pair.base_ns)):
+            raise UsageError(
+                f"{path} contradicts itself: its pairs do not have {width} series each"
+            )
     return report
+
+
+class _Version(msgspec.Struct):
+    """What can be read of any report."""
+
+    schema: int

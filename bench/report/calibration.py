@@ -18,6 +18,7 @@ from bench.records.gate import (
     INVALID,
     REGRESSED,
     GateReport,
+    Rules,
 )
 from bench.report.tables import Row, prose, render
 
@@ -25,13 +26,13 @@ from bench.report.tables import Row, prose, render
 def calibration_text(
     reports: Sequence[GateReport],
     pool: Pool,
+    rules: Rules,
     identical: Replays,
     recorded: Replays,
     slowed: Sequence[Replays],
     style: str,
 ) -> str:
     """Everything, tables first: what identical sides came to, then the curve of slowdowns."""
-    rules = reports[0].rules
     quiet = render(
         [
             _row("replayed", identical),

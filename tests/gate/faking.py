@@ -1,0 +1,133 @@
+"""Pairs that are made up instead of measured, so that a run of the gate takes no time."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.gate import regress
+from bench.gate.regress import Gate
+from bench.gate.settings import Settings
+from bench.gate.sides import Made
+from bench.matrix.case import Case
+from bench.measure.contests import Contest
+from bench.measure.pairs import Ended, Pair, Turn
+from bench.measure.protocol import KINDS, Block, Hello
+from bench.measure.worker_process import Side
+from bench.records.gate import GateReport, Rules
+from tests.synthetic import FACTS
+
+HASHES = ("a" * 16, "b" * 16)
+CONTESTS = [Contest(case, case) for case in (Case(), Case(batch=64))]
+FIRST, SECOND = (contest.id for contest in CONTESTS)
+BASE_NS = 100_000
+JITTER = (3, -2, 1, -4, 0, 2, -1, 4, -3)
+"""Thousandths by which the head differs, pair after pair."""
+
+Effect = Callable[[int, str, str], float]
+"""Number of the pair, contest and series to the ratio of head to base."""
+
+
+def nothing(number: int, contest: str, series: str) -> float:
+    return 1.0
+
+
+def slower(share: float, *names: str) -> Effect:
+    """All series, or those named, slower by so much in every pair."""
+    return lambda number, contest, series: 1 + share * (not names or series in names)
+
+
+def noisy(number: int, contest: str, series: str) -> float:
+    return 1.15 if number % 2 else 1 / 1.15
+
+
+@dataclass
+class Script:
+    """What stands in for Pairs does and has done."""
+
+    effect: Effect = nothing
+    control: Effect = nothing
+    wall_s: Callable[[int], float] = lambda number: 0.0
+    before: Callable[[int], None] = lambda number: None
+    """Called before each pair with how many there were."""
+    ends: dict[int, dict[str, Ended]] = field(default_factory=dict)
+    """Number of a pair to the contests that end in it; -1 for the survey."""
+    hashes: tuple[str, str] = HASHES
+    changed: dict[int, str] = field(default_factory=dict)
+    """Number of a pair to the hash that its second worker says in place of its own."""
+    survey_error: Exception | None = None
+    taken: list[bool] = field(default_factory=list)
+    """Of each pair whether it was a control."""
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def pairs(self, contests: Sequence[Contest], *rest: Any, **more: Any) -> "FakePairs":
+        self.made = {"contests": contests, "rest": rest, **more}
+        return FakePairs(self, list(contests))
+
+
+@dataclass
+class FakePairs:
+    script: Script
+    contests: list[Contest]
+    ended: dict[str, Ended] = field(default_factory=dict)
+
+    def survey(self) -> tuple[Hello, Hello]:
+        if self.script.survey_error is not None:
+            raise self.script.survey_error
+        self.ended |= self.script.ends.get(-1, {})
+        base, head = (Hello(FACTS, "3.11.9", name, 1, [0]) for name in self.script.hashes)
+        return base, head
+
+    def measure(self, *, control: bool) -> Pair | None:
+        number = len(self.script.taken)
+        self.script.before(number)
+        self.script.taken.append(control)
+        self.ended |= self.script.ends.get(number, {})
+        names = HASHES[0], self.script.changed.get(number, HASHES[0 if control else 1])
+        base, head = (Hello(FACTS, "3.11.9", name, 1, [0]) for name in names)
+        pair = Pair(control, time.time(), (base, head), 1.0, self.script.wall_s(number))
+        effect = self.script.control if control else self.script.effect
+        for contest in self.contests:
+            if contest.id not in self.ended:
+                pair.turns[contest.id] = {
+                    kind: turns(contest.id, kind, number, effect) for kind in contest.kinds
+                }
+        return pair if pair.turns else None
+
+
+def turns(contest: str, kind: str, number: int, effect: Effect) -> list[Turn]:
+    def block(times: dict[str, int]) -> Block:
+        rows = {name: [ns - 1, ns, ns + 1, ns + 2] for name, ns in times.items()}
+        return Block(contest, kind, 8, 1000, {}, rows, times, times)
+
+    names = KINDS[kind]
+    noise = [1 + JITTER[(number + 2 * i) % len(JITTER)] / 1000 for i in range(len(names))]
+    head = {
+        name: round(BASE_NS * effect(number, contest, name) * factor)
+        for name, factor in zip(names, noise, strict=True)
+    }
+    return [Turn(block(dict.fromkeys(names, BASE_NS)), block(head))] * 10
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, **script: Any) -> Script:
+    """Have the gate measure nothing and follow a script."""
+    made = Script(**script)
+    monkeypatch.setattr(regress, "Pairs", made.pairs)
+    return made
+
+
+def gate(folder: Path, budget_s: float = 280.0, **changes: Any) -> Gate:
+    sides = tuple(
+        Made(Side(name), f"the {name}'s folder", digest)
+        for name, digest in zip(("base", "head"), HASHES, strict=True)
+    )
+    options: dict[str, Any] = {"contests": CONTESTS, "sides": sides, "seed": 3}
+    options |= {"settings": Settings(Rules(), budget_s), "path": folder / "report.json"}
+    return Gate(**(options | changes))
+
+
+def count(report: GateReport, *, control: bool) -> int:
+    return sum(pair.control == control for pair in report.pairs)

@@ -1,0 +1,90 @@
+"""calibrate as a command: what it says of pairs of identical sides, and which it refuses."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.gate.calibrate import record_pairs, replay_reports
+from bench.gate.settings import Settings
+from bench.matrix.case import Case
+from bench.measure.protocol import subject_hash
+from bench.records.gate import EQUIVALENT, GateReport, SeriesVerdict, load_report, write_report
+from tests.analysis.gating import correlated, records, report
+from tests.gate import faking
+from tests.suite.driving import ROOT, finish, start
+
+
+def identical(pairs: int = 60, **changes: object) -> GateReport:
+    """Pairs of two cases whose sides are the same."""
+    width = len(report().series)
+    return report(records(correlated(np.random.default_rng(3), pairs, width)), **changes)
+
+
+def calibrate(*words: object) -> tuple[int, str, str]:
+    done = finish(start("bench", "calibrate", *words))
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_tables_give_false_alarms_detection_and_intervals_with_their_uncertainty(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "pairs.json"
+    write_report(path, identical(recorded=True))
+    status, out, err = calibrate(path, "--replays", 100)
+    assert (status, err) == (0, "")
+    assert re.search(r"\| +replayed \| +100 \| +\d\S*% \(\S+% to \S+%\)", out)
+    for size in ("+1%", "+2%", "+5%"):
+        for hits in ("every step", "every tenth step"):
+            assert len(re.findall(rf"{re.escape(size)} \| +\w+ \| +{hits} \|", out)) == 3
+    assert "60 pairs of identical sides from 1 reports; 8 series" in out
+    assert "95% intervals held the truth in " in out
+    assert not re.search(r"\| +runs \|\s+1 \|", out)  # pairs that were only recorded are no run
+
+
+def test_runs_of_identical_sides_are_counted_with_a_bound(tmp_path: Path) -> None:
+    paths = []
+    for number in range(3):
+        found = identical(20)
+        found.verdicts = [SeriesVerdict(c, s, EQUIVALENT) for c, s in found.series]
+        found.outcome = EQUIVALENT
+        paths.append(tmp_path / f"{number}.json")
+        write_report(paths[-1], found)
+    text = replay_reports(paths, Settings(), 100, "github")
+    row = next(line for line in text.splitlines() if re.match(r"\| +runs \|", line))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:4] == ["3", "0% (0% to 70.8%)", "63.2%"]  # 1 - 0.05^(1/3)
+    assert cells[-1] == "100%"
+
+
+def test_pairs_of_sides_that_differ_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "differs.json"
+    found = identical()
+    found.sides[1].subject_hash = "b" * 16
+    write_report(path, found)
+    status, out, err = calibrate(path)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: a report compares commit 0123456789 with working tree")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [("--replays", "5"), ("--pairs", "3"), ("--format", "word")])
+def test_values_that_are_not_allowed_are_refused(words: tuple[str, str]) -> None:
+    status, _, err = calibrate(*words)
+    assert status == 2
+    assert words[0].lstrip("-") in err and "Traceback" not in err
+
+
+def test_as_many_pairs_as_wanted_are_recorded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever is settled before, and without controls: all of them are."""
+    subject = subject_hash(ROOT / "sumnet")
+    monkeypatch.setattr(faking, "HASHES", (subject, subject))
+    script = faking.fake(monkeypatch, hashes=(subject, subject))
+    path = record_pairs([Case()], 23, Settings(), tmp_path)
+    found = load_report(path)
+    assert script.taken == [False] * 23
+    assert found.recorded and len(found.pairs) == 23
+    assert path.parent.parent == tmp_path and path.name.startswith("pairs-")
