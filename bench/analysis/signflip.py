@@ -1,6 +1,7 @@
 """The sign-flip max-T test: which of many correlated series are slower, proven together."""
 
 import itertools
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,5 +55,10 @@ def adjusted_p(t: Floats) -> Floats:
 
 
 def critical_t(t: Floats, alpha: float) -> float:
-    """What the largest statistic of all series passes in a share `alpha` of the patterns."""
+    """What the largest statistic of all series passes in a share `alpha` of the patterns.
+
+    Infinite where there are too few patterns for so small a share.
+    """
+    if alpha * len(t) < 1:
+        return math.inf
     return float(np.quantile(t.max(axis=1), 1 - alpha, method="higher"))

@@ -1,18 +1,17 @@
 """From the rows of pairs to a verdict for each series, and whether more pairs are worth taking."""
 
 import fnmatch
-import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from bench.analysis.looks import FIRST_LOOKS, shares
 from bench.analysis.pairs import COLUMNS, rows
 from bench.analysis.signflip import (
-    LEAST_SPREAD,
     PATTERNS,
     adjusted_p,
     critical_t,
@@ -36,22 +35,12 @@ from bench.records.gate import (
 
 Floats = NDArray[np.float64]
 
-FIRST_LOOKS = (9, 16, 32)
-"""Pairs at which the test looks; then at twice as many each time, and when time is up. Nine pairs
-are the fewest whose least p, 2^-9, the first look's share of alpha allows."""
-FIRST_SHARES = (0.2, 0.3, 0.25)
-"""Of alpha, for each look; a later one has half of what is left."""
 CONFIDENCE = 0.95
 EQUIVALENCE_ALPHA = 0.05
-"""Of each of the two one-sided tests."""
+"""Of each of the two one-sided tests; spent over the looks as alpha is."""
 HINT = 2.0
-"""A series whose t passes this may be a slowdown that more pairs would prove."""
+"""A t from which on there may be a difference: a series that passes it is worth more pairs."""
 POWER = 0.8
-CONTROLS = (2, 3, 5)
-"""Control pairs taken by each look, at random places; the last again for each later look."""
-CONTROL_LIMIT = 9.0
-"""How many standard errors the worst series of the control may be from nothing. Set by calibration:
-METHODOLOGY.md says how often identical sides pass it."""
 
 
 @dataclass(frozen=True)
@@ -70,28 +59,6 @@ class Column:
     faster: bool = False
     p_slower: float = 1.0
     p_faster: float = 1.0
-
-
-def looks() -> Iterator[int]:
-    """Numbers of pairs to look at, without end."""
-    yield from FIRST_LOOKS
-    for doublings in itertools.count(1):
-        yield FIRST_LOOKS[-1] * 2**doublings
-
-
-def shares() -> Iterator[float]:
-    """The share of alpha that each look may spend; they add up to 1 at most."""
-    yield from FIRST_SHARES
-    left = 1 - sum(FIRST_SHARES)
-    while True:
-        left /= 2
-        yield left
-
-
-def controls_by(look: int) -> int:
-    """Control pairs that are wanted by a look, counted from 0."""
-    extra = max(look - len(CONTROLS) + 1, 0)
-    return CONTROLS[min(look, len(CONTROLS) - 1)] + extra * (CONTROLS[-1] - CONTROLS[-2])
 
 
 def threshold_of(contest: str, rules: Rules) -> float:
@@ -144,16 +111,17 @@ def _columns(
     flat = table.reshape(pairs, kinds * series)
     slower, faster = np.zeros(kinds * series, bool), np.zeros(kinds * series, bool)
     p_slower = p_faster = np.ones(kinds * series)
-    critical = math.inf
+    critical, last = math.inf, 0.0
     for count, share in zip(looked, shares(), strict=False):
         t = statistics_under(sign_patterns(count, patterns), flat[:count])
         p_slower, p_faster = adjusted_p(t), adjusted_p(-t)
         slower |= p_slower <= alpha * share
         faster |= p_faster <= alpha * share
         critical = critical_t(t, alpha * share)
+        last = share
     columns = [
         replace(
-            column_of(flat[:, i]),
+            column_of(flat[:, i], EQUIVALENCE_ALPHA * last),
             slower=bool(slower[i]),
             faster=bool(faster[i]),
             p_slower=float(p_slower[i]),
@@ -164,14 +132,14 @@ def _columns(
     return [columns[place::series] for place in range(series)], critical
 
 
-def column_of(values: Floats) -> Column:
+def column_of(values: Floats, equivalence_alpha: float) -> Column:
     """The mean over pairs, and Student's intervals."""
     pairs = len(values)
     error = float(values.std(ddof=1) / math.sqrt(pairs))
     return Column(
         effect=float(values.mean()),
         half=float(special.stdtrit(pairs - 1, (1 + CONFIDENCE) / 2)) * error,
-        equivalence_half=float(special.stdtrit(pairs - 1, 1 - EQUIVALENCE_ALPHA)) * error,
+        equivalence_half=float(special.stdtrit(pairs - 1, 1 - equivalence_alpha)) * error,
         error=error,
     )
 
@@ -191,53 +159,61 @@ def _verdict(
     """
     usual, mean, slow = columns
     most = math.log1p(margin)
-    worse = _called([c.slower for c in columns], usual.effect, mean.effect, threshold)
-    better = _called([c.faster for c in columns], -usual.effect, -mean.effect, threshold)
+    worse = _called([c.slower for c in columns], columns, 1, threshold)
+    better = _called([c.faster for c in columns], columns, -1, threshold)
     equivalent = all(_reach(column) <= most for column in (usual, mean))
-    if worse is None and better is None:
-        shown = int(not equivalent and _reach(mean) > _reach(usual))
-    else:
-        shown = worse if worse is not None else better or 0
+    called = better if worse is None else worse
+    wider = int(not equivalent and _reach(mean) > _reach(usual))
+    shown = wider if called is None else called
     column = columns[shown]
     verdict.statistic = COLUMNS[shown]
     verdict.effect, verdict.half = column.effect, column.half
     verdict.p_slower = min(c.p_slower for c in columns)
     verdict.p_faster = min(c.p_faster for c in columns)
-    if any(c.slower for c in columns):
+    # Below the threshold a difference may be proven either way: what is called comes first.
+    slower, faster = any(c.slower for c in columns), any(c.faster for c in columns)
+    if worse is not None or (slower and better is None):
         verdict.proven = SLOWER
-    elif any(c.faster for c in columns):
+    elif faster:
         verdict.proven = FASTER
-    verdict.detectable = (critical + float(special.ndtri(POWER))) * column.error
-    if worse is not None:
-        verdict.verdict = REGRESSED
-        verdict.reason = "slow steps are slower, the usual step is not proven so" * shown
-    elif better is not None:
-        verdict.verdict = IMPROVED
-        verdict.reason = "slow steps are faster, the usual step is not proven so" * shown
+    if math.isfinite(critical):
+        verdict.detectable = (critical + float(special.ndtri(POWER))) * column.error
+    below = (
+        f"proven {verdict.proven}, but not by the threshold of {threshold:.1%}"
+        if called is None and verdict.proven is not None
+        else ""
+    )
+    if called is not None:
+        verdict.verdict = REGRESSED if worse is not None else IMPROVED
+        if shown:
+            verdict.reason = (
+                f"{verdict.proven} by the mean step or slow ones, not by the usual step"
+            )
     elif equivalent:
-        verdict.verdict = EQUIVALENT
+        verdict.verdict, verdict.reason = EQUIVALENT, below
         # It may yet hide a slowdown smaller than the margin, unless nothing hints at one.
         verdict.settled = all(c.effect < HINT * c.error for c in (usual, mean, slow))
-        if verdict.proven is not None:
-            verdict.reason = (
-                f"proven {verdict.proven}, by less than the threshold of {threshold:.1%}"
-            )
     else:
         verdict.verdict, verdict.settled = INCONCLUSIVE, False
         verdict.more_pairs = _more_pairs(column, most, pairs)
-        verdict.reason = f"the {verdict.statistic} step spreads too much between processes"
+        verdict.reason = below or f"the {verdict.statistic} step may differ by more than the margin"
     return verdict
 
 
-def _called(proven: Sequence[bool], usual: float, mean: float, threshold: float) -> int | None:
-    """Which column calls a difference: its place among COLUMNS; None where none does.
+def _called(
+    proven: Sequence[bool], columns: Sequence[Column], sign: int, threshold: float
+) -> int | None:
+    """Which column calls a difference of this sign: its place in COLUMNS; None where none does.
 
-    Slow steps may prove a difference; what it amounts to is the mean step's to tell.
+    Slow steps may prove a difference; what it amounts to is the mean step's to tell, which must
+    then agree that there is one.
     """
+    usual, mean, _ = (sign * column.effect for column in columns)
     least = math.log1p(threshold)
     if proven[0] and usual >= least:
         return 0
-    if (proven[1] or proven[2]) and mean >= least:
+    agrees = mean > HINT * columns[1].error or proven[1]
+    if (proven[1] or proven[2]) and mean >= least and agrees:
         return 1
     return None
 
@@ -269,39 +245,14 @@ def decided(verdicts: Sequence[SeriesVerdict], rules: Rules) -> bool:
     return clear or all(verdict.settled for verdict in verdicts)
 
 
-def control_moved(pairs: Sequence[PairRecord]) -> str | None:
-    """Why base against base says that this run cannot be trusted; None where it says nothing.
-
-    The mean of the control pairs must lie within CONTROL_LIMIT standard errors of nothing, in every
-    series; a pair's spread is that of the other pairs, and no less than half of the median series'.
-    """
-    usual = COLUMNS.index("usual")
-    main, control = rows(pairs, control=False), rows(pairs, control=True)
-    z = control_statistic(main[:, usual], control[:, usual])
-    if z is None or z <= CONTROL_LIMIT:
-        return None
-    return (
-        f"base against base differs by {z:.1f} standard errors in one series; "
-        f"up to {CONTROL_LIMIT:.0f} is chance"
-    )
-
-
-def control_statistic(main: Floats, control: Floats) -> float | None:
-    """The largest distance of a control series from nothing, in standard errors."""
-    if len(main) < 2 or not len(control):
-        return None
-    there = ~(np.isnan(main).any(axis=0) | np.isnan(control).any(axis=0))
-    if not there.any():
-        return None
-    spread = main[:, there].std(axis=0, ddof=1)
-    spread = np.maximum(spread, max(np.median(spread) / 2, LEAST_SPREAD))
-    z = np.abs(control[:, there].mean(axis=0)) / spread * math.sqrt(len(control))
-    return float(z.max())
-
-
 def outcome_of(verdicts: Sequence[SeriesVerdict], moved: str | None) -> tuple[Verdict, str]:
-    """What all verdicts come to, and why: the worst of them, and invalid where a control moved."""
-    if moved is not None:
+    """What all verdicts come to, and why: the worst of them.
+
+    Where a control moved none of them holds, and all become invalid.
+    """
+    if moved is not None and any(verdict.verdict != INVALID for verdict in verdicts):
+        for verdict in verdicts:
+            verdict.verdict, verdict.reason = INVALID, moved
         return INVALID, moved
     words = [verdict.verdict for verdict in verdicts] or [INVALID]
     word = min(words, key=VERDICTS.index)

@@ -17,7 +17,7 @@ from bench.analysis.calibration import (
     replay,
 )
 from bench.gate.regress import Gate
-from bench.gate.session import judged, report_path, say
+from bench.gate.session import end_as_if_interrupted, judged, report_path, say
 from bench.gate.settings import Settings
 from bench.gate.sides import Asked, make_sides
 from bench.matrix.case import Case
@@ -37,6 +37,7 @@ SLOW_PAIR_S = 60.0
 def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results: Path) -> Path:
     """Measure so many pairs of identical sides; the report. Interrupted, it keeps those it has."""
     console = Console(stderr=True)
+    end_as_if_interrupted()
     path = report_path(None, results, "pairs")
     budget = Settings(settings.rules, pairs * SLOW_PAIR_S)
     with make_sides(Asked(same=True), ROOT, lambda text: say(console, text)) as sides:

@@ -6,16 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.analysis.control import control_moved
+from bench.analysis.looks import FIRST_LOOKS, controls_by, looks, slots
 from bench.analysis.pairs import reduce_pair
-from bench.analysis.verdicts import (
-    FIRST_LOOKS,
-    control_moved,
-    controls_by,
-    decided,
-    judge,
-    looks,
-    outcome_of,
-)
+from bench.analysis.verdicts import decided, judge, outcome_of
 from bench.errors import MachineError, UsageError
 from bench.gate.settings import Settings
 from bench.gate.sides import Made
@@ -29,6 +23,7 @@ from bench.records.machine import fingerprint
 
 ENVIRONMENT = "steady"
 """Of both sides: what malloc gives back to the kernel differs from process to process."""
+OMP = "OMP_NUM_THREADS"
 ROOM = 1.1
 """A pair is begun only where the time left is so many times what the last ones took."""
 
@@ -105,10 +100,14 @@ class Gate:
                 if self.pairs_wanted is None and decided(report.verdicts, report.rules):
                     break
             report.verdicts = self._judged(looked)
-            report.outcome, report.reason = outcome_of(report.verdicts, control_moved(report.pairs))
+            moved = None if report.recorded else control_moved(report.pairs)
+            report.outcome, report.reason = outcome_of(report.verdicts, moved)
         except MachineError as error:  # a side that started before does not start any more
             report.verdicts = [SeriesVerdict(c, s, INVALID, str(error)) for c, s in report.series]
             report.outcome, report.reason = INVALID, str(error)
+        except UsageError as error:
+            report.reason = str(error)
+            raise
         except KeyboardInterrupt:
             report.outcome, report.reason = INVALID, f"interrupted after {len(report.pairs)} pairs"
             raise
@@ -128,6 +127,7 @@ class Gate:
                     f"the {made.side.name}'s worker loaded another subject ({hello.subject_hash}) "
                     f"than it was given ({made.subject_hash}): is one installed in its interpreter?"
                 )
+        self._check_threads(hellos)
         ended = self._pairs.ended
         nowhere = {c: e.reason for c, e in ended.items() if e.side == "both"}
         if nowhere and (self.named or len(nowhere) == len(self.contests)):
@@ -137,16 +137,31 @@ class Gate:
         self._judged_contests = [c for c in self.contests if c.id not in nowhere]
         return hellos
 
+    def _check_threads(self, hellos: tuple[Hello, Hello]) -> None:
+        """Raise UsageError where the only variable that differs makes no difference."""
+        base, head = (made.side for made in self.sides)
+        if set(base.environment) == {OMP} and not head.environment:
+            same = self.sides[0].subject_hash == self.sides[1].subject_hash
+            same &= base.python == head.python
+            same &= all(
+                contest.base == contest.head and contest.base.threads == hellos[0].threads
+                for contest in self.contests
+            )
+            if same:
+                raise UsageError(
+                    f"{OMP}={base.environment[OMP]} changes nothing: all cases compute with "
+                    f"{hellos[0].threads} threads anyway; name another number, or --threads"
+                )
+
     def _slots(self, draw: random.Random) -> Iterator[tuple[int, list[bool]]]:
         """For each look the pairs it wants, and those to take until then: true for a control."""
         if self.pairs_wanted is not None:
             yield self.pairs_wanted, [False] * self.pairs_wanted
             return
-        for place, count in enumerate(looks()):
-            slots = [False] * (count - self._taken(control=False))
-            slots += [True] * (controls_by(place) - self._taken(control=True))
-            draw.shuffle(slots)
-            yield count, slots
+        for look, count in enumerate(looks()):
+            wanted = slots(look, self._taken(control=False), self._taken(control=True))
+            draw.shuffle(wanted)
+            yield count, wanted
 
     def _take(self, slots: Sequence[bool], deadline: float) -> bool:
         """Measure these pairs; whether there was time, and something open, for all of them."""

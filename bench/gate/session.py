@@ -22,7 +22,7 @@ from bench.records.gate import GateReport
 from bench.records.machine import fingerprint
 from bench.report.github import tell_github
 from bench.report.tables import prose
-from bench.report.verdicts import exit_status, verdict_lines, verdict_table
+from bench.report.verdicts import exit_status, headline, verdict_lines, verdict_table
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def run_gate(request: Request, settings: Settings) -> int:
     )
     path = report_path(request.report, request.results, "regress")
     console, begun = Console(stderr=True), time.time()
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_as_if_interrupted()
     try:
         with make_sides(asked, ROOT, lambda text: say(console, text)) as sides:
             report = judged(Gate(matches, sides, settings, path, named=request.named), console)
@@ -63,6 +63,8 @@ def run_gate(request: Request, settings: Settings) -> int:
             say(console, f"interrupted; the pairs measured so far are in {path}")
         return 130
     print(text_of(report, request.style, path))
+    if request.style in ("csv", "tsv"):  # which hold the table alone
+        say(console, f"{headline(report)} Report: {path}")
     tell_github(report, verdict_table(report, "github"), verdict_lines(report))
     return exit_status(report)
 
@@ -118,6 +120,11 @@ def _check_patterns(settings: Settings, matches: Sequence[Contest]) -> None:
             f"[tool.sumnet-bench.thresholds]: {lost[0]!r} fits no case of any preset: "
             "is it misspelt? `list` prints the ids"
         )
+
+
+def end_as_if_interrupted() -> None:
+    """Have a request to end do what Ctrl-C does, so that nothing is left behind."""
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

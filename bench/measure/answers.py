@@ -58,9 +58,9 @@ class Answers:
         if unsupported_reason(Case(device=device), self._facts) is not None:
             device = "cpu"  # from where to tell why
         self._device = device_named(device)
-        self._cores = self._device.enter(threads)
         if not own_threads:
             torch.set_num_threads(threads)
+        self._cores = self._device.enter(torch.get_num_threads())
         torch._dynamo.config.fail_on_recompile_limit_hit = True
         self._residents: dict[str, Resident] = {}
         self._probes: dict[str, ResidentProbe] = {}

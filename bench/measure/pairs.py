@@ -5,7 +5,6 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from bench.errors import MachineError
@@ -132,8 +131,8 @@ class Pairs:
 
         Raises MachineError where a worker does not start.
         """
-        base, head = self._sides
-        sides = (base, replace(base, name=head.name)) if control else self._sides
+        base, _ = self._sides
+        sides = (base, base) if control else self._sides
         began, pair = time.time(), None
         started = time.monotonic()
         for group in self._groups:
@@ -150,9 +149,9 @@ class Pairs:
     def _measure_group(self, pair: Pair, sides: tuple[Side, Side], contests: list[Contest]) -> None:
         began = time.monotonic()
         workers = self._start(sides, contests[0], control=pair.control)
-        pair.startup_s += time.monotonic() - began
-        pair.hellos = (workers[0].hello, workers[1].hello)
         try:
+            pair.startup_s += time.monotonic() - began
+            pair.hellos = (workers[0].hello, workers[1].hello)
             # In fresh order: which case lies where in the heap is drawn anew, for both sides alike.
             for contest in self._draw.sample(contests, len(contests)):
                 self._prepare(workers, contest, pair.control)
@@ -179,28 +178,24 @@ class Pairs:
         order = self._draw.sample((0, 1), 2)
         cases = (contest.base, contest.base if control else contest.head)
 
-        def start(place: int) -> WorkerProcess:
-            padded = {**environments[place], PADDING: "x" * (size - sizes[place])}
-            case = cases[place]
-            try:
-                return WorkerProcess(
-                    replace(sides[place], environment=padded),
-                    case.device,
-                    case.threads,
-                    self._deadlines.hello_s,
-                )
-            except MachineError as error:
-                raise MachineError(f"{sides[place].name}: {error}") from None
-
-        with ThreadPoolExecutor(2) as pool:
-            futures = {place: pool.submit(start, place) for place in order}
-        failed = [f.exception() for f in futures.values() if f.exception() is not None]
-        if failed:
-            for future in futures.values():
-                if future.exception() is None:
-                    future.result().close()
-            raise next(error for error in failed if error is not None)
-        return futures[0].result(), futures[1].result()
+        workers: dict[int, WorkerProcess] = {}
+        name = ""
+        try:
+            for place in order:
+                name, case = sides[place].name, cases[place]
+                padded = {**environments[place], PADDING: "x" * (size - sizes[place])}
+                side = replace(sides[place], environment=padded)
+                workers[place] = WorkerProcess(side, case.device, case.threads, None)
+            for place in order:
+                name = sides[place].name
+                workers[place].greet(self._deadlines.hello_s)
+        except BaseException as error:
+            for worker in workers.values():
+                worker.close()
+            if isinstance(error, MachineError):
+                raise MachineError(f"{name}: {error}") from None
+            raise
+        return workers[0], workers[1]
 
     def _prepare(
         self, workers: tuple[WorkerProcess, WorkerProcess], contest: Contest, control: bool
@@ -213,7 +208,7 @@ class Pairs:
             case = contest.base if control or place == 0 else contest.head
             request = Prepare(case, None, self._expected.get(case))
             seconds = self._deadlines.build_s(case)
-            reply = self._ask(workers[place], place, contest, request, seconds)
+            reply = self._ask(workers[place], place, contest, request, seconds, control)
             if not isinstance(reply, Prepared):
                 return
             assert reply.verified is not None  # which was checked
@@ -239,8 +234,8 @@ class Pairs:
                 if sweeps >= MIN_SWEEPS and time.monotonic() >= deadline:
                     break
                 if contest.id not in self.ended:
-                    four = self._turns(workers, contest, kind, control)
-                    turns.setdefault(contest.id, {}).setdefault(kind, []).extend(four)
+                    taken = self._turns(workers, contest, kind, control)
+                    turns.setdefault(contest.id, {}).setdefault(kind, []).extend(taken)
             sweeps += 1
         return turns
 
@@ -257,7 +252,9 @@ class Pairs:
         for place in (first, 1 - first, 1 - first, first):
             case = contest.base if control or place == 0 else contest.head
             request = Measure(case.id, kind, self._samples[contest.id], heard=False)
-            reply = self._ask(workers[place], place, contest, request, self._deadlines.measure_s)
+            reply = self._ask(
+                workers[place], place, contest, request, self._deadlines.measure_s, control
+            )
             if not isinstance(reply, Block):
                 return []
             blocks.append(reply)
@@ -271,9 +268,10 @@ class Pairs:
         contest: Contest,
         request: Prepare | Measure,
         seconds: float,
+        control: bool,
     ) -> Reply:
         """What the worker answers. A refusal ends the contest; losing the worker, the pair too."""
-        name = self._sides[place].name
+        name = self._sides[0 if control else place].name
         case = request.case.id if isinstance(request, Prepare) else request.case
         try:
             reply = ask(worker, case, request, seconds)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Samples = dict[str, list[int]]
 
+FEW_SAMPLES = 15
+"""With fewer the slowest fifth is but two."""
 IN_FLIGHT = 16
 """Steps given to the device at once, to see how many it gets through."""
 
@@ -159,13 +161,14 @@ def percentiles(durations: list[int]) -> list[int]:
 
 
 def slow_mean(durations: list[int]) -> int:
-    """The mean of the slowest fifth but the very slowest, which an interrupt may have made so.
+    """The mean of the slowest fifth, without the very slowest where there are enough others.
 
     It hears what makes now and then a step slow, which low quantiles do not hear at all and a mean
-    of all drowns in the rest.
+    of all drowns in the rest. The very slowest may be an interrupt's doing; but of a few samples it
+    may be the only one that such a step has made slow.
     """
-    fifth = max(len(durations) // 5, 2)
-    return round(statistics.fmean(sorted(durations)[-fifth:-1]))
+    fifth = sorted(durations)[-max(len(durations) // 5, 2) :]
+    return round(statistics.fmean(fifth if len(durations) < FEW_SAMPLES else fifth[:-1]))
 
 
 def _differences(marks: list[int]) -> list[int]:

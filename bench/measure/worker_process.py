@@ -53,11 +53,15 @@ class WorkerProcess:
         side: Side,
         device: str,
         threads: int,
-        hello_s: float,
+        hello_s: float | None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`environment` is added to the side's own."""
-        started = time.monotonic()
+        """`environment` is added to the side's own.
+
+        With `hello_s` None it is only started: `greet` has to be called before anything is asked.
+        Raises MachineError where it does not start, or says no hello within `hello_s` seconds.
+        """
+        self._started = time.monotonic()
         self.setting = (device, threads)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         words = [OWN_THREADS] if "OMP_NUM_THREADS" in side.environment else []
@@ -81,6 +85,11 @@ class WorkerProcess:
         self._selector = selectors.DefaultSelector()
         assert self._process.stdout is not None
         self._selector.register(self._process.stdout, selectors.EVENT_READ)
+        if hello_s is not None:
+            self.greet(hello_s)
+
+    def greet(self, hello_s: float) -> None:
+        """Wait for its hello. Raises MachineError, and ends it, where there is none."""
         try:
             self.hello = self._hello(hello_s)
         except WorkerLost as lost:
@@ -89,7 +98,7 @@ class WorkerProcess:
         except BaseException:
             self.close()
             raise
-        self.startup_s = time.monotonic() - started
+        self.startup_s = time.monotonic() - self._started
 
     @property
     def pid(self) -> int:

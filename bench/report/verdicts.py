@@ -72,10 +72,13 @@ def verdict_lines(report: GateReport) -> list[str]:
         f"{rules.threshold:.1%} or more; equivalent: within {rules.margin:.1%}; could see: the "
         "least slowdown proven four times in five; ± is a 95% interval.",
     ]
+    if rules.thresholds:
+        own = ", ".join(f"{share:.1%} for {name}" for name, share in rules.thresholds.items())
+        lines.append(f"Thresholds of their own: {own}.")
     for side in report.sides:
         lines.append(
             f"{side.name}: {side.what}; subject {side.subject_hash}, torch {side.torch}, Python "
-            f"{side.python}."
+            f"{side.python}, {side.threads} threads in the first case."
         )
     machine = report.machine
     lines.append(
@@ -94,11 +97,11 @@ def headline(report: GateReport) -> str:
         case "regressed":
             return f"REGRESSED: {of} slower."
         case "improved":
-            return f"IMPROVED: {of} faster, none slower."
+            return f"IMPROVED: {of} faster, none regressed."
         case "equivalent":
             return f"EQUIVALENT: all {len(report.verdicts)} series within the margin."
         case "inconclusive":
-            return f"INCONCLUSIVE: {of} not settled, none proven slower."
+            return f"INCONCLUSIVE: {of} not settled, none regressed."
     return f"INVALID: {report.reason}."
 
 

@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.analysis.verdicts import (
-    FIRST_LOOKS,
-    controls_by,
-    decided,
-    judge,
-    looks,
-    shares,
-    threshold_of,
-)
+from bench.analysis.looks import FIRST_LOOKS, controls_by, looks, shares
+from bench.analysis.verdicts import decided, judge, threshold_of
 from bench.records.gate import (
     EQUIVALENT,
     IMPROVED,
@@ -88,10 +81,10 @@ def test_slowdown_of_the_mean_alone_is_found_and_told_as_such() -> None:
     usual = columns(NINE, 0.0, 0.0, spread=QUIET)
     (slower, _), (_, faster) = (judged(usual, usual + np.array(e)) for e in ([0.05, 0], [0, -0.05]))
     assert (slower.verdict, slower.statistic) == (REGRESSED, "mean")
-    assert slower.reason == "slow steps are slower, the usual step is not proven so"
+    assert slower.reason == "slower by the mean step or slow ones, not by the usual step"
     assert slower.effect == pytest.approx(0.05)
     assert (faster.verdict, faster.statistic) == (IMPROVED, "mean")
-    assert faster.reason == "slow steps are faster, the usual step is not proven so"
+    assert faster.reason == "faster by the mean step or slow ones, not by the usual step"
 
 
 def test_slow_steps_prove_what_the_mean_amounts_to() -> None:
@@ -122,9 +115,9 @@ def test_proven_below_the_threshold_is_equivalent_and_told() -> None:
     (slower,) = judged(columns(NINE, 0.008, spread=0.0005))
     (faster,) = judged(columns(NINE, -0.008, spread=0.0005))
     assert (slower.verdict, slower.proven) == (EQUIVALENT, "slower")
-    assert slower.reason == "proven slower, by less than the threshold of 1.0%"
+    assert slower.reason == "proven slower, but not by the threshold of 1.0%"
     assert (faster.verdict, faster.proven) == (EQUIVALENT, "faster")
-    assert faster.reason == "proven faster, by less than the threshold of 1.0%"
+    assert faster.reason == "proven faster, but not by the threshold of 1.0%"
 
 
 @pytest.mark.parametrize(("effect", "word"), [(0.00998, EQUIVALENT), (0.01002, REGRESSED)])
@@ -160,7 +153,7 @@ def test_margin_must_hold_the_whole_interval_of_both_steps() -> None:
 def test_inconclusive_says_what_it_could_see_and_what_would_settle_it() -> None:
     (found,) = judged(columns(NINE, 0.0, spread=NOISY))
     assert found.verdict == INCONCLUSIVE
-    assert found.reason == "the usual step spreads too much between processes"
+    assert found.reason == "the usual step may differ by more than the margin"
     assert found.detectable is not None and found.detectable > 0.05
     assert found.more_pairs is not None and found.more_pairs > 1
     enough = NINE + found.more_pairs

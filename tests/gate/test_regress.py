@@ -73,7 +73,7 @@ def test_run_goes_on_to_the_next_look_while_something_is_open(
     assert (count(report, control=False), count(report, control=True)) == (main, controls)
     assert len(script.taken) == pairs
     assert (report.outcome, exit_status(report)) == ("inconclusive", 3)
-    assert "spreads too much" in report.reason
+    assert "may differ by more than the margin" in report.reason
 
 
 def test_pairs_that_are_left_when_time_is_up_are_looked_at_too(
@@ -196,7 +196,7 @@ def test_control_that_moved_makes_the_run_invalid(
     fake(monkeypatch, effect=slower(0.3), control=slower(0.1))
     report = gate(tmp_path).run()
     assert (report.outcome, exit_status(report)) == ("invalid", 3)
-    assert "base against base differs by" in report.reason
+    assert "base against base, measured in between, differs by" in report.reason
 
 
 # What goes wrong

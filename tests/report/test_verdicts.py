@@ -181,7 +181,7 @@ def test_csv_holds_every_number_unrounded() -> None:
     ("words", "told"),
     [
         ([REGRESSED, REGRESSED, EQUIVALENT], "REGRESSED: 2 of 3 series slower"),
-        ([IMPROVED, EQUIVALENT], "IMPROVED: 1 of 2 series faster, none slower"),
+        ([IMPROVED, EQUIVALENT], "IMPROVED: 1 of 2 series faster, none regressed"),
         ([EQUIVALENT, EQUIVALENT], "EQUIVALENT: all 2 series within the margin"),
         ([INCONCLUSIVE, EQUIVALENT], "INCONCLUSIVE: 1 of 2 series not settled, none"),
     ],
