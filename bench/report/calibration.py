@@ -17,6 +17,7 @@ from bench.records.gate import (
     INCONCLUSIVE,
     INVALID,
     REGRESSED,
+    SLOWER,
     GateReport,
     Rules,
 )
@@ -61,6 +62,7 @@ def _row(name: str, found: Replays) -> Row:
     return {
         "identical sides": name,
         "runs": found.runs,
+        "proven slower": _counted(found.some_proven, found.runs),
         "regressed": _counted(found.some_regressed, found.runs),
         "at most": "",
         "improved": _counted(found.some_improved, found.runs),
@@ -80,9 +82,11 @@ def _runs_row(reports: Sequence[GateReport]) -> Row:
     outcomes = [report.outcome for report in runs]
     words = [verdict.verdict for report in runs for verdict in report.verdicts]
     red, better = outcomes.count(REGRESSED), sum(_improved(report) for report in runs)
+    slower = sum(any(v.proven == SLOWER for v in report.verdicts) for report in runs)
     return {
         "identical sides": "runs",
         "runs": len(runs),
+        "proven slower": _counted(slower, len(runs)),
         "regressed": _counted(red, len(runs)),
         "at most": _percent(at_most(red, len(runs))),
         "improved": _counted(better, len(runs)),
