@@ -272,11 +272,6 @@ def share_between(count: int, of: int, confidence: float = 0.95) -> tuple[float,
     return float(interval.low), float(interval.high)
 
 
-def at_most(count: int, of: int, confidence: float = 0.95) -> float:
-    """What the true share is below, with this confidence: one-sided Clopper-Pearson."""
-    return 1.0 if count == of else float(stats.beta.ppf(confidence, count + 1, of - count))
-
-
 SLOWDOWNS: Mapping[str, Sequence[float]] = {EVERY: (0.01, 0.02, 0.05), TENTH: (0.01, 0.02, 0.05)}
 """The curve that is looked at."""
 

@@ -129,3 +129,8 @@ def _inverse_trigamma(value: float) -> float:
         if -step < 1e-8 * x:
             break
     return float(x)
+
+
+def at_most(count: int, of: int) -> float:
+    """What a share is below, with CONFIDENCE, where so many were counted (Clopper and Pearson)."""
+    return 1.0 if count >= of else float(special.betaincinv(count + 1, of - count, CONFIDENCE))

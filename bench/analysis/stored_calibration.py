@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from bench.analysis.frame import tidy
-from bench.analysis.stats import CONFIDENCE, Floats
+from bench.analysis.stats import Floats, at_most
 from bench.analysis.stored import StoredRules, bounds, evidence, place, words
 from bench.matrix.case import PHASES, WHOLE
 from bench.records.gate import EQUIVALENT, IMPROVED, REGRESSED
@@ -117,7 +116,7 @@ def calibrate(runs: Sequence[RunRecord], rules: StoredRules) -> Calibration:
         pairs=len(alarms),
         alarming=alarming,
         disjoint=disjoint,
-        at_most=upper_bound(likely, disjoint),
+        at_most=at_most(likely, disjoint),
         equivalent=_share(calm),
         curve=tuple(
             Detection(
@@ -148,13 +147,6 @@ def _slowed(found: pd.DataFrame, head: int, series: str, slowdown: float) -> Flo
 
 def _share(seen: Sequence[bool]) -> float:
     return float(np.mean(seen)) if seen else math.nan
-
-
-def upper_bound(count: int, trials: int) -> float:
-    """Clopper and Pearson's upper 95% bound of a share."""
-    if count >= trials:
-        return 1.0
-    return float(special.betaincinv(count + 1, trials - count, CONFIDENCE))
 
 
 def _cases(run: RunRecord) -> list[str]:

@@ -8,10 +8,10 @@ from bench.analysis.calibration import (
     EVERY,
     Pool,
     Replays,
-    at_most,
     identical_sides,
     share_between,
 )
+from bench.analysis.stats import at_most
 from bench.records.gate import (
     EQUIVALENT,
     INCONCLUSIVE,

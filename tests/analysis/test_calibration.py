@@ -15,7 +15,6 @@ from bench.analysis.calibration import (
     Replays,
     Slowdown,
     as_recorded,
-    at_most,
     curve,
     identical_sides,
     pool_of,
@@ -259,21 +258,6 @@ def test_pool_of_the_least_size_is_one_run() -> None:
 
 
 # Shares
-
-
-@pytest.mark.parametrize(
-    ("count", "of", "share"),
-    [(0, 12, 0.221), (0, 300, 0.00994), (0, 59, 0.0495), (1, 100, 0.0466), (5, 5, 1.0)],
-)
-def test_share_is_below_what_so_many_of_so_many_leave_open(
-    count: int, of: int, share: float
-) -> None:
-    assert at_most(count, of) == pytest.approx(share, abs=5e-4)
-
-
-def test_none_of_many_is_the_rule_of_three() -> None:
-    assert at_most(0, 3000) == pytest.approx(3 / 3000, rel=0.01)
-    assert at_most(0, 100, 0.99) > at_most(0, 100, 0.95)
 
 
 def test_interval_of_a_share_is_clopper_pearsons() -> None:

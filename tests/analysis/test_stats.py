@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bench.analysis.stats import (
     MIN_REPLICATES,
     Estimate,
+    at_most,
     estimates,
     floor_of,
     moderated,
@@ -169,3 +170,17 @@ def test_drift_between_runs_widens_what_replicates_show() -> None:
     (narrow,), (wide,) = known(estimates(times, 0)), known(estimates(times, 0.3))
     assert wide.time_ns == narrow.time_ns
     assert wide.half_width == pytest.approx(math.hypot(narrow.half_width, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "share"),
+    [(0, 12, 0.221), (0, 300, 0.00994), (0, 59, 0.0495), (1, 100, 0.0466), (5, 5, 1.0)],
+)
+def test_share_is_below_what_so_many_of_so_many_leave_open(
+    count: int, of: int, share: float
+) -> None:
+    assert at_most(count, of) == pytest.approx(share, abs=5e-4)
+
+
+def test_none_of_many_is_the_rule_of_three() -> None:
+    assert at_most(0, 3000) == pytest.approx(3 / 3000, rel=0.01)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.analysis.frame import tidy
-from bench.analysis.stats import DRIFT, estimates
+from bench.analysis.stats import DRIFT, at_most, estimates
 from bench.analysis.stored import (
     ALPHA,
     SIGMAS,
@@ -25,7 +25,6 @@ from bench.analysis.stored_calibration import (
     MOST_IDENTICAL,
     calibrate,
     identical_runs,
-    upper_bound,
 )
 from bench.errors import UsageError
 from bench.matrix.case import PHASES, Case
@@ -290,7 +289,7 @@ def test_a_run_that_is_off_makes_all_its_pairs_alarm() -> None:
     runs = [run({SGD: time}) for time in (1e5, 1e5, 1e5, 1.1e5)]
     found = calibrate(runs, RULES)
     assert (found.pairs, found.alarming, found.disjoint) == (6, 3, 2)
-    assert found.at_most == pytest.approx(upper_bound(1, 2))
+    assert found.at_most == pytest.approx(at_most(1, 2))
     assert found.equivalent == pytest.approx(0.5)
 
 
@@ -321,4 +320,4 @@ def test_identical_runs_without_a_quiet_time_say_nothing() -> None:
     ("count", "trials", "bound"), [(0, 3, 0.632), (1, 3, 0.865), (3, 3, 1.0), (0, 59, 0.0495)]
 )
 def test_bound_is_clopper_and_pearsons(count: int, trials: int, bound: float) -> None:
-    assert upper_bound(count, trials) == pytest.approx(bound, abs=1e-3)
+    assert at_most(count, trials) == pytest.approx(bound, abs=1e-3)
