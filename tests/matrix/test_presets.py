@@ -217,7 +217,7 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
     with pytest.raises(UsageError) as refusal:
         select("fast", {})
     assert str(refusal.value) == (
-        "--preset: 'fast' is not a preset; allowed: seed, quick, standard, full"
+        "--preset: 'fast' is not a preset; allowed: seed, quick, gate, standard, full"
     )
 
 
