@@ -55,7 +55,7 @@ def calibration_text(
         "check the machine. In brackets 95% intervals by counts alone (all replays draw on "
         "the same pairs); at most: with 95% confidence. Of a slowdown its phase's series count.",
     ]
-    return "\n".join([quiet, *([curve] if curve else []), *prose(lines, style)])
+    return "\n".join([quiet, *(["", curve] if curve else []), *prose(lines, style)])
 
 
 def _row(name: str, found: Replays) -> Row:

@@ -17,6 +17,8 @@ from bench.records.gate import (
 from bench.report.tables import Row, records, render
 from bench.report.units import duration, percent
 
+MANY_PAIRS = 1000
+"""A number of pairs that nobody waits for."""
 EXIT_STATUS = {REGRESSED: 1, INVALID: 3, INCONCLUSIVE: 3, IMPROVED: 0, EQUIVALENT: 0}
 
 
@@ -58,8 +60,10 @@ def verdict_lines(report: GateReport) -> list[str]:
         if found:
             lines.append(f"{word}: {len(found)} of {len(report.verdicts)} series{_reasons(found)}.")
     more = [v.more_pairs for v in report.verdicts if v.more_pairs is not None]
-    if more:
+    if more and max(more) <= MANY_PAIRS:
         lines.append(f"About {max(more)} more pairs would settle what is inconclusive.")
+    elif more:
+        lines.append("More pairs than can be taken would settle all that is inconclusive.")
     lines += [f"Not measured: {contest}: {reason}." for contest, reason in report.ended.items()]
     main = [pair for pair in report.pairs if not pair.control]
     controls = len(report.pairs) - len(main)
@@ -68,9 +72,10 @@ def verdict_lines(report: GateReport) -> list[str]:
     lines += [
         f"{len(main)} pairs of fresh processes and {controls} control pairs (base against base), "
         f"{report.wall_s:.0f} s{share}.",
-        f"regressed: proven slower, all series together at {rules.alpha:.2g} family-wise, and by "
-        f"{rules.threshold:.1%} or more; equivalent: within {rules.margin:.1%}; could see: the "
-        "least slowdown proven four times in five; ± is a 95% interval.",
+        f"regressed: proven slower, with a chance of {rules.alpha:.1%} that any series of "
+        f"identical sides is, and by {rules.threshold:.1%} or more; equivalent: within "
+        f"{rules.margin:.1%}; "
+        "could see: the least slowdown proven four times in five; ± is a 95% interval.",
     ]
     if rules.thresholds:
         own = ", ".join(f"{share:.1%} for {name}" for name, share in rules.thresholds.items())
@@ -78,7 +83,7 @@ def verdict_lines(report: GateReport) -> list[str]:
     for side in report.sides:
         lines.append(
             f"{side.name}: {side.what}; subject {side.subject_hash}, torch {side.torch}, Python "
-            f"{side.python}, {side.threads} threads in the first case."
+            f"{side.python}, {side.threads} thread{'s' * (side.threads != 1)} in the first case."
         )
     machine = report.machine
     lines.append(
@@ -114,7 +119,8 @@ def effect_text(verdict: SeriesVerdict) -> str:
 
 
 def _weight(verdict: SeriesVerdict) -> tuple[int, float]:
-    return VERDICTS.index(verdict.verdict), -(verdict.effect or 0.0)
+    effect = verdict.effect or 0.0
+    return VERDICTS.index(verdict.verdict), effect if verdict.verdict == IMPROVED else -effect
 
 
 def _varying(report: GateReport) -> list[str]:

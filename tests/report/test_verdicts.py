@@ -239,7 +239,7 @@ def test_rules_sides_and_machine_are_told() -> None:
         machine=synthetic.machine(dirty=True),
     )
     rules = line(found, "regressed: proven slower")
-    assert "0.02" in rules and "5.0%" in rules and "1.5%" in rules
+    assert "2.0%" in rules and "5.0%" in rules and "1.5%" in rules
     assert line(found, "base: ").startswith("base: commit 0123456789; subject aaaaaaaaaaaaaaaa")
     assert line(found, "head: ").startswith("head: working tree; subject aaaaaaaaaaaaaaaa")
     assert "0123456789-dirty" in line(found, "test-cpu-4c-8gib: Test CPU, 4 of 4 cores")
