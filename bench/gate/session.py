@@ -44,13 +44,14 @@ class Request:
 def run_gate(request: Request, settings: Settings) -> int:
     """Measure and judge; the exit status. Raises UsageError and MachineError."""
     base, head = wanted("base", request.base), wanted("head", request.head)
+    differ = axes_differ(base, head)
     matches = contests(request.cases, base, head)
     _check_patterns(settings, matches)
     asked = replace(
         request.sides,
         base=base.subject,
         head=head.subject,
-        axes_differ=axes_differ(base, head),
+        axes_differ=differ,
     )
     path = report_path(request.report, request.results, "regress")
     console, begun = Console(stderr=True), time.time()

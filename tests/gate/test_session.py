@@ -108,7 +108,10 @@ WRONG = {
     "case and preset": (f"{CASE} --preset seed", "CASE names whole cases: it goes with neither"),
     "no case": ("b2", "'b2' is not a case id"),
     "unknown axis": ("--base speed=high", "--base: 'speed=high': there is no axis 'speed'"),
-    "unknown value": ("--head batch=many", "--batch: 'many' is not a value; allowed: "),
+    "unknown value": (
+        "--head batch=many",
+        "--head: 'batch=many': --batch: 'many' is not a value; allowed: ",
+    ),
     "axis twice": ("--head batch=2 --head batch=64", "--head: batch is given twice"),
     "two subjects": ("--base . --base sumnet", "--base: '.' and 'sumnet': a side has one subject"),
     "same value": (

@@ -735,6 +735,8 @@ def test_torch_and_interpreter_do_not_go_together(root: Path) -> None:
 def interrupt_soon() -> Iterator[Callable[[Callable[[], bool]], None]]:
     """Sends this process what Ctrl-C does, once something holds."""
     threads: list[threading.Thread] = []
+    # In the background of some shells it would be ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(ready: Callable[[], bool]) -> None:
         def wait() -> None:
@@ -748,6 +750,7 @@ def interrupt_soon() -> Iterator[Callable[[Callable[[], bool]], None]]:
     yield start
     for thread in threads:
         thread.join(10)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_installation_that_is_interrupted_is_ended_and_leaves_nothing(
