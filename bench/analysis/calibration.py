@@ -6,16 +6,16 @@ a run.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from bench.analysis.control import control_moved
 from bench.analysis.looks import CONTROLS, FIRST_LOOKS, looks, slots
 from bench.analysis.pairs import COLUMNS
+from bench.analysis.stats import Floats
 from bench.analysis.verdicts import decided, judge, outcome_of
 from bench.errors import UsageError
 from bench.matrix.case import PHASES, WHOLE
@@ -31,12 +31,12 @@ from bench.records.gate import (
     SeriesVerdict,
 )
 
-Floats = NDArray[np.float64]
-
 REPLAY_PATTERNS = 4000
 """Of signs at a look: a fifth of a run's, for speed; a p of 0.2% is then known to 0.07%."""
 EVERY, TENTH = "every step", "every tenth step"
 """What a slowdown may hit: all steps alike, or now and then one."""
+SHARES = (0.01, 0.02, 0.05)
+"""Of a phase's time: the slowdowns that are looked at."""
 TENTH_SHOWS = 2.0
 """How much more than its mean share the slow steps show of a slowdown of every tenth step.
 
@@ -244,7 +244,8 @@ def _tally(found: Replays, pool: Pool, run: _Run) -> None:
     valid = run.outcome != INVALID
     words = [verdict.verdict for verdict in run.verdicts]
     proven = [verdict.proven == SLOWER for verdict in run.verdicts]
-    slowed = [i for i, (_, name) in enumerate(pool.series) if _is_slowed(found.slowdown, name)]
+    phase = None if found.slowdown is None else found.slowdown.phase
+    slowed = [place for place, (_, name) in enumerate(pool.series) if name == phase]
     watched = slowed or range(len(words))
     found.some_regressed += valid and any(words[i] == REGRESSED for i in watched)
     found.some_improved += valid and any(words[i] == IMPROVED for i in watched)
@@ -263,25 +264,14 @@ def _tally(found: Replays, pool: Pool, run: _Run) -> None:
             found.errors.append(verdict.effect - truth)
 
 
-def _is_slowed(slowdown: Slowdown | None, name: str) -> bool:
-    return slowdown is not None and name == slowdown.phase
-
-
 def share_between(count: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
     """The share that a count stands for: the Clopper-Pearson interval."""
     interval = stats.binomtest(count, of).proportion_ci(confidence, "exact")
     return float(interval.low), float(interval.high)
 
 
-SLOWDOWNS: Mapping[str, Sequence[float]] = {EVERY: (0.01, 0.02, 0.05), TENTH: (0.01, 0.02, 0.05)}
-"""The curve that is looked at."""
-
-
 def curve() -> list[Slowdown]:
     """Every slowdown of every phase."""
     return [
-        Slowdown(phase, share, of)
-        for of, sizes in SLOWDOWNS.items()
-        for share in sizes
-        for phase in PHASES
+        Slowdown(phase, share, of) for of in (EVERY, TENTH) for share in SHARES for phase in PHASES
     ]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from bench.analysis.pairs import Floats, rows
+from bench.analysis.pairs import rows
 from bench.analysis.signflip import LEAST_SPREAD
+from bench.analysis.stats import Floats
 from bench.records.gate import PairRecord
 
 CONTROL_ALPHA = 0.002

@@ -5,14 +5,12 @@ import statistics
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from bench.analysis.stats import Floats
 from bench.measure.pairs import Pair, Turn
 from bench.measure.protocol import KINDS, QUANTILES, Block
 from bench.records.gate import PairRecord
-
-Floats = NDArray[np.float64]
 
 COLUMNS = ("usual", "mean", "slow")
 """A pair's log-ratios of a series: of the lower quartile step, of the mean step, of slow steps."""

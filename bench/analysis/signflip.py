@@ -4,9 +4,8 @@ import itertools
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from bench.analysis.stats import Floats
 
 EXACT_PAIRS = 14
 """Up to so many pairs every pattern of signs is tried."""

@@ -197,7 +197,7 @@ def _circumstances(run: RunRecord) -> dict[str, str]:
     """The software, and what else a time depends on besides its case and its machine."""
     machine = run.machine
     return {
-        "commit": machine.commit + ("-dirty" if machine.dirty else ""),
+        "commit": machine.revision,
         "code": machine.code_hash,
         "torch": machine.torch,
         "python": machine.python,

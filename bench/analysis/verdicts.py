@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from bench.analysis.looks import FIRST_LOOKS, shares
@@ -18,6 +17,7 @@ from bench.analysis.signflip import (
     sign_patterns,
     statistics_under,
 )
+from bench.analysis.stats import CONFIDENCE, Floats
 from bench.records.gate import (
     EQUIVALENT,
     FASTER,
@@ -31,11 +31,9 @@ from bench.records.gate import (
     Rules,
     SeriesVerdict,
     Verdict,
+    Way,
 )
 
-Floats = NDArray[np.float64]
-
-CONFIDENCE = 0.95
 EQUIVALENCE_ALPHA = 0.05
 """Of each of the two one-sided tests; spent over the looks as alpha is."""
 HINT = 2.0
@@ -159,8 +157,8 @@ def _verdict(
     """
     usual, mean, slow = columns
     most = math.log1p(margin)
-    worse = _called([c.slower for c in columns], columns, 1, threshold)
-    better = _called([c.faster for c in columns], columns, -1, threshold)
+    worse = _called(columns, SLOWER, threshold)
+    better = _called(columns, FASTER, threshold)
     equivalent = all(_reach(column) <= most for column in (usual, mean))
     called = better if worse is None else worse
     wider = int(not equivalent and _reach(mean) > _reach(usual))
@@ -200,14 +198,14 @@ def _verdict(
     return verdict
 
 
-def _called(
-    proven: Sequence[bool], columns: Sequence[Column], sign: int, threshold: float
-) -> int | None:
-    """Which column calls a difference of this sign: its place in COLUMNS; None where none does.
+def _called(columns: Sequence[Column], way: Way, threshold: float) -> int | None:
+    """Which column calls a difference this way: its place in COLUMNS; None where none does.
 
     Slow steps may prove a difference; what it amounts to is the mean step's to tell, which must
     then agree that there is one.
     """
+    sign = 1 if way == SLOWER else -1
+    proven = [column.slower if way == SLOWER else column.faster for column in columns]
     usual, mean, _ = (sign * column.effect for column in columns)
     least = math.log1p(threshold)
     if proven[0] and usual >= least:

@@ -17,16 +17,12 @@ from bench.cli.options import (
     Optimizer,
     Results,
     Threads,
+    check_selection,
+    selected,
 )
-from bench.errors import UsageError, check_allowed
+from bench.errors import check_allowed
 from bench.matrix.axes import AXES
-from bench.matrix.case import case_from_id
 from bench.matrix.presets import GATE_PRESET, PRESETS, select
-
-Budget = Annotated[
-    str | None,
-    typer.Option(metavar="SECONDS", help="wall time to spend at most", show_default="280"),
-]
 
 
 @app.command()
@@ -81,7 +77,10 @@ def regress(
             show_default="1%",
         ),
     ] = None,
-    budget: Budget = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="SECONDS", help="wall time to spend at most", show_default="280"),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     batch: Batch = None,
@@ -107,8 +106,7 @@ def regress(
     invalid), 4 the machine would not let us finish, 130 interrupted.
     """
     chosen = {name: text for name, text in locals().items() if name in AXES and text is not None}
-    if cases and (chosen or preset is not None):
-        raise UsageError("CASE names whole cases: it goes with neither --preset nor an axis")
+    check_selection(cases, preset, chosen)
     from bench.report.tables import FORMATS
 
     check_allowed("format", format, FORMATS)
@@ -116,16 +114,12 @@ def regress(
     from bench.gate.settings import overridden, read_settings
     from bench.gate.sides import Asked
 
-    selected = (
-        [case_from_id(text) for text in dict.fromkeys(cases)]
-        if cases
-        else select(GATE_PRESET if preset is None else preset, chosen)
-    )
     settings = overridden(read_settings(Path()), margin, alpha, threshold, budget)
     sides = Asked(
         base_torch=base_torch, base_python=base_python, base_env=base_env or (), same=same
     )
-    request = Request(selected, base or [], head or [], sides, bool(cases), report, results, format)
+    wanted = selected(cases, preset, chosen, default=GATE_PRESET)
+    request = Request(wanted, base or [], head or [], sides, bool(cases), report, results, format)
     raise typer.Exit(run_gate(request, settings))
 
 

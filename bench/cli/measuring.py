@@ -19,6 +19,8 @@ from bench.cli.options import (
     Optimizer,
     Preset,
     Threads,
+    check_selection,
+    selected,
 )
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
@@ -167,8 +169,7 @@ def profile(
 ) -> None:
     """Say what a step of each case does: operators, kernels, memory and shares, phase by phase."""
     chosen = {name: text for name, text in locals().items() if name in AXES and text is not None}
-    if cases and (chosen or preset is not None):
-        raise UsageError("CASE names whole cases: it goes with neither --preset nor an axis")
+    check_selection(cases, preset, chosen)
     files = [Path(word) for word in cases or [] if word.endswith((".json", ".journal"))]
     if files:
         if len(files) < len(cases or []) or traces is not None:
@@ -179,12 +180,9 @@ def profile(
         return
     from bench.report.profiles import print_profiles
 
-    selected = (
-        [case_from_id(text) for text in dict.fromkeys(cases)]
-        if cases
-        else select(DEFAULT_PRESET if preset is None else preset, chosen)
+    raise typer.Exit(
+        print_profiles(selected(cases, preset, chosen, default=DEFAULT_PRESET), traces)
     )
-    raise typer.Exit(print_profiles(selected, traces))
 
 
 @app.command()

@@ -1,12 +1,15 @@
 """Options that several verbs have."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from bench.errors import UsageError
 from bench.matrix.axes import AXES
-from bench.matrix.presets import DEFAULT_PRESET, PRESETS
+from bench.matrix.case import Case, case_from_id
+from bench.matrix.presets import DEFAULT_PRESET, PRESETS, select
 
 
 def _axis(name: str) -> Any:
@@ -48,3 +51,23 @@ Environment = Annotated[
     str | None,
     typer.Option(metavar="stock|steady", help="steady: malloc keeps its memory, times repeat"),
 ]
+
+
+def check_selection(
+    cases: Sequence[str] | None, preset: str | None, chosen: Mapping[str, str]
+) -> None:
+    """Raise UsageError where cases are named beside a preset or an axis."""
+    if cases and (chosen or preset is not None):
+        raise UsageError("CASE names whole cases: it goes with neither --preset nor an axis")
+
+
+def selected(
+    cases: Sequence[str] | None, preset: str | None, chosen: Mapping[str, str], default: str
+) -> list[Case]:
+    """The cases named by id, or else those of the preset and the axes.
+
+    Raises UsageError for one that is not allowed.
+    """
+    if cases:
+        return [case_from_id(text) for text in dict.fromkeys(cases)]
+    return select(default if preset is None else preset, chosen)

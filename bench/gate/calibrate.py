@@ -17,14 +17,16 @@ from bench.analysis.calibration import (
     replay,
 )
 from bench.gate.regress import Gate
-from bench.gate.session import end_as_if_interrupted, judged, report_path, say
+from bench.gate.session import judged, report_path
 from bench.gate.settings import Settings
 from bench.gate.sides import Asked, make_sides
 from bench.matrix.case import Case
 from bench.measure.contests import Contest
+from bench.measure.interruption import end_as_if_interrupted
 from bench.measure.worker_process import ROOT
 from bench.records.gate import Rules, load_report
 from bench.report.calibration import calibration_text
+from bench.report.progress import say
 
 BATCH = 100
 """Replays that one process makes at a time, from a seed of their own."""

@@ -88,8 +88,8 @@ class Gate:
         deadline = started + self.settings.budget_s
         looked: list[int] = []
         try:
-            for count, slots in self._slots(draw):
-                complete = self._take(slots, deadline)
+            for count, wanted in self._wanted(draw):
+                complete = self._take(wanted, deadline)
                 taken = self._taken(control=False)
                 if taken >= FIRST_LOOKS[0] and taken > max(looked, default=0):
                     looked.append(taken)
@@ -153,7 +153,7 @@ class Gate:
                     f"{hellos[0].threads} threads anyway; name another number, or --threads"
                 )
 
-    def _slots(self, draw: random.Random) -> Iterator[tuple[int, list[bool]]]:
+    def _wanted(self, draw: random.Random) -> Iterator[tuple[int, list[bool]]]:
         """For each look the pairs it wants, and those to take until then: true for a control."""
         if self.pairs_wanted is not None:
             yield self.pairs_wanted, [False] * self.pairs_wanted
@@ -163,9 +163,9 @@ class Gate:
             draw.shuffle(wanted)
             yield count, wanted
 
-    def _take(self, slots: Sequence[bool], deadline: float) -> bool:
+    def _take(self, wanted: Sequence[bool], deadline: float) -> bool:
         """Measure these pairs; whether there was time, and something open, for all of them."""
-        for control in slots:
+        for control in wanted:
             last = [pair.wall_s for pair in self._report.pairs[-3:]]
             if time.monotonic() + ROOM * max(last, default=0.0) > deadline:
                 return False

@@ -1,12 +1,10 @@
 """The gate as a command: two sides are made, measured and judged, and the verdicts told."""
 
 import os
-import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
@@ -16,11 +14,14 @@ from bench.gate.regress import Gate
 from bench.gate.settings import Settings, unmatched
 from bench.gate.sides import Asked, make_sides
 from bench.matrix.case import Case
+from bench.matrix.presets import PRESETS, select
 from bench.measure.contests import Contest
+from bench.measure.interruption import end_as_if_interrupted
 from bench.measure.worker_process import ROOT
 from bench.records.gate import GateReport
 from bench.records.machine import fingerprint
 from bench.report.github import tell_github
+from bench.report.progress import say
 from bench.report.tables import prose
 from bench.report.verdicts import exit_status, headline, verdict_lines, verdict_table
 
@@ -47,12 +48,7 @@ def run_gate(request: Request, settings: Settings) -> int:
     differ = axes_differ(base, head)
     matches = contests(request.cases, base, head)
     _check_patterns(settings, matches)
-    asked = replace(
-        request.sides,
-        base=base.subject,
-        head=head.subject,
-        axes_differ=differ,
-    )
+    asked = replace(request.sides, base=base.subject, head=head.subject, axes_differ=differ)
     path = report_path(request.report, request.results, "regress")
     console, begun = Console(stderr=True), time.time()
     end_as_if_interrupted()
@@ -106,27 +102,11 @@ def report_path(asked: Path | None, results: Path, kind: str) -> Path:
     return asked
 
 
-def say(console: Console, text: str) -> None:
-    """One plain line."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
 def _check_patterns(settings: Settings, matches: Sequence[Contest]) -> None:
     """Raise UsageError for a pattern of thresholds that fits no case of any kind."""
-    from bench.matrix.presets import PRESETS, select
-
     everything = [*matches, *(Contest(c, c) for name in PRESETS for c in select(name, {}))]
     if lost := unmatched(settings, everything):
         raise UsageError(
             f"[tool.sumnet-bench.thresholds]: {lost[0]!r} fits no case of any preset: "
             "is it misspelt? `list` prints the ids"
         )
-
-
-def end_as_if_interrupted() -> None:
-    """Have a request to end do what Ctrl-C does, so that nothing is left behind."""
-    signal.signal(signal.SIGTERM, _interrupt)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

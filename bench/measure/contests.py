@@ -7,7 +7,7 @@ import msgspec
 from bench.matrix.axes import AXES
 from bench.matrix.case import Case
 from bench.matrix.support import Facts, estimated_bytes
-from bench.measure.groups import MAX_BYTES, MAX_CASES
+from bench.measure.groups import Size, packed
 from bench.measure.protocol import kinds_of
 
 
@@ -40,23 +40,15 @@ class Contest(msgspec.Struct, frozen=True):
 
 def group_contests(contests: Sequence[Contest], facts: tuple[Facts, Facts]) -> list[list[Contest]]:
     """Contests that one pair of workers can hold: of the same devices and numbers of threads."""
-    groups: list[list[Contest]] = []
-    held: dict[tuple[object, ...], tuple[list[Contest], int]] = {}
     apart = not all(side.isolates_compiled for side in facts)
-    for contest in contests:
-        base, head = contest.base, contest.head
-        if apart and (base.compilation.compiles or head.compilation.compiles):
-            groups.append([contest])
-            continue
-        key = (base.device, base.threads, head.device, head.threads)
-        memory = min(
-            facts[0].devices[base.kind].memory_bytes, facts[1].devices[head.kind].memory_bytes
+
+    def size(contest: Contest) -> Size:
+        cases = (contest.base, contest.head)
+        return Size(
+            tuple((case.device, case.threads) for case in cases),
+            sum(map(estimated_bytes, cases)),
+            min(f.devices[case.kind].memory_bytes for f, case in zip(facts, cases, strict=True)),
+            apart and any(case.compilation.compiles for case in cases),
         )
-        need = estimated_bytes(base) + estimated_bytes(head)
-        group, bytes_held = held.get(key, ([], 0))
-        if not group or bytes_held + need > min(memory // 4, MAX_BYTES) or len(group) == MAX_CASES:
-            group, bytes_held = [], 0
-            groups.append(group)
-        group.append(contest)
-        held[key] = (group, bytes_held + need)
-    return groups
+
+    return packed(contests, size)

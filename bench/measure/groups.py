@@ -1,10 +1,13 @@
 """What stays resident in one worker together."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
+from typing import NamedTuple, TypeVar
 
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.matrix.support import Facts, estimated_bytes
+
+T = TypeVar("T")
 
 MAX_BYTES = 2**31
 """Of cases together: less would make little difference, and a laptop has other things to hold."""
@@ -12,26 +15,51 @@ MAX_CASES = 48
 """What is lost with a worker is at most one replicate of so many."""
 
 
+class Size(NamedTuple):
+    """What decides which group something joins."""
+
+    setting: Hashable
+    """Only what agrees in this can stay in one worker."""
+    need_bytes: int
+    memory_bytes: int
+    """Of the device it is on."""
+    alone: bool
+    """Whether it has to have a worker of its own."""
+
+
 def group_cases(cases: Iterable[Case], facts: Facts) -> list[list[Case]]:
     """Cases of one device and thread count, as many as a quarter of its memory holds, or MAX_BYTES.
 
     Where torch cannot keep compiled loops apart in one process, each compiled case stands alone.
     """
-    groups: list[list[Case]] = []
-    open_groups: dict[tuple[str, int], tuple[list[Case], int]] = {}
-    for case in cases:
-        if case.compilation.compiles and not facts.isolates_compiled:
-            groups.append([case])
+
+    def size(case: Case) -> Size:
+        return Size(
+            (case.device, case.threads),
+            estimated_bytes(case),
+            facts.devices[case.kind].memory_bytes,
+            case.compilation.compiles and not facts.isolates_compiled,
+        )
+
+    return packed(cases, size)
+
+
+def packed(items: Iterable[T], size_of: Callable[[T], Size]) -> list[list[T]]:
+    """Groups of one setting, each as large as a quarter of the memory, MAX_BYTES and MAX_CASES."""
+    groups: list[list[T]] = []
+    open_groups: dict[Hashable, tuple[list[T], int]] = {}
+    for item in items:
+        size = size_of(item)
+        if size.alone:
+            groups.append([item])
             continue
-        key = (case.device, case.threads)
-        limit = min(facts.devices[case.kind].memory_bytes // 4, MAX_BYTES)
-        need = estimated_bytes(case)
-        group, held = open_groups.get(key, ([], 0))
-        if not group or held + need > limit or len(group) == MAX_CASES:
+        limit = min(size.memory_bytes // 4, MAX_BYTES)
+        group, held = open_groups.get(size.setting, ([], 0))
+        if not group or held + size.need_bytes > limit or len(group) == MAX_CASES:
             group, held = [], 0
             groups.append(group)
-        group.append(case)
-        open_groups[key] = (group, held + need)
+        group.append(item)
+        open_groups[size.setting] = (group, held + size.need_bytes)
     return groups
 
 

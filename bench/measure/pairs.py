@@ -53,7 +53,7 @@ class Pair:
     """Whether both sides were the base."""
     at: float
     """When it began, seconds since the epoch."""
-    hellos: tuple[Hello, Hello]
+    hellos: tuple[Hello, ...] = ()
     """Of the last workers it needed, the base's first."""
     startup_s: float = 0.0
     """Wall time until its workers had said hello."""
@@ -149,18 +149,16 @@ class Pairs:
         """
         base, _ = self._sides
         sides = (base, base) if control else self._sides
-        began, pair = time.time(), None
+        pair = Pair(control, time.time())
         started = time.monotonic()
         for group in self._groups:
             while contests := [c for c in group if c.id not in self.ended]:
                 with contextlib.suppress(_Ended):
-                    pair = pair or Pair(control, began, hellos=None)  # type: ignore[arg-type]
                     self._measure_group(pair, sides, contests)
                     break
-        if pair is not None:
-            pair.turns = {c.id: pair.turns[c.id] for c in self.open() if c.id in pair.turns}
-            pair.wall_s = time.monotonic() - started
-        return pair if pair is not None and pair.turns else None
+        pair.turns = {c.id: pair.turns[c.id] for c in self.open() if c.id in pair.turns}
+        pair.wall_s = time.monotonic() - started
+        return pair if pair.turns else None
 
     def _measure_group(self, pair: Pair, sides: tuple[Side, Side], contests: list[Contest]) -> None:
         began = time.monotonic()

@@ -22,6 +22,8 @@ EQUIVALENT: Final = "equivalent"
 VERDICTS: tuple[Verdict, ...] = (REGRESSED, INVALID, INCONCLUSIVE, IMPROVED, EQUIVALENT)
 """Of a series; in the order in which they matter."""
 
+Way = Literal["slower", "faster"]
+
 SLOWER: Final = "slower"
 FASTER: Final = "faster"
 
@@ -88,7 +90,7 @@ class SeriesVerdict(msgspec.Struct):
     p_faster: float | None = None
     statistic: str = "usual"
     """What the effect is of: the usual step or the mean one."""
-    proven: Literal["slower", "faster"] | None = None
+    proven: Way | None = None
     """Which way it was proven to differ, by however little."""
     detectable: float | None = None
     """The least effect that would have been proven four times in five."""

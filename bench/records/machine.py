@@ -54,6 +54,11 @@ class Machine(msgspec.Struct, frozen=True):
     gpus: tuple[str, ...] = ()
     """NVIDIA's, as the driver names them."""
 
+    @property
+    def revision(self) -> str:
+        """The commit, marked where the code differs from it."""
+        return self.commit + ("-dirty" if self.dirty else "")
+
 
 def fingerprint() -> Machine:
     """This machine, this interpreter and this code. Raises UsageError where there is no torch."""

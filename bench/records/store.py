@@ -53,9 +53,7 @@ class Journal:
         """A new journal under `results`. Raises UsageError where that cannot be written."""
         folder = results / header.machine.name
         kind = "" if header.plan.cases else "ceilings-"
-        stem = f"{kind}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{header.machine.commit}"
-        if header.machine.dirty:
-            stem += "-dirty"
+        stem = f"{kind}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{header.machine.revision}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = next(p for p in _free_names(folder, stem) if _claim(p))

@@ -1,19 +1,15 @@
 """What replays and runs of identical sides say of the gate: tables and a few lines."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from bench.analysis.calibration import (
-    EVERY,
-    Pool,
-    Replays,
-    identical_sides,
-    share_between,
-)
+from bench.analysis.calibration import Pool, Replays, share_between
 from bench.analysis.stats import at_most
 from bench.records.gate import (
     EQUIVALENT,
+    IMPROVED,
     INCONCLUSIVE,
     INVALID,
     REGRESSED,
@@ -34,14 +30,10 @@ def calibration_text(
     style: str,
 ) -> str:
     """Everything, tables first: what identical sides came to, then the curve of slowdowns."""
-    quiet = render(
-        [
-            _row("replayed", identical),
-            _row("as recorded", recorded),
-            *([_runs_row(reports)] if _judged(reports) else []),
-        ],
-        style,
-    )
+    rows = [_row("replayed", identical), _row("as recorded", recorded)]
+    # Not those whose number of pairs was given beforehand: no look decided them.
+    runs = [report for report in reports if report.verdicts and not report.recorded]
+    quiet = render([*rows, *([_runs_row(runs)] if runs else [])], style)
     curve = render([_slowed_row(replays) for replays in slowed], style) if slowed else ""
     lines = [
         f"{len(pool)} pairs of identical sides from {len(reports)} reports; {len(pool.series)} "
@@ -58,46 +50,33 @@ def calibration_text(
     return "\n".join([quiet, *(["", curve] if curve else []), *prose(lines, style)])
 
 
-def _row(name: str, found: Replays) -> Row:
+def _row(name: str, found: Replays, most: str = "") -> Row:
     return {
         "identical sides": name,
         "runs": found.runs,
         "proven slower": _counted(found.some_proven, found.runs),
         "regressed": _counted(found.some_regressed, found.runs),
-        "at most": "",
+        "at most": most,
         "improved": _counted(found.some_improved, found.runs),
-        "inconclusive": _percent(found.outcomes.get(INCONCLUSIVE, 0) / found.runs),
-        "invalid": _percent(found.outcomes.get(INVALID, 0) / found.runs),
-        "series equivalent": _percent(found.equivalent / max(found.series, 1)),
+        "inconclusive": _percent(found.outcomes[INCONCLUSIVE] / found.runs),
+        "invalid": _percent(found.outcomes[INVALID] / found.runs),
+        "series equivalent": _share(found.equivalent, found.series),
     }
 
 
-def _judged(reports: Sequence[GateReport]) -> list[GateReport]:
-    """Reports of identical sides that looks decided, not a number of pairs given beforehand."""
-    return [r for r in reports if identical_sides(r) and r.verdicts and not r.recorded]
-
-
-def _runs_row(reports: Sequence[GateReport]) -> Row:
-    runs = _judged(reports)
-    outcomes = [report.outcome for report in runs]
-    words = [verdict.verdict for report in runs for verdict in report.verdicts]
-    red, better = outcomes.count(REGRESSED), sum(_improved(report) for report in runs)
-    slower = sum(any(v.proven == SLOWER for v in report.verdicts) for report in runs)
-    return {
-        "identical sides": "runs",
-        "runs": len(runs),
-        "proven slower": _counted(slower, len(runs)),
-        "regressed": _counted(red, len(runs)),
-        "at most": _percent(at_most(red, len(runs))),
-        "improved": _counted(better, len(runs)),
-        "inconclusive": _percent(outcomes.count(INCONCLUSIVE) / len(runs)),
-        "invalid": _percent(outcomes.count(INVALID) / len(runs)),
-        "series equivalent": _percent(words.count(EQUIVALENT) / max(len(words), 1)),
-    }
-
-
-def _improved(report: GateReport) -> bool:
-    return any(verdict.verdict == "improved" for verdict in report.verdicts)
+def _runs_row(runs: Sequence[GateReport]) -> Row:
+    """The same of runs of identical sides, as each was judged when it was made."""
+    verdicts = [report.verdicts for report in runs]
+    found = Replays(
+        runs=len(runs),
+        outcomes=Counter(report.outcome for report in runs),
+        some_proven=sum(any(v.proven == SLOWER for v in of_run) for of_run in verdicts),
+        some_regressed=sum(report.outcome == REGRESSED for report in runs),
+        some_improved=sum(any(v.verdict == IMPROVED for v in of_run) for of_run in verdicts),
+        series=sum(map(len, verdicts)),
+        equivalent=sum(v.verdict == EQUIVALENT for of_run in verdicts for v in of_run),
+    )
+    return _row("runs", found, _percent(at_most(found.some_regressed, found.runs)))
 
 
 def _slowed_row(found: Replays) -> Row:
@@ -107,7 +86,7 @@ def _slowed_row(found: Replays) -> Row:
     return {
         "slowdown": f"{slowdown.share:+.0%}",
         "phase": slowdown.phase,
-        "hits": "every step" if slowdown.of == EVERY else slowdown.of,
+        "hits": slowdown.of,
         "runs": found.runs,
         "proven in one": _counted(found.some_proven, found.runs),
         "in every case": _counted(found.every_proven, found.runs),

@@ -68,8 +68,3 @@ def load_story(paths: Sequence[Path]) -> Story:
 def moment(run: RunRecord) -> str:
     """When a run began, UTC, to the minute."""
     return f"{datetime.fromtimestamp(run.sittings[0].started_at, UTC):%Y-%m-%d %H:%M}"
-
-
-def commit(run: RunRecord) -> str:
-    """Of the code measured, and whether that was changed."""
-    return run.machine.commit + ("-dirty" if run.machine.dirty else "")

@@ -25,6 +25,11 @@ CEILING_S = 0.6
 """The same of a ceiling, in all its replicates."""
 
 
+def say(console: Console, text: str) -> None:
+    """Print a plain line."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 class ProgressDisplay:
     """Listens to a run's events. A context manager, so that the terminal is always given back."""
 
@@ -48,19 +53,22 @@ class ProgressDisplay:
     def __enter__(self) -> Self:
         self._bar.start()
         if self._plan.cases and not self._console.is_terminal:
-            self._print(
+            say(
+                self._console,
                 f"measuring {len(self._plan.cases)} cases, {self._plan.replicates} replicates, "
-                f"about {self._plan.budget_s:.0f} s"
+                f"about {self._plan.budget_s:.0f} s",
             )
         if self._plan.ceilings:
-            self._print(
+            say(
+                self._console,
                 f"{'then ' if self._plan.cases else ''}{len(self._plan.ceilings)} ceilings, "
-                f"about {len(self._plan.ceilings) * CEILING_S:.0f} s"
+                f"about {len(self._plan.ceilings) * CEILING_S:.0f} s",
             )
         if self._plan.compile_timed:
-            self._print(
+            say(
+                self._console,
                 f"then {len(self._plan.compile_timed)} compilations, cold and warm, "
-                f"about {len(self._plan.compile_timed) * COMPILE_S} s"
+                f"about {len(self._plan.compile_timed) * COMPILE_S} s",
             )
         return self
 
@@ -83,9 +91,9 @@ class ProgressDisplay:
                 self._blocks += 1
                 self._show(f"measuring {block.case}")
             case CompileMeasured(case):
-                self._print(f"timed the compilation of {case}")
+                say(self._console, f"timed the compilation of {case}")
             case CaseEnded(case, status, reason):
-                self._print(f"{status}: {case}: {reason}")
+                say(self._console, f"{status}: {case}: {reason}")
 
     def _show(self, what: str) -> None:
         now = time.monotonic()
@@ -99,7 +107,4 @@ class ProgressDisplay:
         if self._console.is_terminal:
             self._bar.update(self._task, description=text, completed=spent, left=left)
         else:
-            self._print(f"{text}; {self._blocks} blocks, {left}")
-
-    def _print(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+            say(self._console, f"{text}; {self._blocks} blocks, {left}")

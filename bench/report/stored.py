@@ -21,16 +21,13 @@ from bench.analysis.stored_calibration import (
 )
 from bench.errors import UsageError, check_allowed
 from bench.matrix.case import WHOLE
-from bench.records.gate import EQUIVALENT, IMPROVED, INVALID, REGRESSED, VERDICTS
+from bench.records.gate import INVALID, VERDICTS
 from bench.records.schema import RunRecord
 from bench.records.store import load_run
 from bench.report.comparison import load_runs, refuse_ceilings_alone
 from bench.report.tables import FORMATS, Row, doubt_lines, machine_notes, prose, records, render
 from bench.report.units import duration, percent, share
-
-EXIT_STATUS = {REGRESSED: 1, IMPROVED: 0, EQUIVALENT: 0}
-"""Of an outcome; of any other UNDECIDED."""
-UNDECIDED = 3
+from bench.report.verdicts import EXIT_STATUS
 
 ELSEWHERE = Calibration(
     runs=6,
@@ -83,7 +80,7 @@ def verdicts_of_files(
     frame = tidy(runs, labels)
     table = judge(frame, labels[0], labels[1], rules)
     outcome = outcome_of(table)
-    status = EXIT_STATUS.get(outcome, UNDECIDED)
+    status = EXIT_STATUS[outcome]
     if style == "csv":
         return render(records(table), style), status
     text = render(_rows(table, frame), style)

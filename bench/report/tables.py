@@ -305,7 +305,7 @@ def _facts(run: RunRecord) -> dict[str, str]:
         "os": machine.os,
         "python": machine.python,
         "torch": machine.torch,
-        "commit": machine.commit + ("-dirty" if machine.dirty else ""),
+        "commit": machine.revision,
         "code": machine.code_hash,
         "environment": run.plan.environment,
         "metronome": str(run.metronome_version),

@@ -15,7 +15,7 @@ from bench.analysis.trend import MIN_LEVEL, MIN_RUNS, Change, Trend, differences
 from bench.errors import check_allowed
 from bench.matrix.case import SERIES
 from bench.report.charts import save_chart
-from bench.report.history import Story, commit, load_story, moment, run_files
+from bench.report.history import Story, load_story, moment, run_files
 from bench.report.tables import FORMATS, Row, doubt_lines, prose, records, render
 from bench.report.trend_chart import trend_chart
 from bench.report.units import duration, percent
@@ -116,7 +116,7 @@ def _rows(story: Story, trend: Trend, names: Sequence[str]) -> list[Row]:
 def _change_cells(story: Story, change: Change) -> Row:
     after = story.run(change.after)
     return {
-        "changed at": f"{moment(after)}, {commit(after)}",
+        "changed at": f"{moment(after)}, {after.machine.revision}",
         "after / before": _ratio(change.ratio, change.ratio_half),
         "differs": _short(differences(story.run(change.before), after)),
     }
@@ -238,7 +238,7 @@ def _machine(story: Story) -> str:
     return (
         f"{machine.name}: {machine.cpu}, {machine.available_cores} of {machine.cores} cores; "
         f"{len(story.runs)} {'run' if len(story.runs) == 1 else 'runs'}, {span} UTC; the last "
-        f"with torch {machine.torch}, {machine.python}, commit {commit(story.runs[-1])}."
+        f"with torch {machine.torch}, {machine.python}, commit {story.runs[-1].machine.revision}."
     )
 
 
@@ -258,7 +258,7 @@ def _numbers(story: Story, found: Sequence[Trend]) -> list[Row]:
             row["level"] = None if np.isnan(level) else row["level"]
             row |= {
                 "measured_at": moment(run),
-                "commit": commit(run),
+                "commit": run.machine.revision,
                 "python": run.machine.python,
                 "low_ns": time * np.exp(-half),
                 "high_ns": time * np.exp(half),

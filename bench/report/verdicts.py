@@ -88,7 +88,7 @@ def verdict_lines(report: GateReport) -> list[str]:
     machine = report.machine
     lines.append(
         f"{machine.name}: {machine.cpu}, {machine.available_cores} of {machine.cores} cores; "
-        f"instrument {machine.commit}{'-dirty' if machine.dirty else ''}, {report.environment} "
+        f"instrument {machine.revision}, {report.environment} "
         "environment."
     )
     return lines

@@ -1,11 +1,11 @@
 """The suite as a command: one pytest session, and what its end means."""
 
 import os
-import signal
 from pathlib import Path
-from types import FrameType
 
 import pytest
+
+from bench.measure.interruption import end_as_if_interrupted
 
 DISPLAY_OPTIONS = tuple(
     f"--benchmark-{what}"
@@ -44,7 +44,7 @@ def run_suite(options: list[str], tests: str = "test_phases.py") -> int:
     0 all measured, 1 a case failed, 2 wrong usage or nothing to run, 4 the machine would not let us
     finish, 130 interrupted.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_as_if_interrupted()
     interruptions = Interruptions()
     quiet = [] if any(o.startswith(DISPLAY_OPTIONS) for o in options) else ["--benchmark-quiet"]
     status = pytest.main(
@@ -65,7 +65,3 @@ def run_suite(options: list[str], tests: str = "test_phases.py") -> int:
     if interruptions.seen:
         return 130
     return EXIT_STATUS.get(int(status), int(status))
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
