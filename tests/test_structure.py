@@ -27,7 +27,7 @@ ROOMS = (
     "__main__",
 )
 """From left to right: each may import itself and what stands before it."""
-MAX_LINES = 320
+MAX_LINES = 450
 
 
 def modules(root: Path, package: str) -> list[Path]:
