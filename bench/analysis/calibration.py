@@ -149,7 +149,7 @@ def identical_sides(report: GateReport) -> bool:
 
 def _kind(report: GateReport) -> tuple[object, ...]:
     return (
-        report.machine.name,
+        report.machine.label,
         report.sides[0].torch,
         report.sides[0].python,
         report.series,

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.frame import floor_key, replicate_of, shared_floors, software_key
+from bench.analysis.floors import Floors, floor_key, serving_floors
+from bench.analysis.frame import replicate_of
 from bench.analysis.stats import MIN_BLOCKS
 from bench.matrix.ceiling import COPY, LAUNCH, MATMUL, NODE, OP, PEAK_WIDTH, TRIAD
 from bench.measure.protocol import CEILING
-from bench.records.schema import Blocks, CeilingRecord, RunRecord
+from bench.records.circumstances import MACHINE, SOFTWARE, key
+from bench.records.schema import CeilingRecord, RunRecord
 
 UNMEASURED = "its measurement was interrupted"
 COMPUTED_IN_FLOAT32 = ("bfloat16", "float16", "tf32")
@@ -24,27 +26,34 @@ def ceiling_frame(runs: Sequence[RunRecord], labels: Sequence[str]) -> pd.DataFr
     Columns: run, ceiling (its id), what, device, threads, dtype, size, unit ("B", "FLOP", or None
     for a cost), status, reason, how, replicates, cost_ns (of one unit, nanoseconds), rate (units a
     second), and spread: the slowest replicate over the fastest, less one. A ceiling is the best
-    that any replicate reached, its time taken as quiet times are.
+    that any replicate reached, its time taken as quiet times are: of replicates that got quiet,
+    where any did.
     """
-    floors = shared_floors(runs)
     rows: list[dict[str, Any]] = []
-    for run, label in zip(runs, labels, strict=True):
-        for record in run.ceilings:
-            rows.append({"run": label, **_row(run, record, floors[software_key(run)])})
+    for run, label, floors in zip(runs, labels, serving_floors(runs), strict=True):
+        rows += [{"run": label, **_row(run, record, floors)} for record in run.ceilings]
     return pd.DataFrame(rows)
 
 
-def _row(run: RunRecord, record: CeilingRecord, floors: dict[str, int]) -> dict[str, Any]:
+def _row(run: RunRecord, record: CeilingRecord, floors: Floors) -> dict[str, Any]:
     above = record.ceiling
-    times = [
-        time
+    replicates = [
+        replicate_of(
+            worker,
+            CEILING,
+            {
+                name: floors[floor_key(run, above.device, above.threads, name)].serving_ns
+                for name in worker.readings_ns
+            },
+            on_host=above.kind == "cpu",
+        )
         for worker in record.blocks
-        if record.status == "ok" and (time := _quiet_ns(run, record, worker, floors)) is not None
+        if record.status == "ok" and len(worker.at_s) >= MIN_BLOCKS
     ]
+    times = [r.quiet_ns for r in replicates if r.quiet] or [r.quiet_ns for r in replicates]
     status, reason = record.status, record.reason
     if status == "ok" and not times:
-        measured = any(len(worker.at_s) >= MIN_BLOCKS for worker in record.blocks)
-        reason = "the machine was never quiet while it was measured" if measured else UNMEASURED
+        reason = UNMEASURED
     work = record.prepared.work if record.prepared else np.nan
     cost_ns = min(times) / work if times else np.nan
     return {
@@ -63,20 +72,6 @@ def _row(run: RunRecord, record: CeilingRecord, floors: dict[str, int]) -> dict[
         "rate": 1e9 / cost_ns,
         "spread": max(times) / min(times) - 1 if times else np.nan,
     }
-
-
-def _quiet_ns(
-    run: RunRecord, record: CeilingRecord, worker: Blocks, floors: dict[str, int]
-) -> float | None:
-    """A sample's quiet time in this replicate; None where it did not get quiet."""
-    above = record.ceiling
-    valid = {
-        name: floors[floor_key(run, above.device, above.threads, name)]
-        for name in worker.readings_ns
-    }
-    if len(worker.at_s) < MIN_BLOCKS:
-        return None
-    return replicate_of(worker, CEILING, valid, above.kind == "cpu").quiet_ns
 
 
 @dataclass(frozen=True)
@@ -122,16 +117,16 @@ def rates(
     if table.empty:
         return {}
     keys = {
-        label: (*software_key(run), run.plan.environment)
+        label: key(run, (*MACHINE, *SOFTWARE, "environment"))
         for run, label in zip(runs, labels, strict=True)
     }
     known = table[table["cost_ns"].notna()].assign(key=lambda t: t["run"].map(keys))
     found: dict[Setting, Rates] = {}
-    for (key, device, threads), group in known.groupby(["key", "device", "threads"]):
+    for (of_machine, device, threads), group in known.groupby(["key", "device", "threads"]):
         of_setting = _rates(group)
         if of_setting is not None:
             for label in labels:
-                if keys[label] == key:
+                if keys[label] == of_machine:
                     found[label, str(device), int(str(threads))] = of_setting
     return found
 

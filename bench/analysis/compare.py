@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bench.analysis.stats import ratio_half
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
 
@@ -53,7 +54,7 @@ def compare(
     base = table[table[by] == chosen].set_index(keys)[[time, half]].add_suffix("_reference")
     joined = table.join(base, on=keys)
     table["ratio"] = joined[time] / joined[f"{time}_reference"]
-    table["ratio_half"] = np.hypot(joined[half], joined[f"{half}_reference"])
+    table["ratio_half"] = ratio_half(joined[half], joined[f"{half}_reference"])
     table.loc[table[by] == chosen, "ratio_half"] = 0.0
 
     wide = table.pivot(index=keys, columns=by, values="ratio")

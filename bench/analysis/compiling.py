@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.rank import steps
+from bench.analysis.stats import ratio_half
 from bench.matrix.axes import AXES, Value
 from bench.records.schema import CaseRecord, CompileTimes, RunRecord
 
@@ -47,7 +48,7 @@ def _row(case: CaseRecord, times: CompileTimes, timed: pd.DataFrame) -> dict[str
         "steady_ns": steady_ns,
         "eager_ns": eager_ns,
         "ratio": steady_ns / eager_ns,
-        "ratio_half": math.hypot(steady_half, eager_half),
+        "ratio_half": ratio_half(steady_half, eager_half),
     }
     for name in ("cold", "warm"):
         row[f"{name}_steps"] = break_even(row[f"{name}_s"], row)

@@ -1,6 +1,6 @@
 """Any number of runs as one tidy frame: a row for each run, case and series."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from bench.analysis.drift import estimated_drift
+from bench.analysis.floors import Floors, floor_key, serving_floors
 from bench.analysis.health import doubts
 from bench.analysis.stats import (
     DRIFT,
@@ -15,16 +17,21 @@ from bench.analysis.stats import (
     MIN_QUIET_BLOCKS,
     MIN_REPLICATES,
     Estimate,
+    assumed_drift,
     estimates,
-    floor_of,
+    geometric_mean,
     quiet_blocks,
+    quietest_blocks,
     slowness,
 )
-from bench.matrix.axes import Value
 from bench.matrix.case import DISPATCH, WHOLE, Case
-from bench.records.schema import Blocks, CaseRecord, RunRecord
+from bench.records.circumstances import PLACE, PLAN, VARIABLES, key
+from bench.records.schema import Blocks, CaseRecord, Drift, RunRecord
 
 STATISTICS = tuple(DRIFT)
+QUIET = "quiet"
+FEW, BUSY, SLOW = "few", "busy", "slow"
+"""Marks of a quiet time: see `_marks`."""
 HOST_BOUND = 0.9
 """A device that is at work for less of a step than this may be waiting for its host."""
 KEPT_BUSY = 0.5
@@ -34,118 +41,124 @@ A CUDA graph's kernels may leave gaps of their own.
 """
 
 
-def heard_floors(run: RunRecord) -> dict[str, int]:
-    """This run's own floors, nanoseconds, by the metronome and what else its speed depends on."""
-    heard: dict[str, list[int]] = {}
-
-    def hear(workers: Iterable[Blocks], device: Value, threads: Value) -> None:
-        for blocks in workers:
-            for name, readings in blocks.readings_ns.items():
-                key = floor_key(run, device, threads, name)
-                heard.setdefault(key, []).extend(readings)
-
-    for case in run.cases:
-        for workers in case.blocks.values():
-            hear(workers, case.axes["device"], case.axes["threads"])
-    for above in run.ceilings:
-        hear(above.blocks, above.ceiling.device, above.ceiling.threads)
-    return {key: floor_of(values) for key, values in sorted(heard.items())}
-
-
-def floor_key(run: RunRecord, device: Value, threads: Value, metronome: str) -> str:
-    """What a floor is valid for, within one version of metronome and software."""
-    key = f"{metronome}, t{threads}, {run.plan.environment}"
-    return key if device == "cpu" else f"{key}, {device}"  # whose workers are not pinned
-
-
-def software_key(run: RunRecord) -> tuple[object, ...]:
-    """Runs of one key may share floors."""
-    machine = run.machine
-    return machine.name, machine.torch, machine.python, run.metronome_version
-
-
 def tidy(runs: Sequence[RunRecord], labels: Sequence[str]) -> pd.DataFrame:
     """The frame. Times in nanoseconds, half-widths as logarithms; NaN where there is no estimate.
 
     A case whose status is not ok has no estimate, whatever was measured before it broke.
 
     Columns: run, machine, torch, environment, case, the axes, series, status, reason, replicates,
-    quiet_replicates, quiet_share, quiet_ns, quiet_half, typical_ns, typical_half, high_ns (the
-    median block's 90th percentile), and of the whole case busy_ns (how long a step keeps its device
-    at work), doubts (word to sentence: what makes its times doubtful), joules (for a million
-    samples), energy_reason and host_bound (None on a CPU, where host and device are one).
+    quiet_replicates (that came near the serving floor), quiet_share, quiet_ns, quiet_half,
+    quiet_drift (standard deviation of the drift in it), quiet_drift_runs (how many runs that is
+    estimated from; 0 where it is assumed), the same for typical_, high_ns (the median block's
+    90th percentile), floors (those that serve its case, nanoseconds), slower (how
+    many times slower than its best the machine was at those), marks (of the quiet time: see
+    `_marks`), and of the whole case busy_ns (how long a step keeps its device at work), doubts
+    (word to sentence: what makes its times doubtful), joules (for a million samples),
+    energy_reason and host_bound (None on a CPU, where host and device are one).
     """
-    floors = shared_floors(runs)
+    evidence = [_evidence(*each) for each in zip(runs, labels, serving_floors(runs), strict=True)]
     rows: list[dict[str, Any]] = []
-    for run, label in zip(runs, labels, strict=True):
-        rows += _rows_of(run, label, floors[software_key(run)])
+    for of_run, drifts in zip(evidence, _drifts(runs, evidence), strict=True):
+        for name in STATISTICS:
+            found = estimates([row.pop(name) for row in of_run], drifts[name])
+            for row, estimate in zip(of_run, found, strict=True):
+                row |= _columns(name, estimate if row["status"] == "ok" else None)
+                row |= {f"{name}_drift": drifts[name].deviation}
+                row |= {f"{name}_drift_runs": drifts[name].runs}
+        rows += of_run
     frame = pd.DataFrame(rows)
     frame["host_bound"] = _host_bound(frame)
     return frame
 
 
-def shared_floors(runs: Iterable[RunRecord]) -> dict[tuple[object, ...], dict[str, int]]:
-    """The best floor that any of these runs knew of, for each machine and software."""
-    shared: dict[tuple[object, ...], dict[str, int]] = {}
-    for run in runs:
-        best = shared.setdefault(software_key(run), {})
-        for known in (run.floors_ns, heard_floors(run)):
-            for key, value in known.items():
-                best[key] = min(value, best.get(key, value))
-    return shared
+def drift_of(run: RunRecord, others: Sequence[RunRecord]) -> dict[str, Drift]:
+    """The drift among the runs of this one's plan on its machine, itself the newest.
+
+    Statistic to it; empty where the runs are too few.
+    """
+    runs = [*(other for other in others if _plan(other) == _plan(run)), run]
+    evidence = [
+        _evidence(each, "", floors) for each, floors in zip(runs, serving_floors(runs), strict=True)
+    ]
+    return _measured_drifts(runs, evidence).get(_plan(run), {})
+
+
+Evidence = list[dict[str, Any]]
+"""The rows of a run, in which each statistic is still the list of its replicates' times."""
+
+
+def _drifts(runs: Sequence[RunRecord], evidence: Sequence[Evidence]) -> list[dict[str, Drift]]:
+    """For each run, statistic to drift: of these runs, or as its file has it, or assumed."""
+    assumed = {name: assumed_drift(name) for name in STATISTICS}
+    measured = _measured_drifts(runs, evidence)
+    return [assumed | run.drift | measured.get(_plan(run), {}) for run in runs]
+
+
+def _plan(run: RunRecord) -> tuple[object, ...]:
+    """Runs that agree in this tell of one drift; what differs with the code, they say each."""
+    return key(run, (*PLACE, *PLAN, *VARIABLES))
 
 
 @dataclass(frozen=True)
 class Replicate:
-    """One worker's evidence for one series, nanoseconds; `quiet_ns` is None if it got no quiet."""
+    """One worker's evidence for one series, nanoseconds.
 
-    quiet_ns: float | None
+    `quiet` says whether it came near the floor often enough; where it did not, `quiet_ns` is of
+    the blocks in which it came nearest.
+    """
+
+    quiet: bool
+    quiet_ns: float
     typical_ns: float
     high_ns: float
     quiet_share: float
 
 
-def replicate_of(worker: Blocks, series: str, floors: dict[str, int], on_host: bool) -> Replicate:
-    """The evidence of one worker's blocks; `floors` are those of the metronomes it heard.
+def replicate_of(
+    worker: Blocks, series: str, floors: Mapping[str, int], on_host: bool
+) -> Replicate:
+    """The evidence of one worker's blocks; `floors` are those of its reference loops.
 
-    `on_host`: whether what slows the metronomes, which run on the host, slows the series.
+    `on_host`: whether what slows the reference loops, which run on the host, slows the series.
     """
     slow = slowness(worker.readings_ns, floors)
     quiet = quiet_blocks(slow)
+    enough = bool(quiet.sum() >= MIN_QUIET_BLOCKS)
+    chosen = quiet if enough else quietest_blocks(slow)
     percentiles = {name: np.asarray(v, float) for name, v in worker.percentiles_ns[series].items()}
-    at_best_speed = percentiles["p10"][quiet] / (slow[quiet] if on_host else 1.0)
+    at_best_speed = percentiles["p10"][chosen] / (slow[chosen] if on_host else 1.0)
     return Replicate(
-        quiet_ns=float(np.median(at_best_speed)) if quiet.sum() >= MIN_QUIET_BLOCKS else None,
+        quiet=enough,
+        quiet_ns=float(np.median(at_best_speed)),
         typical_ns=float(np.median(percentiles["p50"])),
         high_ns=float(np.median(percentiles["p90"])),
         quiet_share=float(quiet.mean()),
     )
 
 
-def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[str, Any]]:
+def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
     rows: list[dict[str, Any]] = []
-    times: dict[str, list[list[float]]] = {name: [] for name in STATISTICS}
     for case in run.cases:
         kind_of = {s: ws for ws in case.blocks.values() for s in ws[0].percentiles_ns}
         device, threads = case.axes["device"], case.axes["threads"]
-        valid = {name: floors[floor_key(run, device, threads, name)] for name in _heard(case)}
-        on_host = device == "cpu"
+        serving = {name: floors[floor_key(run, device, threads, name)] for name in _loops(case)}
+        valid = {name: floor.serving_ns for name, floor in serving.items()}
+        slower = geometric_mean([floor.slower for floor in serving.values()])
         doubtful = (
             doubts(run.health, _moments(case), run.machine.cores) if case.status == "ok" else {}
         )
         for series in msgspec.convert(case.axes, Case).series:
+            workers = kind_of.get(series, [])
             replicates = [
-                replicate_of(worker, series, valid, on_host)
-                for worker in kind_of.get(series, [])
-                if len(worker.at_s) >= MIN_BLOCKS
+                replicate_of(worker, series, valid, on_host=device == "cpu")
+                for worker in [w for w in workers if len(w.at_s) >= MIN_BLOCKS] or workers
             ]
-            quiet = [r.quiet_ns for r in replicates if r.quiet_ns is not None]
-            times["quiet"].append(quiet)
-            times["typical"].append([r.typical_ns for r in replicates])
+            quiet = [r.quiet_ns for r in replicates if r.quiet]
+            enough = len(quiet) >= MIN_REPLICATES
             rows.append(
                 {
                     "run": label,
-                    "machine": run.machine.name,
+                    "machine": run.machine.label,
                     "torch": run.machine.torch,
                     "environment": run.plan.environment,
                     "case": case.id,
@@ -156,17 +169,68 @@ def _rows_of(run: RunRecord, label: str, floors: dict[str, int]) -> list[dict[st
                     "replicates": len(replicates),
                     "quiet_replicates": len(quiet),
                     "quiet_share": _mean([r.quiet_share for r in replicates]),
+                    "quiet": quiet if enough else [r.quiet_ns for r in replicates],
+                    "typical": [r.typical_ns for r in replicates],
                     "high_ns": _mean([r.high_ns for r in replicates if case.status == "ok"]),
+                    "floors": valid,
+                    "slower": slower,
+                    "marks": _marks(len(replicates), len(quiet), slower),
                     "busy_ns": _busy_ns(case),
                     "doubts": doubtful,
                     "joules": _joules(case),
                     "energy_reason": case.energy_reason,
                 }
             )
-    for name, replicates_of in times.items():
-        for row, estimate in zip(rows, estimates(replicates_of, DRIFT[name]), strict=True):
-            row |= _columns(name, estimate if row["status"] == "ok" else None)
     return rows
+
+
+def _marks(replicates: int, quiet: int, slower: float) -> tuple[str, ...]:
+    """What a reader has to know of a quiet time.
+
+    FEW: it has fewer than MIN_REPLICATES replicates. BUSY: in fewer of them than that the machine
+    came near the speed that it refers to. SLOW: that speed is not the best it has shown.
+    """
+    found = {
+        FEW: 0 < replicates < MIN_REPLICATES,
+        BUSY: quiet < MIN_REPLICATES <= replicates,
+        SLOW: slower > 1,
+    }
+    return tuple(mark for mark, holds in found.items() if holds)
+
+
+def _measured_drifts(
+    runs: Sequence[RunRecord], evidence: Sequence[Evidence]
+) -> dict[object, dict[str, Drift]]:
+    """Plan to statistic to the drift among its complete runs, where they are enough."""
+    plans: dict[object, dict[str, list[Evidence]]] = {}
+    for run, rows in zip(runs, evidence, strict=True):
+        if run.complete:
+            of_code = plans.setdefault(_plan(run), {})
+            of_code.setdefault(run.machine.code_hash, []).append(rows)
+    found: dict[object, dict[str, Drift]] = {}
+    for plan, codes in plans.items():
+        for name in STATISTICS:
+            means = [[_means(rows, name, group[-1]) for rows in group] for group in codes.values()]
+            if drift := estimated_drift([list(filter(None, runs_of)) for runs_of in means]):
+                found.setdefault(plan, {})[name] = drift
+    return found
+
+
+def _means(
+    rows: Sequence[dict[str, Any]], statistic: str, like: Sequence[dict[str, Any]]
+) -> dict[object, tuple[float, float]]:
+    """Each series' mean log time and its variance; a quiet time only at the speed of `like`."""
+    floors = {row["case"]: row["floors"] for row in like}
+    found: dict[object, tuple[float, float]] = {}
+    for row in rows:
+        times = np.log(np.asarray(row[statistic], float))
+        usable = row["status"] == "ok" and len(times) >= MIN_REPLICATES
+        if statistic == QUIET:
+            usable &= BUSY not in row["marks"] and row["floors"] == floors[row["case"]]
+        if usable:
+            variance = float(times.var(ddof=1)) / len(times)
+            found[row["case"], row["series"]] = float(times.mean()), variance
+    return found
 
 
 def _host_bound(frame: pd.DataFrame) -> list[bool | None]:
@@ -185,14 +249,15 @@ def _host_bound(frame: pd.DataFrame) -> list[bool | None]:
         for wanted in (WHOLE, DISPATCH)
     )
     bound: dict[tuple[str, str], bool | None] = {}
-    for key, busy in zip(keys, frame["busy_ns"], strict=True):
-        if key in dispatch and not np.isnan([dispatch[key], span[key]]).any():
-            idle = np.isnan(busy) or busy < HOST_BOUND * span[key]
-            bound[key] = bool(idle and dispatch[key] > KEPT_BUSY * span[key])
+    for case, busy in zip(keys, frame["busy_ns"], strict=True):
+        if case in dispatch and not np.isnan([dispatch[case], span[case]]).any():
+            idle = np.isnan(busy) or busy < HOST_BOUND * span[case]
+            bound[case] = bool(idle and dispatch[case] > KEPT_BUSY * span[case])
     return [bound.get(key) for key in keys]
 
 
-def _heard(case: CaseRecord) -> set[str]:
+def _loops(case: CaseRecord) -> set[str]:
+    """The reference loops read before its blocks."""
     return {name for workers in case.blocks.values() for w in workers for name in w.readings_ns}
 
 
@@ -222,13 +287,3 @@ def _columns(name: str, estimate: Estimate | None) -> dict[str, float]:
     if estimate is None:
         return {f"{name}_ns": np.nan, f"{name}_half": np.nan}
     return {f"{name}_ns": estimate.time_ns, f"{name}_half": estimate.half_width}
-
-
-def missing_reason(row: "pd.Series[Any]") -> str:
-    """Why a measured row has no quiet time."""
-    if row["replicates"] < MIN_REPLICATES:
-        return f"{row['replicates']} of the {MIN_REPLICATES} replicates an estimate needs"
-    return (
-        f"the machine was quiet, next to the best it has shown, in {row['quiet_replicates']} of "
-        f"{row['replicates']} replicates; an estimate needs {MIN_REPLICATES}"
-    )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.compare import RUN
+from bench.analysis.stats import ratio_half
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
 from bench.matrix.case import THROUGHPUT, WHOLE
@@ -71,7 +72,7 @@ def rank(frame: pd.DataFrame, by: tuple[str, ...], statistic: str) -> list[Ranki
         table = group.sort_values(time, kind="stable").reset_index(drop=True)
         first = table.iloc[0]
         table["ratio"] = table[time] / first[time]
-        table["ratio_half"] = np.hypot(table[half], first[half])
+        table["ratio_half"] = ratio_half(table[half], first[half])
         slower = table[np.log(table["ratio"]) > table["ratio_half"]]
         rankings.append(Ranking(dict(zip(fixed, values, strict=True)), table, slower))
     if not rankings:
@@ -104,7 +105,7 @@ def crossovers(frame: pd.DataFrame, statistic: str) -> list[Crossover]:
             both = wide.loc[:, pd.IndexSlice[:, [first, second]]].dropna()
             if len(both) > 1:
                 lead = np.log(both[time][second] / both[time][first])
-                told = lead[lead.abs() > np.hypot(both[half][first], both[half][second])]
+                told = lead[lead.abs() > ratio_half(both[half][first], both[half][second])]
                 task = dict(zip(others, values, strict=True))
                 batches = int(both.index[0]), int(both.index[-1])
                 found.append(_crossover(task, (first, second), batches, told))

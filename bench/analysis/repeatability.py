@@ -10,7 +10,11 @@ import pandas as pd
 from bench.analysis.frame import tidy
 from bench.errors import UsageError
 from bench.matrix.case import PHASES, WHOLE
+from bench.records.circumstances import MACHINE, SOFTWARE, differences
 from bench.records.schema import RunRecord
+
+IDENTICAL = (*MACHINE, "cases", "replicates", "environment", *SOFTWARE, "code")
+"""Circumstances that runs share whose agreement says something of the machine."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,11 @@ def check_identical(runs: Sequence[RunRecord]) -> None:
     """Raise UsageError unless these are two or more runs of the same cases in the same place."""
     if len(runs) < 2:
         raise UsageError("repeatability takes two or more run files of one plan")
-    for what, of in (
-        ("cases", lambda run: sorted(case.id for case in run.cases)),
-        ("replicates", lambda run: run.plan.replicates),
-        ("environment", lambda run: run.plan.environment),
-        ("machine", lambda run: run.machine.name),
-        ("torch", lambda run: run.machine.torch),
-        ("code", lambda run: run.machine.code_hash),
-        ("metronome", lambda run: run.metronome_version),
-    ):
-        if any(of(run) != of(runs[0]) for run in runs):
-            raise UsageError(f"these runs are not identical: they differ in their {what}")
+    for run in runs:
+        if differing := differences(runs[0], run, IDENTICAL):
+            raise UsageError(
+                f"these runs are not identical: they differ in their {next(iter(differing))}"
+            )
 
 
 def as_printed(runs: Sequence[RunRecord]) -> pd.DataFrame:

@@ -4,12 +4,16 @@ The replicate, one worker's blocks, is the unit: samples inside a process are no
 are handled as logarithms, because machine noise multiplies.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
+
+from bench.records.schema import Drift
 
 QUIET_TOLERANCE = 0.15
 """A block is quiet when what was heard before it was within this of the floor."""
@@ -20,15 +24,23 @@ MIN_BLOCKS = 5
 MIN_QUIET_BLOCKS = 3
 """A replicate with fewer quiet blocks did not get quiet."""
 MIN_REPLICATES = 3
-"""With fewer replicates there is no estimate, only the reason."""
+"""Of fewer, or fewer that got quiet, the figure is marked, and no verdict rests on it."""
 CONFIDENCE = 0.95
 DRIFT = {"quiet": 0.02, "typical": 0.05}
-"""By how much runs of one machine differ beyond what their replicates show, 95 times in 100.
+"""By how much two runs of one machine differ beyond what their replicates show, 95 times in 100.
 
-A logarithm. Measured by `repeatability` on a shared virtual machine; METHODOLOGY.md has the runs.
+A logarithm, and an assumption until a machine's own runs tell: it was measured on one shared
+virtual machine with two Intel cores; METHODOLOGY.md has the runs.
 """
+SIGMAS = float(special.ndtri((1 + CONFIDENCE) / 2))
+"""Standard deviations in a half-width."""
 
 Floats = NDArray[np.float64]
+
+
+def assumed_drift(statistic: str) -> Drift:
+    """The drift of a machine whose own runs are too few."""
+    return Drift(DRIFT[statistic] / (SIGMAS * math.sqrt(2)))
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class Estimate:
     """A time and its prediction interval.
 
     Another run of the same plan on the same machine lands within `time_ns` times or over
-    exp(`half_width`), 95 times in 100.
+    exp(`half_width`), 95 times in 100. NaN is the half-width of a single replicate.
     """
 
     time_ns: float
@@ -71,31 +83,57 @@ def quiet_blocks(slow: Floats) -> NDArray[np.bool_]:
     return slow <= 1 + QUIET_TOLERANCE
 
 
-def estimates(series: Sequence[Sequence[float]], drift: float) -> list[Estimate | None]:
-    """One estimate per series from its replicates' times, nanoseconds; None below MIN_REPLICATES.
+def quietest_blocks(slow: Floats) -> NDArray[np.bool_]:
+    """The MIN_QUIET_BLOCKS before which the machine was nearest its best."""
+    chosen = np.zeros(len(slow), bool)
+    chosen[np.argsort(slow, kind="stable")[:MIN_QUIET_BLOCKS]] = True
+    return chosen
+
+
+def estimates(series: Sequence[Sequence[float]], drift: Drift) -> list[Estimate | None]:
+    """One estimate per series from its replicates' times, nanoseconds; None for no replicate.
 
     The estimate is the geometric mean. The interval is a prediction interval for the geometric mean
-    of as many new replicates in another run: the root of (t * s)^2 * 2 / n + drift^2. With three to
-    eight replicates a series' own variance is poorly known, so it is moderated by those of the
-    run's other series (Smyth 2004, "Linear models and empirical Bayes methods", section 6.2).
+    of as many new replicates in another run: its variance is twice that of the mean of n replicates
+    plus drift's, s^2 / n + d^2, and its degrees of freedom are Satterthwaite's for that sum. With
+    few replicates a series' own variance is poorly known, so it is moderated by those of the run's
+    other series (Smyth 2004, "Linear models and empirical Bayes methods", section 6.2).
     """
     logs = [np.log(np.asarray(times, float)) for times in series]
-    enough = [len(values) >= MIN_REPLICATES for values in logs]
-    known = [values for values, ok in zip(logs, enough, strict=True) if ok]
-    if not known:
-        return [None] * len(logs)
-    variances = np.array([values.var(ddof=1) for values in known])
-    freedom = np.array([len(values) - 1.0 for values in known])
-    variances, freedom = moderated(variances, freedom)
-    quantiles = special.stdtrit(freedom, (1 + CONFIDENCE) / 2)
-    found = iter(
-        Estimate(
-            float(np.exp(values.mean())),
-            float(np.hypot(quantile * np.sqrt(2 * variance / len(values)), drift)),
-        )
-        for values, variance, quantile in zip(known, variances, quantiles, strict=True)
+    several = [values for values in logs if len(values) > 1]
+    variances, freedom = moderated(
+        np.array([values.var(ddof=1) for values in several]),
+        np.array([len(values) - 1.0 for values in several]),
     )
-    return [next(found) if ok else None for ok in enough]
+    known = iter(zip(variances, freedom, strict=True))
+    found: list[Estimate | None] = []
+    for values in logs:
+        half = math.nan
+        if len(values) > 1:
+            variance, own_freedom = next(known)
+            half = _half_width(variance / len(values), own_freedom, drift)
+        found.append(Estimate(float(np.exp(values.mean())), half) if len(values) else None)
+    return found
+
+
+def _half_width(variance: float, freedom: float, drift: Drift) -> float:
+    """Of a prediction interval, from the variance of a mean and its degrees of freedom."""
+    total = variance + drift.deviation**2
+    if not total:
+        return 0.0
+    spread = variance**2 / freedom + drift.deviation**4 / drift.freedom
+    quantile = special.stdtrit(total**2 / spread, (1 + CONFIDENCE) / 2) if spread else SIGMAS
+    return float(quantile * math.sqrt(2 * total))
+
+
+def ratio_half(half: Any, other: Any) -> Any:
+    """The half-width of the 95% confidence interval of a ratio of two runs' times.
+
+    Numbers or arrays, logarithms. A run's half-width is already that of the difference between two
+    runs, so it is the root of the mean of both squares. (The ratio of another two runs lands
+    within the root of two times as much.)
+    """
+    return np.hypot(half, other) / math.sqrt(2)
 
 
 def moderated(variances: Floats, freedom: Floats) -> tuple[Floats, Floats]:
@@ -129,6 +167,11 @@ def _inverse_trigamma(value: float) -> float:
         if -step < 1e-8 * x:
             break
     return float(x)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """1 for no values."""
+    return float(np.exp(np.mean(np.log(values)))) if values else 1.0
 
 
 def at_most(count: int, of: int) -> float:

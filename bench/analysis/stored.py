@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special
 
-from bench.analysis.frame import missing_reason
-from bench.analysis.stats import CONFIDENCE, DRIFT, Floats
+from bench.analysis.frame import BUSY, FEW
+from bench.analysis.stats import MIN_REPLICATES, SIGMAS, Floats, ratio_half
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
+from bench.records.circumstances import PLACE, differences
 from bench.records.gate import (
     EQUIVALENT,
     IMPROVED,
@@ -39,8 +40,6 @@ POWER = 0.8
 LEAST_ERROR = 1e-9
 """Of a series without any spread, so that nothing is divided by nothing."""
 
-SIGMAS = float(special.ndtri((1 + CONFIDENCE) / 2))
-"""Standard errors in a half-width."""
 EQUIVALENCE = float(special.ndtri(0.95)) / SIGMAS
 """Of a half-width: two one-sided tests at 5%, an interval of 90%."""
 
@@ -55,31 +54,11 @@ class StoredRules:
 
 def check_comparable(base: RunRecord, head: RunRecord) -> None:
     """Raise UsageError unless the code and the time are all that must differ between two runs."""
-    theirs = place(head)
-    for what, value in place(base).items():
-        if value != theirs[what]:
-            raise UsageError(
-                f"--verdicts takes two runs of one machine and software: these differ in their "
-                f"{what} ({value}, {theirs[what]})"
-            )
-
-
-def place(run: RunRecord) -> dict[str, object]:
-    """What must be the same for two times to tell of the code alone; by what it is called."""
-    machine = run.machine
-    return {
-        "machine": machine.name,
-        "cpu": machine.cpu,
-        "cores": machine.cores,
-        "available cores": machine.available_cores,
-        "memory": f"{round(machine.memory_bytes / 2**30)} GiB",  # of which the kernel takes some
-        "gpus": ", ".join(machine.gpus) or "none",
-        "torch": machine.torch,
-        "python": machine.python,
-        "metronome": run.metronome_version,
-        "environment": run.plan.environment,
-        "learning rate": "the optimizer's" if run.plan.lr is None else run.plan.lr,
-    }
+    for what, values in differences(base, head, PLACE).items():
+        raise UsageError(
+            f"--verdicts takes two runs of one machine and software: these differ in their "
+            f"{what} ({', '.join(values)})"
+        )
 
 
 def judge(frame: pd.DataFrame, base: str, head: str, rules: StoredRules) -> pd.DataFrame:
@@ -90,7 +69,7 @@ def judge(frame: pd.DataFrame, base: str, head: str, rules: StoredRules) -> pd.D
     or inconclusive, and what else is worth a word.
     """
     table = evidence(frame, base, head)
-    table["bound"] = bounds(table["half"].to_numpy())
+    table["bound"] = bounds(table["half"].to_numpy(), table["drift"].max())
     table["verdict"] = words(
         table["effect"].to_numpy(), table["half"].to_numpy(), table["bound"].to_numpy(), rules
     )
@@ -112,12 +91,12 @@ def evidence(frame: pd.DataFrame, base: str, head: str) -> pd.DataFrame:
     """What two runs of a tidy frame say of every case and series that either has.
 
     Columns: case, the axes, series, base_ns and head_ns (quiet times), effect (the logarithm of
-    head over base), half (of its 95% interval), reason (why there is no effect, else nothing) and
-    counts (False where neither run could have it: the machine's doing, and no verdict on the code).
+    head over base), half (of its 95% interval), drift (the standard deviation in it of what all
+    series of two runs differ by), reason (why there is no effect, else nothing) and counts (False
+    where neither run could have it: the machine's doing, and no verdict on the code).
 
-    A run's half-width is already that of a difference between two runs, so the ratio's is the root
-    of the mean of both squares. `compare` prints the root of their sum, which is where the ratio
-    of another two runs lands.
+    There is no effect where a run has too few replicates that got quiet, or where the two do not
+    refer to the same speed of the machine.
     """
     sides = {
         run: {(row["case"], row["series"]): row for row in of_run.to_dict("records")}
@@ -127,9 +106,12 @@ def evidence(frame: pd.DataFrame, base: str, head: str) -> pd.DataFrame:
     for key in dict.fromkeys([*sides[base], *sides[head]]):
         found = {run: side[key] for run, side in sides.items() if key in side}
         known = next(iter(found.values()))
-        reasons = [_why_missing(run, found.get(run)) for run in sides]
+        reasons = [_why_unusable(run, found.get(run)) for run in sides]
+        if not any(reasons):
+            reasons = [_why_apart(*found.values())]
         times = [found[run]["quiet_ns"] if run in found else np.nan for run in sides]
-        halves = [found[run]["quiet_half"] if run in found else np.nan for run in sides]
+        halves = [row["quiet_half"] for row in found.values()]
+        comparable = not any(reasons)
         rows.append(
             {
                 "case": key[0],
@@ -137,8 +119,9 @@ def evidence(frame: pd.DataFrame, base: str, head: str) -> pd.DataFrame:
                 "series": key[1],
                 "base_ns": times[0],
                 "head_ns": times[1],
-                "effect": float(np.log(times[1] / times[0])),
-                "half": math.hypot(*halves) / math.sqrt(2),
+                "effect": float(np.log(times[1] / times[0])) if comparable else np.nan,
+                "half": ratio_half(*halves) if comparable else np.nan,
+                "drift": max(row["quiet_drift"] for row in found.values()) * math.sqrt(2),
                 "reason": "; ".join(dict.fromkeys(filter(None, reasons))),
                 "counts": [row["status"] for row in found.values()] != ["unsupported"] * 2,
             }
@@ -146,8 +129,10 @@ def evidence(frame: pd.DataFrame, base: str, head: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def bounds(half: Floats) -> Floats:
+def bounds(half: Floats, drift: float) -> Floats:
     """How large each effect must be to be proven, a logarithm; NaN for NaN.
+
+    `drift` is the standard deviation of what two runs differ by in all series.
 
     Simultaneous: with nothing to be found, any of these effects passes its bound upwards ALPHA of
     the time at most, and downwards as often. An effect is a drift that all series of the two runs
@@ -159,7 +144,6 @@ def bounds(half: Floats) -> Floats:
     known = half[~np.isnan(half)]
     if not len(known):
         return half
-    drift = DRIFT["quiet"] / SIGMAS
     own = np.sqrt(np.maximum((known / SIGMAS) ** 2 - drift**2, LEAST_ERROR**2))
     error = np.hypot(own, drift)
     drifts = np.linspace(-6, 6, 401)[:, np.newaxis]
@@ -190,12 +174,28 @@ def words(
     )
 
 
-def _why_missing(run: str, row: dict[Hashable, Any] | None) -> str | None:
+def _why_unusable(run: str, row: dict[Hashable, Any] | None) -> str | None:
     if row is None:
         return f"{run} does not have it"
     if row["status"] != "ok":
         return f"{row['status']} in {run}: {row['reason']}"
-    return f"{run}: {missing_reason(pd.Series(row))}" if pd.isna(row["quiet_ns"]) else None
+    if {FEW, BUSY} & set(row["marks"]):
+        return (
+            f"{run}: the machine came near its best speed in {row['quiet_replicates']} of "
+            f"{row['replicates']} replicates; a verdict needs {MIN_REPLICATES}"
+        )
+    return None if pd.notna(row["quiet_ns"]) else f"{run} has no time"
+
+
+def _why_apart(base: dict[Hashable, Any], head: dict[Hashable, Any]) -> str | None:
+    """Where a machine changed its speed between two runs, no difference is the code's."""
+    pace = math.exp(
+        np.mean([math.log(head["floors"][name] / floor) for name, floor in base["floors"].items()])
+    )
+    if pace == 1:
+        return None
+    word = "slower" if pace > 1 else "faster"
+    return f"the machine itself was {max(pace, 1 / pace):.2f} times {word} during the head's run"
 
 
 def _reason(row: "pd.Series[Any]", rules: StoredRules) -> str:

@@ -10,8 +10,9 @@ import pandas as pd
 
 from bench.analysis.frame import tidy
 from bench.analysis.stats import Floats, at_most
-from bench.analysis.stored import StoredRules, bounds, evidence, place, words
+from bench.analysis.stored import StoredRules, bounds, evidence, words
 from bench.matrix.case import PHASES, WHOLE
+from bench.records.circumstances import PLACE, PLAN, VARIABLES, differences, key
 from bench.records.gate import EQUIVALENT, IMPROVED, REGRESSED
 from bench.records.schema import RunRecord
 
@@ -63,16 +64,18 @@ def identical_runs(runs: Sequence[RunRecord], like: RunRecord) -> list[RunRecord
     Of several sets that of the same cases as `like`, then the largest, then the newest; none where
     no set has MIN_IDENTICAL.
     """
-    groups: dict[str, list[RunRecord]] = {}
+    groups: dict[object, list[RunRecord]] = {}
     for run in sorted((run for run in runs if run.complete), key=_began):
-        if place(run) == place(like):
-            code, plan = run.machine, run.plan
-            what = (_cases(run), plan.replicates, plan.budget_s, code.code_hash, code.environment)
-            groups.setdefault(repr(what), []).append(run)
+        if not differences(run, like, PLACE):
+            groups.setdefault(key(run, (*PLAN, "code", *VARIABLES)), []).append(run)
     enough = [group for group in groups.values() if len(group) >= MIN_IDENTICAL]
     best = max(
         enough,
-        key=lambda group: (_cases(group[0]) == _cases(like), len(group), _began(group[-1])),
+        key=lambda group: (
+            not differences(group[0], like, ("cases",)),
+            len(group),
+            _began(group[-1]),
+        ),
         default=[],
     )
     return best[-MOST_IDENTICAL:]
@@ -94,7 +97,7 @@ def calibrate(runs: Sequence[RunRecord], rules: StoredRules) -> Calibration:
         frame = tidy([runs[place] for place in pair], ["first", "second"])
         found = evidence(frame, "first", "second").dropna(subset="effect")
         half = found["half"].to_numpy()
-        bound = bounds(half)
+        bound = bounds(half, found["drift"].max())
         verdicts = words(found["effect"].to_numpy(), half, bound, rules)
         alarms[pair] = bool(np.isin(verdicts, (REGRESSED, IMPROVED)).any())
         calm += list(verdicts == EQUIVALENT)
@@ -147,10 +150,6 @@ def _slowed(found: pd.DataFrame, head: int, series: str, slowdown: float) -> Flo
 
 def _share(seen: Sequence[bool]) -> float:
     return float(np.mean(seen)) if seen else math.nan
-
-
-def _cases(run: RunRecord) -> list[str]:
-    return sorted(case.id for case in run.cases)
 
 
 def _began(run: RunRecord) -> float:

@@ -13,7 +13,7 @@ from ruptures.base import BaseCost
 from ruptures.detection import Pelt
 from scipy import special
 
-from bench.analysis.frame import tidy
+from bench.analysis.frame import QUIET, tidy
 from bench.analysis.stats import CONFIDENCE, Floats
 from bench.errors import UsageError
 from bench.records.schema import RunRecord
@@ -136,7 +136,9 @@ def trends(
         raise UsageError(f"--phase: no case here is timed by {series}")
     versions = {label: run.metronome_version for run, label in zip(runs, labels, strict=True)}
     chosen["metronome"] = chosen["run"].map(versions)
-    chosen["time_ns"] = chosen[f"{statistic}_ns"]
+    # What the machine did in a slower state, or too busy to tell, is on no level of the code's.
+    usable = chosen["marks"].map(len) == 0 if statistic == QUIET else chosen["status"] == "ok"
+    chosen["time_ns"] = chosen[f"{statistic}_ns"].where(usable)
     chosen["half"] = chosen[f"{statistic}_half"]
     histories = [
         (str(case), table)
@@ -184,26 +186,3 @@ def _change(before: "pd.Series[Any]", after: "pd.Series[Any]") -> Change:
         float(after["level_ns"] / before["level_ns"]),
         float(np.hypot(after["level_half"], before["level_half"])),
     )
-
-
-def differences(before: RunRecord, after: RunRecord) -> dict[str, tuple[str, str]]:
-    """What could account for a change between two runs of one machine: name to both values."""
-    old, new = _circumstances(before), _circumstances(after)
-    both = {name: (old.get(name, "not set"), new.get(name, "not set")) for name in old | new}
-    return {name: values for name, values in both.items() if values[0] != values[1]}
-
-
-def _circumstances(run: RunRecord) -> dict[str, str]:
-    """The software, and what else a time depends on besides its case and its machine."""
-    machine = run.machine
-    return {
-        "commit": machine.revision,
-        "code": machine.code_hash,
-        "torch": machine.torch,
-        "python": machine.python,
-        "os": machine.os,
-        "cores available": str(machine.available_cores),
-        "learning rate": "the optimizer's" if run.plan.lr is None else str(run.plan.lr),
-        "cases in the plan": str(len(run.plan.cases)),
-        **machine.environment,
-    }

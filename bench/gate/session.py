@@ -92,7 +92,7 @@ def report_path(asked: Path | None, results: Path, kind: str) -> Path:
     if asked is None:
         machine = fingerprint()
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        asked = results / machine.name / f"{kind}-{stamp}-{machine.commit}.json"
+        asked = results / machine.label / f"{kind}-{stamp}-{machine.commit}.json"
     try:
         asked.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

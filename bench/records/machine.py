@@ -6,6 +6,7 @@ import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import psutil
@@ -15,6 +16,7 @@ from bench.devices import available_cores, torch_missing
 from bench.measure.anonymous import anonymous
 from bench.measure.protocol import subject_hash
 from bench.measure.worker_process import ROOT
+from bench.records.identity import machine_identity
 
 CODE = ("bench", "sumnet")
 """What a timing depends on: results land in the same tree and do not make it dirty."""
@@ -34,9 +36,10 @@ ENVIRONMENT_NAMES = (
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """A fingerprint. The name comes from the hardware; the host's own name is never read."""
+    """A fingerprint. The host's own name is never read."""
 
     name: str
+    """For people, from the hardware: machines of one model share it."""
     cpu: str
     cores: int
     available_cores: int
@@ -53,6 +56,16 @@ class Machine(msgspec.Struct, frozen=True):
     code_hash: str
     gpus: tuple[str, ...] = ()
     """NVIDIA's, as the driver names them."""
+    identity: str = ""
+    """See `machine_identity`; empty in files written before there was one."""
+
+    @property
+    def label(self) -> str:
+        """The name and the first digits of the identity: what its results' folder is called.
+
+        Two machines of one name have two labels.
+        """
+        return f"{self.name}-{self.identity[:6]}" if self.identity else self.name
 
     @property
     def revision(self) -> str:
@@ -63,11 +76,12 @@ class Machine(msgspec.Struct, frozen=True):
 def fingerprint() -> Machine:
     """This machine, this interpreter and this code. Raises UsageError where there is no torch."""
     cpu, gpus = _cpu_model(), _gpus()
+    names = tuple(gpu.name for gpu in gpus)
     cores = psutil.cpu_count() or 1
     memory = psutil.virtual_memory().total
     commit, dirty = _commit()
     return Machine(
-        name="-".join([_slug(cpu), f"{cores}c", f"{round(memory / 2**30)}gib", *_counted(gpus)]),
+        name="-".join([_slug(cpu), f"{cores}c", f"{round(memory / 2**30)}gib", *_counted(names)]),
         cpu=cpu,
         cores=cores,
         available_cores=available_cores(),
@@ -83,7 +97,8 @@ def fingerprint() -> Machine:
         commit=commit,
         dirty=dirty,
         code_hash="-".join(subject_hash(ROOT / folder)[:8] for folder in CODE),
-        gpus=gpus,
+        gpus=names,
+        identity=machine_identity(cores, memory, [gpu.uuid for gpu in gpus]),
     )
 
 
@@ -106,11 +121,21 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _gpus() -> tuple[str, ...]:
+class Gpu(NamedTuple):
+    """An NVIDIA GPU, as the driver tells it."""
+
+    name: str
+    uuid: str
+
+
+def _gpus() -> tuple[Gpu, ...]:
     try:
         pynvml.nvmlInit()
         handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        return tuple(pynvml.nvmlDeviceGetName(handle) for handle in handles)
+        return tuple(
+            Gpu(pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetUUID(handle))
+            for handle in handles
+        )
     except pynvml.NVMLError:  # no driver, or one that will not tell
         return ()
 

@@ -1,5 +1,6 @@
 """The shape of a run: the `sumnet` key of a run file, assembled from the events of its journal."""
 
+import math
 from collections.abc import Iterable
 
 import msgspec
@@ -144,6 +145,17 @@ class Sitting(msgspec.Struct):
     complete: bool = False
 
 
+class Drift(msgspec.Struct, frozen=True):
+    """How runs of one plan on one machine differ beyond what their replicates show."""
+
+    deviation: float
+    """Standard deviation of a run's log time."""
+    freedom: float = math.inf
+    """Degrees of freedom of that; infinite where it is an assumption."""
+    runs: int = 0
+    """How many it was estimated from; none where it is an assumption."""
+
+
 class RunRecord(msgspec.Struct):
     """Everything one run saw."""
 
@@ -155,7 +167,13 @@ class RunRecord(msgspec.Struct):
     workers: list[WorkerRecord] = msgspec.field(default_factory=list)
     sittings: list[Sitting] = msgspec.field(default_factory=list)
     floors_ns: dict[str, int] = msgspec.field(default_factory=dict)
-    """Metronome to the fastest this machine had been heard when the run was written."""
+    """Key of a floor to the one that served this run when it was written. In files from before
+    `lowest_floors_ns`, to the lowest that the machine's name had shown."""
+    lowest_floors_ns: dict[str, int] = msgspec.field(default_factory=dict)
+    """Likewise, to the lowest that this machine had shown."""
+    drift: dict[str, Drift] = msgspec.field(default_factory=dict)
+    """Statistic to the drift among this machine's runs of this plan when the run was written;
+    empty where they were too few."""
     ceilings: list[CeilingRecord] = msgspec.field(default_factory=list)
     health: list[HealthSample] = msgspec.field(default_factory=list)
 
@@ -226,8 +244,11 @@ def inconsistency(run: RunRecord) -> str | None:
     """What is wrong with a run that has the right shape, or None: it may have been edited."""
     if not run.cases and not run.ceilings:
         return "it has no cases"
-    if min(run.floors_ns.values(), default=1) <= 0:
+    if min([*run.floors_ns.values(), *run.lowest_floors_ns.values()], default=1) <= 0:
         return "a floor is not positive"
+    for drift in run.drift.values():
+        if not (drift.deviation >= 0 and drift.freedom > 0):
+            return "a drift is not positive"
     for case in run.cases:
         if set(case.axes) != set(AXES):
             return f"{case.id} has the axes {', '.join(case.axes)}"

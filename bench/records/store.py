@@ -1,4 +1,4 @@
-"""The one module that writes files: journals, run files, and a machine's floors.
+"""The one module that writes results: journals and run files.
 
 A run is journalled while it is measured, an event a line, and written whole at its end. Nothing is
 written in place: a file is complete under another name before it takes its own.
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
-from filelock import FileLock
 
 from bench.errors import MachineError, UsageError
 from bench.measure.coordinator import Settled
@@ -25,10 +24,11 @@ from bench.measure.events import (
     ReplicateDone,
     WorkerStarted,
 )
-from bench.records.machine import Machine
 from bench.records.schema import SCHEMA, Header, RunRecord, assemble, inconsistency
 
 JOURNAL_SUFFIX = ".journal"
+RUN_FILES = "[0-9]*Z-*.json"
+"""In a machine's folder; ceilings on their own are no run, and have other names."""
 SYNC_S = 2.0
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
 
@@ -51,7 +51,7 @@ class Journal:
     @classmethod
     def create(cls, results: Path, header: Header) -> Self:
         """A new journal under `results`. Raises UsageError where that cannot be written."""
-        folder = results / header.machine.name
+        folder = results / header.machine.label
         kind = "" if header.plan.cases else "ceilings-"
         stem = f"{kind}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{header.machine.revision}"
         try:
@@ -189,42 +189,25 @@ def load_run(path: Path) -> RunRecord:
     return record
 
 
+def stored_runs(folder: Path, newest: int | None = None) -> tuple[list[RunRecord], list[str]]:
+    """The runs kept in a machine's folder, and the names of those that cannot be read.
+
+    With `newest`, of the last so many files.
+    """
+    runs: list[RunRecord] = []
+    unread: list[str] = []
+    for path in sorted(folder.glob(RUN_FILES))[-(newest or 0) :]:
+        try:
+            runs.append(load_run(path))
+        except UsageError:
+            unread.append(path.name)
+    return runs, unread
+
+
 def latest_runs(results: Path) -> list[Path]:
     """The newest run file of every machine under `results`; ceilings on their own are no run."""
-    newest = {path.parent: path for path in sorted(results.glob("*/[0-9]*Z-*.json"))}
+    newest = {path.parent: path for path in sorted(results.glob(f"*/{RUN_FILES}"))}
     return list(newest.values())
-
-
-def floors_path(results: Path, machine: Machine) -> Path:
-    """Where a machine's floors are kept."""
-    return results / machine.name / "floors.json"
-
-
-def read_floors(path: Path) -> dict[str, dict[str, int]]:
-    """Software to metronome to floor, nanoseconds. Raises UsageError where the file is damaged."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, int]])
-    except FileNotFoundError:
-        return {}
-    except NOT_JSON as error:
-        raise UsageError(f"{path} is damaged ({error}): mend or delete it") from None
-
-
-def remember_floors(results: Path, run: RunRecord, heard: Mapping[str, int]) -> dict[str, int]:
-    """The fastest each metronome was ever heard here, this run included; kept beside the results.
-
-    Readings compare only within a version of the metronome and of the software that runs it, so
-    the file keeps one floor for each.
-    """
-    path = floors_path(results, run.machine)
-    software = f"metronome {run.metronome_version}, torch {run.machine.torch}, {run.machine.python}"
-    with _reporting_errors(path), FileLock(str(path) + ".lock"):
-        floors = read_floors(path)
-        best = floors.setdefault(software, {})
-        for name, reading in heard.items():
-            best[name] = min(reading, best.get(name, reading))
-        write_atomically(path, msgspec.json.format(msgspec.json.encode(floors), indent=1))
-    return {name: best[name] for name in heard}
 
 
 def read_bytes(path: Path) -> bytes:

@@ -25,12 +25,13 @@ from bench.report.tables import (
 
 def run_labels(runs: Sequence[RunRecord], paths: Sequence[Path]) -> list[str]:
     """What to call each run: its machine where that tells them apart, else its file."""
-    machines = [run.machine.name for run in runs]
+    names = [run.machine.name for run in runs]
+    machines = [run.machine.label for run in runs]
     stems = [path.stem for path in paths]
     both = [f"{machine}/{stem}" for machine, stem in zip(machines, stems, strict=True)]
-    for names in (machines, stems, both):
-        if len(set(names)) == len(names):
-            return names
+    for labels in (names, machines, stems, both):
+        if len(set(labels)) == len(labels):
+            return labels
     return [str(path) for path in paths]
 
 

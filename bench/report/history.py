@@ -7,11 +7,8 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from bench.records.schema import RunRecord
-from bench.records.store import load_run
+from bench.records.store import RUN_FILES, load_run
 from bench.report.comparison import refuse_ceilings_alone, run_labels
-
-RUN_FILES = "[0-9]*Z-*.json"
-"""Ceilings on their own are no run, and have other names."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def load_story(paths: Sequence[Path]) -> Story:
     for path, run in with_cases:
         if not run.sittings:
             raise UsageError(f"{path} was begun and never measured anything: leave it out")
-        machines.setdefault(run.machine.name, []).append(str(path))
+        machines.setdefault(run.machine.label, []).append(str(path))
     if len(machines) > 1:
         whose = "; ".join(f"{name}: {', '.join(theirs)}" for name, theirs in machines.items())
         raise UsageError(f"trend is the history of one machine, and these are of several: {whose}")

@@ -16,7 +16,16 @@ from bench.matrix.case import WHOLE
 from bench.report.ceilings import rates_line
 from bench.report.charts import roofline, save_chart
 from bench.report.comparison import load_runs
-from bench.report.tables import FORMATS, Row, doubt_lines, machine_notes, prose, records, render
+from bench.report.tables import (
+    FORMATS,
+    Row,
+    doubt_lines,
+    machine_notes,
+    mark_lines,
+    prose,
+    records,
+    render,
+)
 from bench.report.units import duration, factor, memory, share
 
 ABOUT = (
@@ -42,14 +51,16 @@ def print_limits(
     if not any(run.cases for run in runs):
         raise UsageError("these files hold ceilings alone: name a run that measured cases too")
     known = rates(runs, labels, ceiling_frame(runs, labels))
-    limits = limit_frame(runs, labels, tidy(runs, labels), known)
+    frame = tidy(runs, labels)
+    limits = limit_frame(runs, labels, frame, known)
     if style == "csv":
         told = limits.assign(doubts=limits["doubts"].map(", ".join))
         print(render(records(told), style))
     else:
         print(limits_text(limits, series, style))
     if style not in ("csv", "tsv"):
-        below = [*_ceiling_lines(known), *machine_notes(runs, labels)]
+        marks = mark_lines(frame[frame["series"] == series])
+        below = [*marks, *_ceiling_lines(known), *machine_notes(runs, labels)]
         print("\n".join(prose(below, style)))
     for path in charts:
         save_chart(roofline(limits, _roofs(known)), path)

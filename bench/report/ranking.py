@@ -10,10 +10,11 @@ from bench.analysis.frame import STATISTICS, tidy
 from bench.analysis.rank import CHOICES, Crossover, Ranking, crossovers, rank
 from bench.errors import check_allowed
 from bench.matrix.axes import AXES
+from bench.matrix.case import THROUGHPUT, WHOLE
 from bench.records.schema import RunRecord
 from bench.report.comparison import load_runs, refuse_ceilings_alone
-from bench.report.tables import FORMATS, Row, bound_by, machine_notes, prose, render
-from bench.report.units import duration, percent, rate
+from bench.report.tables import FORMATS, Row, bound_by, machine_notes, mark_lines, prose, render
+from bench.report.units import duration, interval, rate
 
 
 def rank_files(
@@ -53,6 +54,7 @@ def ranking_text(
         "others that may be as fast, within the intervals.",
         *(["A step bound by the host ranks the host, not the device."] if bounds else []),
         *(_crossover_text(found) for found in crossovers(frame, statistic)),
+        *mark_lines(frame[frame["series"].isin((WHOLE, THROUGHPUT))]),
         *machine_notes(runs, labels),
     ]
     return "\n".join([table, *prose(below, style)])
@@ -64,7 +66,7 @@ def _row(ranking: Ranking, asked: Sequence[str], statistic: str, bounds: bool) -
     row: Row = {
         **{str(name): ranking.task[name] for name in _told(ranking.task)},
         "fastest": _name(first, asked),
-        "step ± 95%": f"{duration(step)} ± {percent(first[f'{statistic}_half'])}",
+        "step ± 95%": interval(duration(step), first[f"{statistic}_half"]),
         "samples/s": rate(first["batch"] / step * 1e9),
         **({"bound": bound_by(first["host_bound"])} if bounds else {}),
         "equal": len(ranking.table) - len(ranking.slower) - 1,
@@ -75,7 +77,7 @@ def _row(ranking: Ranking, asked: Sequence[str], statistic: str, bounds: bool) -
     beaten = ranking.slower.iloc[0]
     return row | {
         "next": _name(beaten, asked),
-        "slower by": f"{beaten['ratio']:.2f}x ± {percent(beaten['ratio_half'])}",
+        "slower by": interval(f"{beaten['ratio']:.2f}x", beaten["ratio_half"]),
     }
 
 

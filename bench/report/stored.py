@@ -23,10 +23,10 @@ from bench.errors import UsageError, check_allowed
 from bench.matrix.case import WHOLE
 from bench.records.gate import INVALID, VERDICTS
 from bench.records.schema import RunRecord
-from bench.records.store import load_run
+from bench.records.store import stored_runs
 from bench.report.comparison import load_runs, refuse_ceilings_alone
 from bench.report.tables import FORMATS, Row, doubt_lines, machine_notes, prose, records, render
-from bench.report.units import duration, percent, share
+from bench.report.units import duration, interval, percent, share
 from bench.report.verdicts import EXIT_STATUS
 
 ELSEWHERE = Calibration(
@@ -165,7 +165,7 @@ def _invalid(table: pd.DataFrame) -> list[str]:
 def _ratio(row: "pd.Series[Any]") -> str:
     if pd.isna(row["effect"]):
         return "-"
-    return f"{np.exp(row['effect']):.3f} ± {percent(row['half'])}"
+    return interval(f"{np.exp(row['effect']):.3f}", row["half"])
 
 
 def _summary(table: pd.DataFrame, outcome: str, labels: Sequence[str]) -> str:
@@ -199,7 +199,7 @@ def _doubts(frame: pd.DataFrame, run: str) -> list[str]:
 
 def _guarantee(results: Path, head: RunRecord, rules: StoredRules) -> list[str]:
     """What is known of how often the rule errs, on this machine or on another."""
-    stored, unread = _stored_runs(results / head.machine.name)
+    stored, unread = stored_runs(results / head.machine.label)
     left_out = [f"Left out of what follows, as they cannot be read: {', '.join(unread)}."]
     lines = left_out if unread else []
     same = identical_runs(stored, head)
@@ -213,15 +213,3 @@ def _guarantee(results: Path, head: RunRecord, rules: StoredRules) -> list[str]:
         f"environment, under {results}. Give the same `run` a few times, then this command again.",
         f"By the default rules on METHODOLOGY.md's machine: {guarantee_text(ELSEWHERE)}",
     ]
-
-
-def _stored_runs(folder: Path) -> tuple[list[RunRecord], list[str]]:
-    """The runs kept in a machine's folder, and the names of those that cannot be read."""
-    runs: list[RunRecord] = []
-    unread: list[str] = []
-    for path in sorted(folder.glob("[0-9]*Z-*.json")):
-        try:
-            runs.append(load_run(path))
-        except UsageError:
-            unread.append(path.name)
-    return runs, unread

@@ -1,5 +1,6 @@
 """Comparison tables, as people read them and as machines read them."""
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -9,12 +10,18 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.analysis.compare import DIMENSIONS, Comparison, varying
-from bench.analysis.frame import missing_reason
+from bench.analysis.drift import MIN_FREEDOM
+from bench.analysis.frame import BUSY, FEW, SLOW, STATISTICS
 from bench.analysis.health import health_note
+from bench.analysis.stats import MIN_REPLICATES, SIGMAS
 from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
+from bench.records.circumstances import EVERYTHING, UNSET, circumstances
 from bench.records.schema import RunRecord
-from bench.report.units import duration, percent, rate
+from bench.report.units import duration, interval, rate
 
+MARKS = {SLOW: "*", BUSY: "†", FEW: "‡"}
+NAMED = 3
+"""Of what a line is about, as many are named; of more, the number is."""
 FORMATS = ("github", "plain", "html", "latex", "tsv", "csv")
 
 Row = dict[str, Any]
@@ -123,7 +130,7 @@ def _ratios(comparison: Comparison) -> dict[tuple[str, str], str]:
 def _ratio(ratio: Any, half: Any) -> str:
     if pd.isna(ratio):
         return "-"
-    return "1" if (ratio, half) == (1, 0) else f"{ratio:.3f} ± {percent(half)}"
+    return "1" if (ratio, half) == (1, 0) else interval(f"{ratio:.3f}", half)
 
 
 def pivot_rows(
@@ -145,10 +152,70 @@ def pivot_rows(
 
 
 def _cell(entry: "pd.Series[Any]", statistic: str) -> str:
+    """A time, its interval and its marks; the status of a case that has no time."""
     if entry["status"] != "ok":
         return str(entry["status"])
-    time = entry[f"{statistic}_ns"]
-    return "-" if pd.isna(time) else f"{duration(time)} ± {percent(entry[f'{statistic}_half'])}"
+    time, half = entry[f"{statistic}_ns"], entry[f"{statistic}_half"]
+    if pd.isna(time):
+        return "-"
+    marks = "".join(MARKS[mark] for mark in entry["marks"] if statistic == "quiet" or mark == FEW)
+    return f"{interval(duration(time), half)} {marks}".rstrip()
+
+
+def mark_reason(row: "pd.Series[Any]") -> str:
+    """What the marks of a quiet time mean, for one row."""
+    reasons = {
+        FEW: f"{row['replicates']} of the {MIN_REPLICATES} replicates that an interval needs",
+        BUSY: "the machine was busy: it came near the speed that these times refer to in "
+        f"{row['quiet_replicates']} of {row['replicates']} replicates, so they are from the "
+        "quietest blocks",
+        SLOW: f"this machine has been {row['slower']:.2g}x faster before: these times are at the "
+        "best speed it reached in this run",
+    }
+    return "; ".join(reasons[mark] for mark in row["marks"])
+
+
+def mark_lines(frame: pd.DataFrame) -> list[str]:
+    """What the marks in a table mean: a line for each mark and reason; a row is a series."""
+    several = frame["run"].nunique() > 1
+    cases: dict[tuple[str, str], dict[str, None]] = {}
+    for _, row in frame[(frame["status"] == "ok") & frame["quiet_ns"].notna()].iterrows():
+        where = f"{row['case']} in {row['run']}" if several else str(row["case"])
+        for mark in row["marks"]:
+            reason = mark_reason(pd.Series(row.to_dict() | {"marks": (mark,)}))
+            cases.setdefault((mark, reason), {})[where] = None
+    everything = frame[["run", "case"]].drop_duplicates()
+    return [
+        f"{MARKS[mark]} {reason}: {listed(list(names), len(everything))}."
+        for (mark, reason), names in cases.items()
+    ]
+
+
+def drift_lines(frame: pd.DataFrame) -> list[str]:
+    """Which part of the intervals is how runs differ, and where that is known from."""
+    columns = [f"{name}_{what}" for name in STATISTICS for what in ("drift", "drift_runs")]
+    lines = []
+    for values, of_runs in frame[frame["quiet_half"].notna()].groupby(columns, sort=False):
+        quiet, runs, typical, _ = (float(str(value)) for value in values)
+        sizes = [f"{np.expm1(SIGMAS * math.sqrt(2) * each):.1%}" for each in (quiet, typical)]
+        named = list(of_runs["run"].unique())
+        whose = f"{', '.join(named)}: " if frame["run"].nunique() > len(named) else ""
+        known = (
+            f"from {runs:.0f} runs of this plan on this machine"
+            if runs
+            else "an assumption, measured on one shared virtual machine with two Intel cores; "
+            f"{MIN_FREEDOM + 1} runs of one plan in one results folder replace it"
+        )
+        lines.append(
+            f"{whose}± 95% is where another run lands. It holds {sizes[0]} (quiet) and {sizes[1]} "
+            f"(typical) for what runs differ by beyond their replicates: {known}."
+        )
+    return lines
+
+
+def listed(names: Sequence[str], of: int) -> str:
+    """A few names in full; of more, how many of all there are."""
+    return ", ".join(names) if len(names) <= NAMED else f"{len(names)} of {of} cases"
 
 
 def records(frame: pd.DataFrame) -> list[Row]:
@@ -158,8 +225,9 @@ def records(frame: pd.DataFrame) -> list[Row]:
 
 def numeric_rows(frame: pd.DataFrame, comparison: Comparison | None) -> list[Row]:
     """Everything the frame knows, a row for each run, case and series, numbers as numbers."""
-    table = frame.drop(columns=["quiet_half", "typical_half"])
-    table["doubts"] = frame["doubts"].map(", ".join)
+    table = frame.drop(columns=["quiet_half", "typical_half", "floors"])
+    for name in ("doubts", "marks"):
+        table[name] = frame[name].map(", ".join)
     for name in ("quiet", "typical"):
         for bound, sign in (("low", -1), ("high", 1)):
             table[f"{name}_{bound}_ns"] = frame[f"{name}_ns"] * np.exp(sign * frame[f"{name}_half"])
@@ -184,6 +252,10 @@ def notes(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) ->
             f"{comparison.common} cases that all have: {means}."
         )
     if comparison is not None:
+        lines.append(
+            "± of a ratio is its 95% confidence interval; the ratio of another two runs lands "
+            "within 1.4 times as much."
+        )
         if not comparison.means:
             lines.append(f"No case has a {statistic} time for every {comparison.by}: no mean.")
         for value, missing in comparison.lonely.items():
@@ -193,6 +265,8 @@ def notes(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) ->
         + _asynchronous(frame)
         + doubt_lines(frame[frame["series"] == WHOLE])
         + _no_energy(frame)
+        + mark_lines(frame)
+        + drift_lines(frame)
         + _reasons(frame)
     )
 
@@ -235,30 +309,19 @@ def _no_energy(frame: pd.DataFrame) -> list[str]:
 
 
 def _reasons(frame: pd.DataFrame) -> list[str]:
-    """Why rows lack a time: a line for each reason, with the cases it holds for."""
+    """Why cases lack a time: a line for each reason, with the cases it holds for."""
     several = frame["run"].nunique() > 1
-    cases: dict[str, dict[str, list[str]]] = {}
-    rows_of: dict[str, int] = {}
+    cases: dict[str, dict[str, None]] = {}
     for _, row in frame.iterrows():
-        where = f"{row['case']} in {row['run']}" if several else str(row["case"])
-        rows_of[where] = rows_of.get(where, 0) + 1
         if row["status"] != "ok":
             reason = f"{row['status']}: {row['reason']}"
         elif pd.isna(row["quiet_ns"]):
-            reason = f"no quiet time: {missing_reason(row)}"
+            reason = "no block was measured"
         else:
             continue
-        cases.setdefault(reason, {}).setdefault(where, []).append(str(row["series"]))
-    return [
-        f"{reason}: "
-        + ", ".join(_named(where, series, rows_of[where]) for where, series in of_case.items())
-        + "."
-        for reason, of_case in cases.items()
-    ]
-
-
-def _named(case: str, series: list[str], everything: int) -> str:
-    return case if len(series) == everything else f"{case} ({', '.join(series)})"
+        where = f"{row['case']} in {row['run']}" if several else str(row["case"])
+        cases.setdefault(reason, {})[where] = None
+    return [f"{reason}: {', '.join(names)}." for reason, names in cases.items()]
 
 
 def machine_notes(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[str]:
@@ -269,9 +332,9 @@ def machine_notes(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[str]
         health = health_note(run.health)
         if health is not None:
             lines.append(f"{label}: {health}" if len(runs) > 1 else health)
-    facts = [_facts(run) for run in runs]
+    facts = [circumstances(run, EVERYTHING) for run in runs]
     for name in dict.fromkeys(name for fact in facts for name in fact):
-        values = [fact.get(name, "not set") for fact in facts]
+        values = [fact.get(name, UNSET) for fact in facts]
         if len(set(values)) > 1:
             told = ", ".join(f"{label}: {v}" for label, v in zip(labels, values, strict=True))
             lines.append(f"Differs: {name}: {told}.")
@@ -293,22 +356,3 @@ def _run_line(run: RunRecord, label: str) -> str:
         f"{machine.torch}, {machine.python}, commit {machine.commit}{dirty}, "
         f"{run.plan.environment} environment, {pinned}{state}."
     )
-
-
-def _facts(run: RunRecord) -> dict[str, str]:
-    machine = run.machine
-    return {
-        "machine": machine.name,
-        "cpu": machine.cpu,
-        "gpus": ", ".join(machine.gpus) or "none",
-        "cores available": str(machine.available_cores),
-        "os": machine.os,
-        "python": machine.python,
-        "torch": machine.torch,
-        "commit": machine.revision,
-        "code": machine.code_hash,
-        "environment": run.plan.environment,
-        "metronome": str(run.metronome_version),
-        "learning rate": "the optimizer's" if run.plan.lr is None else str(run.plan.lr),
-        **machine.environment,
-    }

@@ -10,16 +10,37 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.compare import RUN, varying
-from bench.analysis.frame import STATISTICS, missing_reason
-from bench.analysis.trend import MIN_LEVEL, MIN_RUNS, Change, Trend, differences, trends
+from bench.analysis.frame import STATISTICS
+from bench.analysis.stats import ratio_half
+from bench.analysis.trend import MIN_LEVEL, MIN_RUNS, Change, Trend, trends
 from bench.errors import check_allowed
 from bench.matrix.case import SERIES
+from bench.records.circumstances import CODE, SHARE, SYSTEM, VARIABLES, differences
 from bench.report.charts import save_chart
 from bench.report.history import Story, load_story, moment, run_files
-from bench.report.tables import FORMATS, Row, doubt_lines, prose, records, render
+from bench.report.tables import (
+    FORMATS,
+    Row,
+    doubt_lines,
+    mark_reason,
+    prose,
+    records,
+    render,
+)
 from bench.report.trend_chart import trend_chart
-from bench.report.units import duration, percent
+from bench.report.units import duration, interval
 
+CAUSES = (
+    *CODE,
+    "torch",
+    "python",
+    *SYSTEM,
+    *SHARE,
+    "learning rate",
+    "cases in the plan",
+    *VARIABLES,
+)
+"""What could account for a change between two runs of one machine and history."""
 TOLD_IN_FULL = ("torch", "python")
 """Differences whose values stand in the table; the others have their names there."""
 EXPECTED = {"commit", "code", "cases in the plan"}
@@ -95,7 +116,7 @@ def _rows(story: Story, trend: Trend, names: Sequence[str]) -> list[Row]:
         row |= {"first": word, "last": word, "last / first": "-"}
     else:
         first, last = timed.iloc[0], timed.iloc[-1]
-        half = float(np.hypot(first["half"], last["half"]))
+        half = ratio_half(first["half"], last["half"])
         moved = len(timed) > 1
         row |= {
             "first": _time(first),
@@ -118,7 +139,7 @@ def _change_cells(story: Story, change: Change) -> Row:
     return {
         "changed at": f"{moment(after)}, {after.machine.revision}",
         "after / before": _ratio(change.ratio, change.ratio_half),
-        "differs": _short(differences(story.run(change.before), after)),
+        "differs": _short(differences(story.run(change.before), after, CAUSES)),
     }
 
 
@@ -133,11 +154,11 @@ def _in_full(differing: dict[str, tuple[str, str]]) -> str:
 
 
 def _time(row: "pd.Series[Any]") -> str:
-    return f"{duration(row['time_ns'])} ± {percent(row['half'])}"
+    return interval(duration(row["time_ns"]), row["half"])
 
 
 def _ratio(ratio: float, half: float) -> str:
-    return f"{ratio:.3f} ± {percent(half)}"
+    return interval(f"{ratio:.3f}", half)
 
 
 def _notes(
@@ -193,7 +214,7 @@ def _moves(story: Story, found: Sequence[Trend]) -> list[str]:
     for label, run in zip(story.labels, story.runs, strict=True):
         histories.setdefault((run.plan.environment, run.metronome_version), []).append(label)
     for before, after in itertools.chain(*map(itertools.pairwise, histories.values())):
-        if set(differences(story.run(before), story.run(after))) - EXPECTED:
+        if set(differences(story.run(before), story.run(after), CAUSES)) - EXPECTED:
             cases[before, after] = []
     for trend in found:
         for change in trend.changes:
@@ -201,7 +222,7 @@ def _moves(story: Story, found: Sequence[Trend]) -> list[str]:
     lines = []
     for before, after in sorted(cases, key=lambda pair: story.labels.index(pair[1])):
         names = cases[before, after]
-        told = _in_full(differences(story.run(before), story.run(after)))
+        told = _in_full(differences(story.run(before), story.run(after), CAUSES))
         moved = f"changed {_listed(names)}" if names else "no case changed"
         lines.append(
             f"From {before} to {after} {moved}; differs: {told or 'nothing that is known'}."
@@ -227,7 +248,7 @@ def _missing(everything: pd.DataFrame, statistic: str) -> list[str]:
         if row["status"] != "ok":
             reason = f"{row['status']}: {row['reason']}"
         else:
-            reason = f"no {statistic} time: {missing_reason(row)}"
+            reason = f"left out: {mark_reason(row)}"
         cases.setdefault((str(row["run"]), reason), []).append(str(row["case"]))
     return [f"{run}: {reason}: {_listed(names)}." for (run, reason), names in cases.items()]
 
@@ -236,7 +257,7 @@ def _machine(story: Story) -> str:
     machine = story.runs[-1].machine
     span = " to ".join(dict.fromkeys(moment(run) for run in (story.runs[0], story.runs[-1])))
     return (
-        f"{machine.name}: {machine.cpu}, {machine.available_cores} of {machine.cores} cores; "
+        f"{machine.label}: {machine.cpu}, {machine.available_cores} of {machine.cores} cores; "
         f"{len(story.runs)} {'run' if len(story.runs) == 1 else 'runs'}, {span} UTC; the last "
         f"with torch {machine.torch}, {machine.python}, commit {story.runs[-1].machine.revision}."
     )
@@ -255,6 +276,8 @@ def _numbers(story: Story, found: Sequence[Trend]) -> list[Row]:
             time, half = row["time_ns"], row.pop("half")
             level, level_half = row["level_ns"], row.pop("level_half")
             row["doubts"] = ", ".join(row["doubts"])
+            row["marks"] = ", ".join(row["marks"])
+            del row["floors"]
             row["level"] = None if np.isnan(level) else row["level"]
             row |= {
                 "measured_at": moment(run),
@@ -281,5 +304,5 @@ def _change_numbers(story: Story, change: Change | None) -> Row:
         "change": change.ratio,
         "change_low": change.ratio / spread,
         "change_high": change.ratio * spread,
-        "differs": _in_full(differences(story.run(change.before), story.run(change.after))),
+        "differs": _in_full(differences(story.run(change.before), story.run(change.after), CAUSES)),
     }

@@ -19,6 +19,11 @@ def percent(half_width: float) -> str:
     return "-" if pd.isna(half_width) else f"{100 * np.expm1(half_width):.1f}%"
 
 
+def interval(value: str, half_width: float) -> str:
+    """A value with its half-width, a logarithm: `128.4 us ± 1.2%`; alone where that is unknown."""
+    return value if pd.isna(half_width) else f"{value} ± {percent(half_width)}"
+
+
 def rate(per_second: float) -> str:
     """Samples a second with an SI prefix: `7.9 M`."""
     if pd.isna(per_second):

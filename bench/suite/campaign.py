@@ -1,6 +1,5 @@
 """One run, from its plan to its run file, as the suite drives it."""
 
-import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,35 +8,30 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from bench.analysis.frame import heard_floors
+from bench.analysis.floors import floor_among, own_floors
+from bench.analysis.frame import drift_of
 from bench.errors import BenchError, MachineError, UsageError
 from bench.measure.coordinator import Coordinator
 from bench.measure.events import Event, HealthSampled, Plan, WorkerStarted
 from bench.measure.health import HealthMonitor
+from bench.records.circumstances import (
+    HARDWARE,
+    MACHINE,
+    SHARE,
+    SOFTWARE,
+    VARIABLES,
+    differences,
+)
 from bench.records.machine import fingerprint
 from bench.records.schema import Header, RunRecord, assemble
-from bench.records.store import (
-    Journal,
-    floors_path,
-    read_floors,
-    read_journal,
-    remember_floors,
-    settled_by,
-    write_run,
-)
+from bench.records.state import remember_floors
+from bench.records.store import Journal, read_journal, settled_by, stored_runs, write_run
 from bench.report.progress import ProgressDisplay
 
-RESUMABLE = (
-    "name",
-    "available_cores",
-    "memory_bytes",
-    "gpus",
-    "torch",
-    "python",
-    "environment",
-    "code_hash",
-)
-"""What must not have changed between two sittings of one run."""
+RESUMABLE = (*MACHINE, *HARDWARE, *SHARE, *SOFTWARE, *VARIABLES, "code")
+"""Circumstances that must not have changed between two sittings of one run."""
+MOST_OTHERS = 20
+"""Earlier runs of a machine that are read, the newest, to see how runs of one plan differ."""
 
 
 class Campaign:
@@ -53,6 +47,8 @@ class Campaign:
         self.run: RunRecord | None = None
         self.run_path: Path | None = None
         self.unfinished = False
+        self.trouble: str | None = None
+        """Why nothing is known of earlier runs, where that is not because there were none."""
         self.resuming = resume is not None
         self._resume = resume
         self._brief = brief
@@ -69,7 +65,7 @@ class Campaign:
         if self.journal is None or self.run is None:
             return
         try:
-            self.run.floors_ns = remember_floors(self.results, self.run, heard_floors(self.run))
+            self._place_among_earlier_runs(self.run, self.journal.path.parent)
             document["sumnet"] = msgspec.to_builtins(self.run)
             write_run(self.journal.run_path(), document)
         except BenchError:
@@ -77,6 +73,16 @@ class Campaign:
             raise
         self.run_path = self.journal.run_path()
         self.journal.discard()
+
+    def _place_among_earlier_runs(self, run: RunRecord, folder: Path) -> None:
+        """Note which floors serve the run, and how runs of its plan differ, as is known now."""
+        own = own_floors(run)
+        earlier, self.trouble = remember_floors(run, own)
+        for name, floor_ns in own.items():
+            floor = floor_among(floor_ns, earlier.get(name, ()))
+            run.floors_ns[name], run.lowest_floors_ns[name] = floor.serving_ns, floor.lowest_ns
+        others, _ = stored_runs(folder, newest=MOST_OTHERS)
+        run.drift = drift_of(run, others)
 
     def _measure(self, console: Console) -> RunRecord:
         header = Header(self.plan, fingerprint())
@@ -88,8 +94,6 @@ class Campaign:
             spent_s = sum(sitting.ended_at - sitting.started_at for sitting in sittings)
             self.journal = Journal.reopen(self._resume, header)
         elif not self._brief:
-            with contextlib.suppress(OSError):  # damaged, the file would only end the run
-                read_floors(floors_path(self.results, header.machine))
             self.journal = Journal.create(self.results, header)
         self._events += earlier
         display = ProgressDisplay(self.plan, console, spent_s)
@@ -143,12 +147,10 @@ class _HealthWatch:
 def resumable(journal: Path) -> tuple[Header, list[Event]]:
     """A journal's header and events. Raises UsageError where this machine cannot go on with it."""
     header, events = read_journal(journal)
-    now = fingerprint()
-    for name in RESUMABLE:
-        then_value, now_value = getattr(header.machine, name), getattr(now, name)
-        if then_value != now_value:
-            raise UsageError(
-                f"cannot resume {journal}: it was measured with {name} {then_value}, and this is "
-                f"{now_value}; start a new run"
-            )
+    now = Header(header.plan, fingerprint())
+    for name, (then_value, now_value) in differences(header, now, RESUMABLE).items():
+        raise UsageError(
+            f"cannot resume {journal}: it was measured with {name} {then_value}, and this is "
+            f"{now_value}; start a new run"
+        )
     return header, events

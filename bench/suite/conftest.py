@@ -261,6 +261,8 @@ def pytest_terminal_summary(
             terminalreporter.write_line(ceilings_text([run], labels))
             if not run.cases:
                 terminalreporter.write_line("\n".join(machine_notes([run], labels)))
+        if campaign.trouble:
+            terminalreporter.write_line(f"Quiet times refer to this run alone: {campaign.trouble}.")
         terminalreporter.write_line(f"Run file: {campaign.run_path}")
 
 

@@ -1,0 +1,84 @@
+"""The speed a run's quiet times refer to: the floor of each reference loop that serves it.
+
+A floor is the reading a reference loop reached when undisturbed. The lowest that a machine has
+shown is the one to refer to, where a run came near it; a run that did not, because the machine is
+in a slower state or the floor is another machine's, refers to the lowest floor that it did come
+near, at worst its own.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.analysis.stats import QUIET_TOLERANCE, floor_of
+from bench.matrix.axes import Value
+from bench.records.circumstances import MACHINE, SOFTWARE, key
+from bench.records.schema import Blocks, RunRecord
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Nanoseconds: the floor that serves a run, and the lowest that is known."""
+
+    serving_ns: int
+    lowest_ns: int
+
+    @property
+    def slower(self) -> float:
+        """How many times slower than its best the machine was, next to what serves; at least 1."""
+        return self.serving_ns / self.lowest_ns
+
+
+Floors = dict[str, Floor]
+
+
+def own_floors(run: RunRecord) -> dict[str, int]:
+    """This run's own floors, nanoseconds, by reference loop and what else its speed depends on."""
+    readings_of: dict[str, list[int]] = {}
+
+    def collect(workers: Iterable[Blocks], device: Value, threads: Value) -> None:
+        for blocks in workers:
+            for name, readings in blocks.readings_ns.items():
+                key = floor_key(run, device, threads, name)
+                readings_of.setdefault(key, []).extend(readings)
+
+    for case in run.cases:
+        for workers in case.blocks.values():
+            collect(workers, case.axes["device"], case.axes["threads"])
+    for above in run.ceilings:
+        collect(above.blocks, above.ceiling.device, above.ceiling.threads)
+    return {key: floor_of(values) for key, values in sorted(readings_of.items())}
+
+
+def floor_key(run: RunRecord, device: Value, threads: Value, metronome: str) -> str:
+    """What a floor is valid for, within one machine and its software."""
+    key = f"{metronome}, t{threads}, {run.plan.environment}"
+    return key if device == "cpu" else f"{key}, {device}"  # whose workers are not pinned
+
+
+def floor_among(own_ns: int, known_ns: Iterable[int]) -> Floor:
+    """The floor that serves a run whose own is `own_ns`, among those known of its machine.
+
+    The lowest that the run came within QUIET_TOLERANCE of, so that runs in one state of the machine
+    refer to one speed.
+    """
+    known = [own_ns, *known_ns]
+    near = [floor for floor in known if own_ns <= (1 + QUIET_TOLERANCE) * floor]
+    return Floor(min(near), min(known))
+
+
+def serving_floors(runs: Sequence[RunRecord]) -> list[Floors]:
+    """For each run, key to the floor that serves it, among what these runs know of its machine."""
+    known: dict[object, dict[str, list[int]]] = {}
+    own = [own_floors(run) for run in runs]
+    for run, floors in zip(runs, own, strict=True):
+        of_machine = known.setdefault(key(run, (*MACHINE, *SOFTWARE)), {})
+        for source in (floors, run.floors_ns, run.lowest_floors_ns):
+            for name, floor in source.items():
+                of_machine.setdefault(name, []).append(floor)
+    return [
+        {
+            name: floor_among(floor, known[key(run, (*MACHINE, *SOFTWARE))][name])
+            for name, floor in floors.items()
+        }
+        for run, floors in zip(runs, own, strict=True)
+    ]

@@ -1,0 +1,108 @@
+"""Which machine this is: evidence that tells two machines of one name apart, and names nobody.
+
+A marketing name such as "Intel(R) Xeon(R) Processor" is shared by machines of very different
+speeds. The identity is a keyed hash over what distinguishes a machine; it cannot be turned back
+into any of it. It is evidence, not proof: METHODOLOGY.md says what it cannot tell.
+"""
+
+import hashlib
+import hmac
+import platform
+import re
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+APPLICATION = b"sumnet-bench machine identity 1"
+"""Makes the hash specific to this program, as machine-id(5) asks: the id itself stays secret."""
+DIGITS = 16
+"""Hexadecimal digits of an identity: 64 bits, so that no two machines share one by chance."""
+
+MACHINE_IDS = ("etc/machine-id", "var/lib/dbus/machine-id")
+CPU_FACTS = (
+    "vendor_id",
+    "cpu family",
+    "model",
+    "model name",
+    "stepping",
+    "microcode",
+    "CPU implementer",
+    "CPU variant",
+    "CPU part",
+    "CPU revision",
+)
+"""Lines of /proc/cpuinfo, on x86-64 and on ARM, that say which processor it is."""
+MAC_CPU_FACTS = ("brand_string", "family", "model", "stepping", "microcode_version")
+VIRTUAL_MACHINE = (
+    "sys/hypervisor/type",
+    "sys/class/dmi/id/sys_vendor",
+    "sys/class/dmi/id/product_name",
+)
+CACHES = "sys/devices/system/cpu/cpu0/cache"
+IO_PLATFORM_UUID = re.compile(r'"IOPlatformUUID" = "([0-9A-F-]+)"')
+
+
+def machine_identity(
+    cores: int, memory_bytes: int, gpu_uuids: Iterable[str], root: Path = Path("/")
+) -> str:
+    """The identity, DIGITS hexadecimal digits; what the system does not tell counts as absent.
+
+    It covers the machine's own id, the CPU (vendor, family, model, stepping, microcode), its cores
+    and caches, the memory in whole GiB (of which a kernel takes some), the hypervisor, and the
+    GPUs. `root` is where the files of the system are looked for.
+    """
+    if platform.system() == "Darwin":
+        own_id, told = _mac_id(), [f"{name}={_sysctl(name)}" for name in MAC_CPU_FACTS]
+    else:
+        own_id, told = _machine_id(root), [*_cpu(root), *_caches(root)]
+        told += [f"{name}={_text(root / name)}" for name in VIRTUAL_MACHINE]
+    told += [f"cores={cores}", f"memory={round(memory_bytes / 2**30)}"]
+    told += [f"gpu={uuid}" for uuid in sorted(gpu_uuids)]
+    message = APPLICATION + b"\0" + "\n".join(told).encode()
+    return hmac.new(own_id.encode(), message, hashlib.sha256).hexdigest()[:DIGITS]
+
+
+def _machine_id(root: Path) -> str:
+    """As machine-id(5) has it; nothing in containers whose image has none."""
+    for name in MACHINE_IDS:
+        if re.fullmatch("[0-9a-f]{32}", found := _text(root / name)):
+            return found
+    return ""
+
+
+def _cpu(root: Path) -> list[str]:
+    """Of the first processor; all are taken to be alike."""
+    first, _, _ = _text(root / "proc/cpuinfo").partition("\n\n")
+    facts = dict(re.findall(r"^(.+?)\s*: (.*)$", first, flags=re.MULTILINE))
+    virtual = "hypervisor" in facts.get("flags", "").split()
+    return [f"{name}={facts[name]}" for name in CPU_FACTS if name in facts] + ["virtual"] * virtual
+
+
+def _caches(root: Path) -> list[str]:
+    return [
+        "cache=" + " ".join(_text(index / part) for part in ("level", "type", "size"))
+        for index in sorted((root / CACHES).glob("index*"))
+    ]
+
+
+def _mac_id() -> str:
+    found = IO_PLATFORM_UUID.search(_output("ioreg", "-rd1", "-c", "IOPlatformExpertDevice"))
+    return found[1] if found else ""
+
+
+def _sysctl(name: str) -> str:
+    return _output("sysctl", "-n", f"machdep.cpu.{name}")
+
+
+def _output(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
