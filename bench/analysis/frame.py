@@ -25,7 +25,7 @@ from bench.analysis.stats import (
     slowness,
 )
 from bench.matrix.case import DISPATCH, WHOLE, Case
-from bench.records.circumstances import PLACE, PLAN, VARIABLES, key
+from bench.records.circumstances import PLACE, PLAN, SYSTEM, VARIABLES, key
 from bench.records.schema import Blocks, CaseRecord, Drift, RunRecord
 
 STATISTICS = tuple(DRIFT)
@@ -41,8 +41,11 @@ A CUDA graph's kernels may leave gaps of their own.
 """
 
 
-def tidy(runs: Sequence[RunRecord], labels: Sequence[str]) -> pd.DataFrame:
+def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = True) -> pd.DataFrame:
     """The frame. Times in nanoseconds, half-widths as logarithms; NaN where there is no estimate.
+
+    Where enough of the runs are of one plan, their drift is estimated from them, unless `pooled`
+    is False: then it is what each run's file has, else the assumption.
 
     A case whose status is not ok has no estimate, whatever was measured before it broke.
 
@@ -58,7 +61,10 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str]) -> pd.DataFrame:
     """
     evidence = [_evidence(*each) for each in zip(runs, labels, serving_floors(runs), strict=True)]
     rows: list[dict[str, Any]] = []
-    for of_run, drifts in zip(evidence, _drifts(runs, evidence), strict=True):
+    measured = _measured_drifts(runs, evidence) if pooled else {}
+    assumed = {name: assumed_drift(name) for name in STATISTICS}
+    for run, of_run in zip(runs, evidence, strict=True):
+        drifts = assumed | run.drift | measured.get(_plan(run), {})
         for name in STATISTICS:
             found = estimates([row.pop(name) for row in of_run], drifts[name])
             for row, estimate in zip(of_run, found, strict=True):
@@ -87,15 +93,8 @@ Evidence = list[dict[str, Any]]
 """The rows of a run, in which each statistic is still the list of its replicates' times."""
 
 
-def _drifts(runs: Sequence[RunRecord], evidence: Sequence[Evidence]) -> list[dict[str, Drift]]:
-    """For each run, statistic to drift: of these runs, or as its file has it, or assumed."""
-    assumed = {name: assumed_drift(name) for name in STATISTICS}
-    measured = _measured_drifts(runs, evidence)
-    return [assumed | run.drift | measured.get(_plan(run), {}) for run in runs]
-
-
 def _plan(run: RunRecord) -> tuple[object, ...]:
-    """Runs that agree in this tell of one drift; what differs with the code, they say each."""
+    """Runs that agree in this have one drift."""
     return key(run, (*PLACE, *PLAN, *VARIABLES))
 
 
@@ -201,16 +200,19 @@ def _marks(replicates: int, quiet: int, slower: float) -> tuple[str, ...]:
 def _measured_drifts(
     runs: Sequence[RunRecord], evidence: Sequence[Evidence]
 ) -> dict[object, dict[str, Drift]]:
-    """Plan to statistic to the drift among its complete runs, where they are enough."""
-    plans: dict[object, dict[str, list[Evidence]]] = {}
+    """Plan to statistic to the drift among its complete runs, where they are enough.
+
+    Runs of another code or operating system may differ by that: each set tells of its own.
+    """
+    plans: dict[object, dict[object, list[Evidence]]] = {}
     for run, rows in zip(runs, evidence, strict=True):
         if run.complete:
-            of_code = plans.setdefault(_plan(run), {})
-            of_code.setdefault(run.machine.code_hash, []).append(rows)
+            alike = plans.setdefault(_plan(run), {})
+            alike.setdefault(key(run, ("code", *SYSTEM)), []).append(rows)
     found: dict[object, dict[str, Drift]] = {}
-    for plan, codes in plans.items():
+    for plan, groups in plans.items():
         for name in STATISTICS:
-            means = [[_means(rows, name, group[-1]) for rows in group] for group in codes.values()]
+            means = [[_means(rows, name, group[-1]) for rows in group] for group in groups.values()]
             if drift := estimated_drift([list(filter(None, runs_of)) for runs_of in means]):
                 found.setdefault(plan, {})[name] = drift
     return found

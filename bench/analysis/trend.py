@@ -130,7 +130,8 @@ def trends(
 
     Raises UsageError where no case has the series.
     """
-    frame = tidy(runs, labels)
+    # Pooled, a change of level would count as drift, and hide itself.
+    frame = tidy(runs, labels, pooled=False)
     chosen = frame[frame["series"] == series].copy()
     if chosen.empty:
         raise UsageError(f"--phase: no case here is timed by {series}")

@@ -13,6 +13,7 @@ from bench.records.store import latest_runs, load_run
 from bench.report.compiling import compile_text
 from bench.report.tables import (
     FORMATS,
+    drift_lines,
     machine_notes,
     notes,
     numeric_rows,
@@ -114,7 +115,8 @@ def comparison_text(
     text = render(table, asked.style) if table else "Nothing was measured."
     if by in (None, RUN, "compile") and asked.style != "tsv":
         text = "\n".join([text, *compile_text(runs, labels, frame, asked.style)])
-    below = notes(frame, comparison, asked.statistic) + machine_notes(runs, labels)
+    below = notes(frame, comparison, asked.statistic)
+    below += [*drift_lines(frame), *machine_notes(runs, labels)]
     if asked.style == "tsv":
         return text
     return "\n".join([text, *prose(below, asked.style)])

@@ -36,10 +36,10 @@ ELSEWHERE = Calibration(
     alarming=0,
     disjoint=3,
     at_most=0.632,
-    equivalent=0.997,
+    equivalent=1.0,
     curve=(
-        Detection(0.02, one=0.022, every=0.0, equivalent=0.817),
-        Detection(0.05, one=0.989, every=0.489, equivalent=0.002),
+        Detection(0.02, one=0.022, every=0.0, equivalent=0.826),
+        Detection(0.05, one=0.989, every=0.5, equivalent=0.006),
         Detection(0.10, one=1.0, every=1.0, equivalent=0.0),
         Detection(0.20, one=1.0, every=1.0, equivalent=0.0),
     ),

@@ -266,7 +266,6 @@ def notes(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) ->
         + doubt_lines(frame[frame["series"] == WHOLE])
         + _no_energy(frame)
         + mark_lines(frame)
-        + drift_lines(frame)
         + _reasons(frame)
     )
 

@@ -1,7 +1,5 @@
 """Ceilings from blocks: rates and costs, quiet ones, and who may share them."""
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,13 +77,12 @@ def test_what_slowed_the_host_is_not_taken_out_on_an_accelerator() -> None:
         assert frame.loc["ours", "rate"] == pytest.approx(100e9 / slower, rel=1e-2)
 
 
-def test_machine_that_was_never_quiet_has_no_ceiling_but_a_reason() -> None:
+def test_machine_in_a_slower_state_has_the_ceilings_of_that_state() -> None:
     run = measured(moods=Moods(noise=0, between=0, blocks=6, speeds=(2.0,)))
+    own = row_of(run, COPIES)
     run.floors_ns = {"dispatch, t1, stock": 80_000, "memory, t1, stock": 350_000}
-    row = row_of(run, COPIES)
-    assert math.isnan(float(str(row["cost_ns"])))
-    assert row["reason"] == "the machine was never quiet while it was measured"
-    assert rates_of(run) == {}
+    assert row_of(run, COPIES)["cost_ns"] == own["cost_ns"]
+    assert float(str(own["cost_ns"])) > 0
 
 
 def test_ceiling_that_cannot_be_measured_keeps_its_row_and_reason() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from bench.analysis.compare import Comparison, compare, varying
 from bench.analysis.frame import tidy
+from bench.analysis.stats import ratio_half
 from bench.errors import UsageError
 from bench.matrix.case import WHOLE, Case
 from tests import synthetic
@@ -67,7 +68,7 @@ def test_width_of_a_ratio_joins_the_widths_of_both_sides() -> None:
     rows = {(row["run"], row["case"]): row for row in by_run(frame).table.to_dict("records")}
     for case in (SGD.id, ADAM.id):
         mine, theirs = rows["ours", case], rows["theirs", case]
-        joint = math.hypot(mine["quiet_half"], theirs["quiet_half"])
+        joint = ratio_half(mine["quiet_half"], theirs["quiet_half"])
         assert mine["quiet_half"] > 0
         assert (mine["ratio_half"], theirs["ratio_half"]) == (0, pytest.approx(joint))
 

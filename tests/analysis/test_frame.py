@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.frame import heard_floors, missing_reason, tidy
-from bench.analysis.stats import MIN_BLOCKS
+from bench.analysis.floors import own_floors
+from bench.analysis.frame import BUSY, FEW, SLOW, drift_of, tidy
+from bench.analysis.stats import DRIFT, MIN_BLOCKS, SIGMAS
 from bench.matrix.case import DISPATCH, SERIES, THROUGHPUT, WHOLE, Case
 from bench.matrix.ceiling import Ceiling
 from bench.measure.breakdown import StepProfile
@@ -102,31 +103,56 @@ def test_large_case_is_quiet_only_where_both_metronomes_say_so() -> None:
     assert row(frame_of(run), LARGE)["quiet_share"] == pytest.approx(0.5)
 
 
-def test_run_that_was_never_quiet_has_no_quiet_time_beside_a_better_run() -> None:
+def test_run_in_a_slower_state_refers_to_its_own_best_speed_and_is_marked() -> None:
     good = synthetic.run(TRUE_NS, moods=QUIET)
     poor = synthetic.run(TRUE_NS, moods=NEVER_QUIET)
-    found = row(frame_of(poor, good), SMALL, run="run0")
-    assert np.isnan(found["quiet_ns"]) and np.isnan(found["quiet_half"])
-    assert found["typical_ns"] > 1.3 * TRUE_NS[SMALL]
-    assert (found["replicates"], found["quiet_replicates"]) == (3, 0)
-    reason = missing_reason(pd.Series(found))
-    assert reason == (
-        "the machine was quiet, next to the best it has shown, in 0 of 3 replicates; "
-        "an estimate needs 3"
-    )
-    assert row(frame_of(poor, good), SMALL, run="run1")["quiet_ns"] > 0
+    frame = frame_of(poor, good)
+    for case, true_ns in TRUE_NS.items():
+        found = row(frame, case, run="run0")
+        assert found["quiet_ns"] == pytest.approx(1.3 * true_ns, rel=0.03)
+        assert found["quiet_half"] > 0
+        assert found["marks"] == (SLOW,)
+        assert found["slower"] == pytest.approx(1.3, rel=0.03)
+        assert row(frame, case, run="run1")["marks"] == ()
 
 
-def test_run_that_was_never_quiet_has_no_quiet_time_by_the_floors_it_was_written_with() -> None:
-    poor = synthetic.run(TRUE_NS, moods=NEVER_QUIET)
-    poor.floors_ns = heard_floors(synthetic.run(TRUE_NS, moods=QUIET))
-    assert np.isnan(row(frame_of(poor), SMALL)["quiet_ns"])
+def test_floor_of_another_machine_planted_in_a_run_leaves_every_figure() -> None:
+    alone = synthetic.run(TRUE_NS)
+    planted = synthetic.run(TRUE_NS)
+    planted.floors_ns = {name: round(0.7 * floor) for name, floor in own_floors(alone).items()}
+    columns = ["quiet_ns", "quiet_half", "typical_ns"]
+    pd.testing.assert_frame_equal(frame_of(planted)[columns], frame_of(alone)[columns])
+    assert set(frame_of(planted)["marks"]) == {(SLOW,)}
+
+
+def test_runs_in_one_slower_state_refer_to_one_speed() -> None:
+    """The lowest floor that both came near, though the machine was far from it once."""
+    speeds = ((1.0,), (1.40,), (1.50,))
+    runs = [synthetic.run(TRUE_NS, moods=Moods(speeds=each)) for each in speeds]
+    frame = frame_of(*runs)
+    for run in ("run1", "run2"):
+        found = row(frame, SMALL, run=run)
+        assert found["quiet_ns"] == pytest.approx(1.40 * TRUE_NS[SMALL], rel=0.02)
+        assert found["marks"] == (SLOW,)
+    assert row(frame, SMALL, run="run1")["floors"] == row(frame, SMALL, run="run2")["floors"]
+
+
+def test_replicates_that_did_not_get_quiet_stand_in_where_too_few_did() -> None:
+    run = synthetic.run({SMALL: TRUE_NS[SMALL]}, replicates=3, moods=QUIET)
+    slowed = run.cases[0].blocks[WHOLE][0]
+    slowed.readings_ns["dispatch"] = [round(1.3 * v) for v in slowed.readings_ns["dispatch"]]
+    for column in slowed.percentiles_ns[WHOLE].values():
+        column[:] = [round(1.3 * value) for value in column]
+    found = row(frame_of(run), SMALL)
+    assert (found["replicates"], found["quiet_replicates"]) == (3, 2)
+    assert found["quiet_ns"] == pytest.approx(TRUE_NS[SMALL], rel=0.03)
+    assert found["marks"] == (BUSY,)
 
 
 def test_slightly_disturbed_run_is_scaled_to_the_best_speed_ever_heard() -> None:
     run = synthetic.run(TRUE_NS, moods=Moods(speeds=(1.1,)))
     assert row(frame_of(run), SMALL)["quiet_ns"] == pytest.approx(1.1 * 120_000, rel=0.02)
-    run.floors_ns = heard_floors(synthetic.run(TRUE_NS, moods=QUIET))
+    run.floors_ns = own_floors(synthetic.run(TRUE_NS, moods=QUIET))
     assert row(frame_of(run), SMALL)["quiet_ns"] == pytest.approx(120_000, rel=0.02)
 
 
@@ -134,6 +160,7 @@ def test_slightly_disturbed_run_is_scaled_to_the_best_speed_ever_heard() -> None
     "changes",
     [
         {"name": "other-cpu-4c-8gib"},
+        {"identity": "f" * 16},
         {"torch": "2.11.0"},
         {"python": "CPython 3.12.1"},
     ],
@@ -167,11 +194,11 @@ def test_floors_of_unpinned_workers_of_a_device_are_not_those_of_a_cpus_workers(
     poor = synthetic.run({CUDA: 120_000.0}, moods=NEVER_QUIET)
     assert row(frame_of(good, poor), CUDA, run="run1")["quiet_ns"] > 0
     both = synthetic.run({SMALL: 120_000.0, CUDA: 120_000.0}, moods=QUIET)
-    assert list(heard_floors(both)) == ["dispatch, t1, stock", "dispatch, t1, stock, cuda"]
+    assert list(own_floors(both)) == ["dispatch, t1, stock", "dispatch, t1, stock, cuda"]
 
 
-def test_heard_floors_are_the_metronomes_own_speeds() -> None:
-    floors = heard_floors(synthetic.run(TRUE_NS, moods=RESTLESS, replicates=5))
+def test_own_floors_are_the_speeds_of_the_reference_loops() -> None:
+    floors = own_floors(synthetic.run(TRUE_NS, moods=RESTLESS, replicates=5))
     assert floors == {
         "dispatch, t1, stock": pytest.approx(READINGS_NS["dispatch"], rel=0.02),
         "memory, t1, stock": pytest.approx(READINGS_NS["memory"], rel=0.02),
@@ -184,15 +211,25 @@ def test_case_without_evidence_is_a_row_with_its_status_and_reason(status: str) 
     frame = frame_of(run)
     for series in ADAM.series:
         found = row(frame, ADAM, series)
+        assert found["marks"] == ()
         assert (found["status"], found["reason"], found["replicates"]) == (status, "so it goes", 0)
         assert np.isnan([found["quiet_ns"], found["typical_ns"], found["quiet_share"]]).all()
     assert row(frame, SMALL)["status"] == "ok"
 
 
-def test_two_replicates_give_no_estimate_and_say_so() -> None:
-    found = row(frame_of(synthetic.run(TRUE_NS, replicates=2)), SMALL)
-    assert np.isnan(found["quiet_ns"]) and np.isnan(found["typical_ns"])
-    assert missing_reason(pd.Series(found)) == "2 of the 3 replicates an estimate needs"
+@pytest.mark.parametrize("replicates", [1, 2])
+def test_few_replicates_give_a_figure_with_a_mark(replicates: int) -> None:
+    found = row(frame_of(synthetic.run(TRUE_NS, replicates=replicates)), SMALL)
+    assert found["quiet_ns"] == pytest.approx(TRUE_NS[SMALL], rel=0.03)
+    assert found["typical_ns"] > found["quiet_ns"]
+    assert np.isnan(found["quiet_half"]) == (replicates == 1)
+    assert found["marks"] == (FEW,)
+
+
+def test_case_whose_only_worker_was_lost_early_has_a_figure() -> None:
+    run = synthetic.run({SMALL: TRUE_NS[SMALL]}, replicates=1, moods=Moods(blocks=2))
+    found = row(frame_of(run), SMALL)
+    assert found["quiet_ns"] == pytest.approx(TRUE_NS[SMALL], rel=0.03)
 
 
 def test_replicate_with_two_quiet_blocks_did_not_get_quiet() -> None:
@@ -202,7 +239,78 @@ def test_replicate_with_two_quiet_blocks_did_not_get_quiet() -> None:
         readings[:spoilt] = [2 * value for value in readings[:spoilt]]
     found = row(frame_of(run), SMALL)
     assert found["quiet_replicates"] == 2
-    assert missing_reason(pd.Series(found)).count("in 2 of 4 replicates") == 1
+    assert found["marks"] == (BUSY,)
+
+
+# Drift
+
+
+def drifting(deviation: float, count: int, seed: int = 0, **changes: Any) -> list[RunRecord]:
+    """Runs of one plan whose times all move together from run to run."""
+    chance = np.random.default_rng(seed)
+    return [
+        synthetic.run(
+            {case: time * float(np.exp(shift)) for case, time in TRUE_NS.items()},
+            moods=Moods(seed=100 * seed + number),
+            **changes,
+        )
+        for number, shift in enumerate(chance.normal(0.0, deviation, count))
+    ]
+
+
+def test_drift_is_assumed_of_a_machine_with_fewer_than_three_runs() -> None:
+    frame = frame_of(*drifting(0.003, 2))
+    assert set(frame["quiet_drift_runs"]) == set(frame["typical_drift_runs"]) == {0}
+    assert (frame["quiet_drift"] * SIGMAS * np.sqrt(2)).tolist() == pytest.approx(
+        [DRIFT["quiet"]] * len(frame)
+    )
+
+
+def test_drift_is_estimated_from_three_runs_of_one_plan() -> None:
+    quiet = frame_of(*drifting(0.0, 3))
+    assert set(quiet["quiet_drift_runs"]) == {3}
+    assert quiet["quiet_drift"].max() < 0.004
+    restless = frame_of(*drifting(0.05, 6))
+    assert restless["quiet_drift"].iloc[0] == pytest.approx(0.021, rel=0.1), "as those six were"
+    assert restless["quiet_half"].median() > 5 * quiet["quiet_half"].median()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"on": synthetic.machine(identity="f" * 16)},
+        {"on": synthetic.machine(torch="2.14.0")},
+        {"environment": "steady"},
+        {"lr": 0.5},
+        {"replicates": 4},
+        {"budget_s": 60.0},
+        {"on": synthetic.machine(environment={"OMP_PROC_BIND": "true"})},
+    ],
+)
+def test_runs_of_another_plan_or_place_say_nothing_of_drift(other: dict[str, Any]) -> None:
+    mine, theirs = drifting(0.003, 2), drifting(0.05, 1, seed=7, **other)
+    assert set(frame_of(*mine, *theirs)["quiet_drift_runs"]) == {0}
+
+
+def test_runs_of_another_code_tell_of_drift_among_themselves() -> None:
+    """Not of the difference between the two codes."""
+    old = drifting(0.001, 3)
+    new = synthetic.run(
+        {case: 2 * time for case, time in TRUE_NS.items()},
+        on=synthetic.machine(code_hash="cccccccc-dddddddd"),
+    )
+    found = row(frame_of(*old, new), SMALL, run="run3")
+    assert found["quiet_drift_runs"] == 3
+    assert found["quiet_drift"] < 0.01
+
+
+def test_run_carries_the_drift_that_was_known_when_it_was_written() -> None:
+    *others, last = drifting(0.003, 4)
+    last.drift = drift_of(last, others)
+    assert {name: drift.runs for name, drift in last.drift.items()} == {"quiet": 4, "typical": 4}
+    assert set(frame_of(last)["quiet_drift_runs"]) == {4}
+    together = row(frame_of(*others, last), SMALL, run="run3")
+    assert row(frame_of(last), SMALL)["quiet_half"] == pytest.approx(together["quiet_half"])
 
 
 def test_interval_widens_with_what_replicates_disagree_by() -> None:
@@ -338,7 +446,7 @@ def test_nothing_is_doubtful_on_a_machine_that_was_calm_or_of_which_nothing_was_
 def test_ceilings_are_no_rows_but_what_was_heard_beside_them_counts() -> None:
     run = synthetic.run({SMALL: 1.2e5}, moods=NEVER_QUIET, ceilings={Ceiling("op"): 1e3})
     assert set(frame_of(run)["case"]) == {SMALL.id}
-    assert np.isnan(row(frame_of(run, quiet_ceilings()), SMALL)["quiet_ns"])
+    assert row(frame_of(run, quiet_ceilings()), SMALL)["marks"] == (SLOW,)
 
 
 def quiet_ceilings() -> RunRecord:
@@ -349,7 +457,7 @@ def quiet_ceilings() -> RunRecord:
 def test_floors_are_heard_beside_ceilings_too_by_their_device_and_threads() -> None:
     above = {Ceiling("op"): 1e3, Ceiling("op", threads=2): 1e3, Ceiling("copy", size=2**20): 1e5}
     above[Ceiling("op", "cuda")] = 1e3
-    assert list(heard_floors(synthetic.run({}, ceilings=above))) == [
+    assert list(own_floors(synthetic.run({}, ceilings=above))) == [
         "dispatch, t1, stock",
         "dispatch, t1, stock, cuda",
         "dispatch, t2, stock",

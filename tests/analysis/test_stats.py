@@ -10,18 +10,29 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bench.analysis.stats import (
-    MIN_REPLICATES,
+    SIGMAS,
     Estimate,
     at_most,
     estimates,
     floor_of,
     moderated,
     quiet_blocks,
+    quietest_blocks,
+    ratio_half,
     slowness,
 )
+from bench.records.schema import Drift
 
+NO_DRIFT = Drift(0.0)
 Floats = NDArray[np.float64]
 SERIES = 24
+
+
+def test_quietest_blocks_are_the_three_nearest_the_floor() -> None:
+    assert quietest_blocks(np.array([1.5, 1.2, 1.9, 1.3, 1.4])).tolist() == [
+        False, True, False, True, True,
+    ]  # fmt: skip
+    assert quietest_blocks(np.array([1.5, 1.2])).tolist() == [True, True]
 
 
 def known(found: list[Estimate | None]) -> list[Estimate]:
@@ -53,31 +64,43 @@ def test_quiet_block_is_one_near_the_best_speed() -> None:
     assert quiet.tolist() == [True, True, True, False, False]
 
 
-@pytest.mark.parametrize("replicates", range(MIN_REPLICATES))
-def test_too_few_replicates_give_no_estimate(replicates: int) -> None:
-    assert estimates([[100.0] * replicates], 0) == [None]
+def test_a_single_replicate_is_an_estimate_without_an_interval() -> None:
+    (estimate,) = known(estimates([[100.0]], NO_DRIFT))
+    assert estimate.time_ns == pytest.approx(100.0)
+    assert math.isnan(estimate.half_width)
 
 
 def test_series_without_estimate_keep_their_place() -> None:
-    found = estimates([[], [100.0, 100.0, 100.0], [50.0, 60.0], [7.0, 7.0, 7.0]], 0)
-    assert [None if e is None else round(e.time_ns) for e in found] == [None, 100, None, 7]
-    assert estimates([], 0) == []
+    found = estimates([[], [100.0, 100.0, 100.0], [50.0], [7.0, 7.0, 7.0]], NO_DRIFT)
+    assert [None if e is None else round(e.time_ns) for e in found] == [None, 100, 50, 7]
+    assert estimates([], NO_DRIFT) == []
+
+
+def test_drift_and_replicates_add_up_as_variances_do() -> None:
+    (still,) = known(estimates([[100.0] * 3], Drift(0.01)))
+    assert still.half_width == pytest.approx(SIGMAS * 0.01 * math.sqrt(2))
+    (unsure,) = known(estimates([[100.0] * 3], Drift(0.01, freedom=2)))
+    assert unsure.half_width == pytest.approx(4.302653 * 0.01 * math.sqrt(2), rel=1e-5)
+
+
+def test_ratio_of_two_runs_is_known_better_than_where_another_two_land() -> None:
+    assert ratio_half(0.03, 0.04) == pytest.approx(0.05 / math.sqrt(2))
 
 
 def test_estimate_is_the_geometric_mean_of_its_replicates() -> None:
-    (estimate,) = known(estimates([[100.0, 200.0, 400.0]], 0))
+    (estimate,) = known(estimates([[100.0, 200.0, 400.0]], NO_DRIFT))
     assert estimate.time_ns == pytest.approx(200.0)
 
 
 def test_interval_of_a_lone_series_is_the_prediction_interval_of_a_new_mean() -> None:
-    (estimate,) = known(estimates([[math.exp(v) for v in (0.9, 1.0, 1.1)]], 0))
+    (estimate,) = known(estimates([[math.exp(v) for v in (0.9, 1.0, 1.1)]], NO_DRIFT))
     assert estimate.half_width == pytest.approx(4.302653 * 0.1 * math.sqrt(2 / 3), rel=1e-5)
     assert estimate.low_ns == pytest.approx(estimate.time_ns / math.exp(estimate.half_width))
     assert estimate.high_ns == pytest.approx(estimate.time_ns * math.exp(estimate.half_width))
 
 
 def test_replicates_that_agree_exactly_have_no_width() -> None:
-    (estimate,) = known(estimates([[100.0] * 3], 0))
+    (estimate,) = known(estimates([[100.0] * 3], NO_DRIFT))
     assert estimate.half_width == 0
 
 
@@ -105,7 +128,7 @@ def test_ninety_five_of_a_hundred_new_runs_land_inside(
         spread = deviations(chance)[:, None]
         first, second = chance.normal(12.0, spread, (2, len(spread), replicates))
         for estimate, again in zip(
-            known(estimates(np.exp(first).tolist(), 0)), second, strict=True
+            known(estimates(np.exp(first).tolist(), NO_DRIFT)), second, strict=True
         ):
             inside.append(bool(estimate.low_ns <= np.exp(again.mean()) <= estimate.high_ns))
     assert 0.935 < np.mean(inside) < 0.965
@@ -127,8 +150,8 @@ def test_pooled_variance_is_about_the_true_one() -> None:
 def test_sharing_variances_narrows_the_intervals() -> None:
     chance = np.random.default_rng(2)
     times = np.exp(chance.normal(12.0, 0.02, (SERIES, 3)))
-    together = [estimate.half_width for estimate in known(estimates(times.tolist(), 0))]
-    alone = [known(estimates([row], 0))[0].half_width for row in times]
+    together = [estimate.half_width for estimate in known(estimates(times.tolist(), NO_DRIFT))]
+    alone = [known(estimates([row], NO_DRIFT))[0].half_width for row in times]
     assert np.mean(together) < 0.6 * np.mean(alone)
 
 
@@ -150,13 +173,13 @@ def test_lone_variance_is_left_as_it_is() -> None:
 @settings(deadline=None)
 @given(st.lists(st.lists(st.floats(1, 1e12), max_size=8), max_size=12))
 def test_any_times_give_finite_estimates(times: list[list[float]]) -> None:
-    found = estimates(times, 0)
+    found = estimates(times, NO_DRIFT)
     assert len(found) == len(times)
     for estimate, own in zip(found, times, strict=True):
-        assert (estimate is None) == (len(own) < MIN_REPLICATES)
+        assert (estimate is None) == (len(own) == 0)
         if estimate is not None:
             assert 0.999 * min(own) <= estimate.time_ns <= 1.001 * max(own)
-            assert 0 <= estimate.half_width < math.inf
+            assert len(own) == 1 or 0 <= estimate.half_width < math.inf
 
 
 @settings(deadline=None)
@@ -167,9 +190,10 @@ def test_floor_lies_among_the_readings(readings: list[int]) -> None:
 
 def test_drift_between_runs_widens_what_replicates_show() -> None:
     times = [[math.exp(v) for v in (0.9, 1.0, 1.1)]]
-    (narrow,), (wide,) = known(estimates(times, 0)), known(estimates(times, 0.3))
+    (narrow,), (wide,) = known(estimates(times, NO_DRIFT)), known(estimates(times, Drift(0.3)))
     assert wide.time_ns == narrow.time_ns
-    assert wide.half_width == pytest.approx(math.hypot(narrow.half_width, 0.3))
+    assert narrow.half_width < wide.half_width
+    assert wide.half_width == pytest.approx(SIGMAS * math.sqrt(2) * 0.3, rel=0.1)
 
 
 @pytest.mark.parametrize(

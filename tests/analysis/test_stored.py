@@ -9,10 +9,16 @@ import pandas as pd
 import pytest
 
 from bench.analysis.frame import tidy
-from bench.analysis.stats import DRIFT, at_most, estimates
+from bench.analysis.stats import (
+    DRIFT,
+    SIGMAS,
+    assumed_drift,
+    at_most,
+    estimates,
+    ratio_half,
+)
 from bench.analysis.stored import (
     ALPHA,
-    SIGMAS,
     StoredRules,
     bounds,
     check_comparable,
@@ -37,6 +43,8 @@ from tests.synthetic import Moods
 SGD, ADAM = Case(), Case(optimizer="adam")
 TF32 = Case(dtype="tf32")
 RULES = StoredRules()
+ASSUMED = DRIFT["quiet"] / SIGMAS
+"""The standard deviation of the drift between two runs that is assumed."""
 CALM = Moods(noise=0.001, between=0.001, blocks=8)
 RESULTS = Path(__file__).parents[2] / "results" / "intel-xeon-2c-24gib"
 
@@ -63,7 +71,7 @@ def verdicts(table: pd.DataFrame, case: Case) -> list[str]:
         ("machine", {"name": "other-cpu-4c-8gib"}),
         ("cpu", {"cpu": "Other CPU"}),
         ("cores", {"cores": 8}),
-        ("available cores", {"available_cores": 2}),
+        ("cores available", {"available_cores": 2}),
         ("memory", {"memory_bytes": 16 * 2**30}),
         ("gpus", {"gpus": ("Test GPU",)}),
         ("torch", {"torch": "2.12.0"}),
@@ -155,11 +163,29 @@ def test_what_failed_is_invalid_with_its_reason() -> None:
 
 
 def test_what_never_got_quiet_is_invalid_and_says_so() -> None:
+    busy = run({SGD: 1e5}, moods=Moods(noise=0.001, between=0.001, blocks=8, speeds=(1.0, 1.0, 2)))
+    for workers in busy.cases[0].blocks.values():
+        for worker in workers[:2]:
+            worker.readings_ns["dispatch"] = [2 * v for v in worker.readings_ns["dispatch"]]
+    table = judged(run({SGD: 1e5}), busy)
+    assert set(table["verdict"]) == {INVALID}
+    assert "head: the machine came near its best speed in 1 of 3" in table["reason"].iloc[0]
+    assert "base" not in table["reason"].iloc[0]
+
+
+def test_machine_that_was_slower_during_one_run_makes_no_verdict_on_the_code() -> None:
     slow = Moods(noise=0.001, between=0.001, blocks=8, speeds=(2.0,))
     table = judged(run({SGD: 1e5}), run({SGD: 1e5}, moods=slow))
     assert set(table["verdict"]) == {INVALID}
-    assert "head: the machine was quiet" in table["reason"].iloc[0]
-    assert "base" not in table["reason"].iloc[0]
+    assert "the machine itself was 2.0" in table["reason"].iloc[0]
+
+
+def test_two_runs_in_one_slower_state_are_judged() -> None:
+    slow = Moods(noise=0.001, between=0.001, blocks=8, speeds=(2.0,))
+    base, head = (run({SGD: time}, moods=slow) for time in (1e5, 1.2e5))
+    for each in (base, head):
+        each.lowest_floors_ns = {"dispatch, t1, stock": 80_000}
+    assert set(judged(base, head)["verdict"]) == {REGRESSED}
 
 
 def test_what_neither_machine_supports_has_a_row_and_no_part_in_the_outcome() -> None:
@@ -188,29 +214,28 @@ def test_half_width_is_of_the_ratio_and_not_of_another_two_runs() -> None:
 
 
 def test_one_series_has_the_bound_of_one_normal_effect() -> None:
-    assert bounds(np.array([0.03])) == pytest.approx(0.03 / SIGMAS * 2.3263, rel=1e-3)
+    assert bounds(np.array([0.03]), ASSUMED) == pytest.approx(0.03 / SIGMAS * 2.3263, rel=1e-3)
 
 
-@pytest.mark.usefixtures("no_drift")
 def test_without_drift_bounds_are_those_of_independent_effects() -> None:
     alone = 2.3263  # the quantile of 0.99
     of_24 = 3.3388  # that of 0.99^(1/24)
-    found = bounds(np.full(24, 0.03))
+    found = bounds(np.full(24, 0.03), 0.0)
     assert found == pytest.approx(np.full(24, 0.03 / SIGMAS * of_24), rel=1e-3)
     assert found[0] > 0.03 / SIGMAS * alone
 
 
 def test_what_all_series_share_does_not_count_once_for_each() -> None:
-    shared_alone = bounds(np.full(24, DRIFT["quiet"]))
+    shared_alone = bounds(np.full(24, DRIFT["quiet"]), ASSUMED)
     assert shared_alone == pytest.approx(np.full(24, DRIFT["quiet"] / SIGMAS * 2.3263), rel=0.02)
 
 
 def test_what_is_unknown_has_no_bound_and_widens_none() -> None:
     half = np.array([0.03, math.nan, 0.04])
-    found = bounds(half)
+    found = bounds(half, ASSUMED)
     assert np.isnan(found[1])
-    assert found[[0, 2]] == pytest.approx(bounds(half[[0, 2]]))
-    assert np.isnan(bounds(np.array([math.nan]))).all()
+    assert found[[0, 2]] == pytest.approx(bounds(half[[0, 2]], ASSUMED))
+    assert np.isnan(bounds(np.array([math.nan]), ASSUMED)).all()
     assert words(half * math.nan, half, found, RULES).tolist() == [INVALID] * 3
 
 
@@ -226,12 +251,12 @@ def test_identical_runs_that_drift_as_much_as_assumed_alarm_as_rarely_as_promise
             drift = chance.normal(0, DRIFT["quiet"] / SIGMAS / math.sqrt(2))
             noise = chance.normal(0, 0.02, (series, replicates))
             times = np.exp(drift + noise).tolist()
-            sides.append([e for e in estimates(times, DRIFT["quiet"]) if e])
+            sides.append([e for e in estimates(times, assumed_drift("quiet")) if e])
         base, head = sides
         pairs = list(zip(base, head, strict=True))
         effect = np.array([math.log(h.time_ns / b.time_ns) for b, h in pairs])
-        half = np.array([math.hypot(h.half_width, b.half_width) for b, h in pairs]) / math.sqrt(2)
-        found = words(effect, half, bounds(half), RULES)
+        half = np.array([ratio_half(h.half_width, b.half_width) for b, h in pairs])
+        found = words(effect, half, bounds(half, ASSUMED), RULES)
         slower += REGRESSED in found
         faster += IMPROVED in found
     for alarms in (slower, faster):

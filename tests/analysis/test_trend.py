@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pytest
 
-from bench.analysis.stats import DRIFT, Floats, estimates
+from bench.analysis.stats import DRIFT, Floats, assumed_drift, estimates
 from bench.analysis.trend import (
     DEVIATIONS,
     NO_LEVEL,
     Trend,
-    differences,
     levels,
     penalty,
     trends,
@@ -70,7 +69,7 @@ def test_of_histories_without_a_change_at_most_one_in_twenty_shows_one(count: in
         for _ in range(count):
             shared = chance.normal(0, drift / DEVIATIONS / np.sqrt(2), (series, 1))
             own = chance.normal(0, spread[:, None], (series, replicates))
-            runs.append(estimates(np.exp(shared + own).tolist(), drift))
+            runs.append(estimates(np.exp(shared + own).tolist(), assumed_drift("quiet")))
         for of_series in zip(*runs, strict=True):
             known = [estimate for estimate in of_series if estimate is not None]
             logs = np.log([estimate.time_ns for estimate in known])
@@ -214,21 +213,3 @@ def test_each_case_has_its_own_history() -> None:
 def test_a_series_that_nothing_has_is_refused() -> None:
     with pytest.raises(UsageError, match="no case here is timed by latency"):
         trends(history([1e5]), ["r0"], "latency", "quiet")
-
-
-def test_differences_tell_software_variables_and_plan() -> None:
-    before, after = (
-        synthetic.run({SGD: 1e5}, on=synthetic.machine(**changed))
-        for changed in (
-            {"environment": {"OMP_PROC_BIND": "true"}},
-            {"torch": "2.14.0", "commit": "abcdef0123", "dirty": True},
-        )
-    )
-    after.plan.cases.append(ADAM)
-    assert differences(before, after) == {
-        "commit": ("0123456789", "abcdef0123-dirty"),
-        "torch": ("2.13.0", "2.14.0"),
-        "cases in the plan": ("1", "2"),
-        "OMP_PROC_BIND": ("true", "not set"),
-    }
-    assert differences(before, before) == {}

@@ -40,7 +40,8 @@ def hardware(
 ) -> None:
     memory = SimpleNamespace(total=int(gib * 2**30))
     monkeypatch.setattr(machine, "_cpu_model", lambda: model)
-    monkeypatch.setattr(machine, "_gpus", lambda: gpus)
+    found = tuple(machine.Gpu(name, f"GPU-{number}") for number, name in enumerate(gpus))
+    monkeypatch.setattr(machine, "_gpus", lambda: found)
     monkeypatch.setattr(psutil, "cpu_count", lambda: cores)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
 

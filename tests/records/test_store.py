@@ -2,9 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +16,12 @@ from bench.matrix.ceiling import Ceiling
 from bench.measure.events import CaseEnded, Event, ReplicateDone, SittingEnded
 from bench.measure.health import GpuHealth, Health, HostHealth
 from bench.measure.protocol import CEILING
-from bench.records.schema import SCHEMA, CeilingRecord, RunRecord, assemble
+from bench.records.schema import SCHEMA, CeilingRecord, Drift, RunRecord, assemble
 from bench.records.store import (
     Journal,
     latest_runs,
     load_run,
     read_journal,
-    remember_floors,
     settled_by,
     write_run,
 )
@@ -424,82 +420,6 @@ def test_latest_runs_are_the_newest_of_each_machine(tmp_path: Path) -> None:
     assert latest_runs(tmp_path / "nowhere") == []
 
 
-# Floors
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The folder of RUN's machine."""
-    path = tmp_path / RUN.machine.name
-    path.mkdir()
-    return path
-
-
-def other_run(**changes: Any) -> RunRecord:
-    return assemble(synthetic.header([SGD], synthetic.machine(**changes)), [])
-
-
-def test_floors_keep_the_fastest_ever_heard(tmp_path: Path, folder: Path) -> None:
-    assert remember_floors(tmp_path, RUN, {"a": 100, "b": 300}) == {"a": 100, "b": 300}
-    assert remember_floors(tmp_path, RUN, {"a": 120, "b": 200}) == {"a": 100, "b": 200}
-    assert remember_floors(tmp_path, RUN, {"b": 250, "c": 50}) == {"b": 200, "c": 50}
-    assert remember_floors(tmp_path, RUN, {"a": 999}) == {"a": 100}
-
-
-def test_floors_are_kept_apart_by_software_and_metronome(tmp_path: Path, folder: Path) -> None:
-    remember_floors(tmp_path, RUN, {"a": 100})
-    newer_torch, newer_python = other_run(torch="3.0"), other_run(python="CPython 3.14.0")
-    newer_metronome = other_run()
-    newer_metronome.metronome_version += 1
-    for run in (newer_torch, newer_python, newer_metronome):
-        assert remember_floors(tmp_path, run, {"a": 500}) == {"a": 500}
-    assert remember_floors(tmp_path, RUN, {"a": 900}) == {"a": 100}
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"software": 7}', b'{"s": {"a": "b"}}'])
-def test_damaged_floors_are_reported_and_left_alone(
-    tmp_path: Path, folder: Path, content: bytes
-) -> None:
-    (folder / "floors.json").write_bytes(content)
-    with pytest.raises(UsageError, match=r"floors\.json is damaged .* mend or delete it"):
-        remember_floors(tmp_path, RUN, {"a": 100})
-    assert (folder / "floors.json").read_bytes() == content
-
-
-def test_floors_that_cannot_be_written_are_the_machines_fault(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    remember_floors(tmp_path, RUN, {"a": 100})
-    before = (folder / "floors.json").read_bytes()
-
-    def fail(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(MachineError, match=r"cannot write .*floors\.json"):
-        remember_floors(tmp_path, RUN, {"a": 50})
-    assert (folder / "floors.json").read_bytes() == before
-
-
-def test_floors_survive_writers_in_parallel(tmp_path: Path, folder: Path) -> None:
-    writer = """
-        import sys
-        from pathlib import Path
-        from bench.records.store import remember_floors
-        from tests.records.test_store import RUN
-
-        results, me = Path(sys.argv[1]), sys.argv[2]
-        for number in range(60):
-            remember_floors(results, RUN, {f"{me}-{number}": 100, "shared": 1000 - number})
-    """
-    command = [sys.executable, "-c", textwrap.dedent(writer), str(tmp_path)]
-    writers = [subprocess.Popen([*command, str(me)], cwd=ROOT) for me in range(3)]
-    assert [process.wait() for process in writers] == [0, 0, 0]
-    names = [f"{me}-{number}" for me in range(3) for number in range(60)]
-    kept = remember_floors(tmp_path, RUN, dict.fromkeys(names, 200) | {"shared": 2000})
-    assert kept == dict.fromkeys(names, 100) | {"shared": 941}
-
-
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
@@ -508,6 +428,8 @@ def test_floors_survive_writers_in_parallel(tmp_path: Path, folder: Path) -> Non
         (lambda run: run.cases[0].blocks["train_step"].clear(), "no blocks of kind train_step"),
         (lambda run: run.cases[0].blocks["phases"][0].at_s.pop(), "unequal length"),
         (lambda run: run.floors_ns.update(dispatch=0), "floor"),
+        (lambda run: run.lowest_floors_ns.update(dispatch=-1), "floor"),
+        (lambda run: run.drift.update(quiet=Drift(0.01, freedom=0.0)), "drift"),
     ],
 )
 def test_run_file_that_contradicts_itself_is_refused(

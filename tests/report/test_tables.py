@@ -25,7 +25,7 @@ from bench.report.tables import (
 )
 from bench.report.units import duration, percent, rate
 from tests import synthetic
-from tests.synthetic import Moods
+from tests.synthetic import READINGS_NS, Moods
 
 SGD = Case(batch=1024)
 ADAM = Case(batch=1024, optimizer="adam")
@@ -373,22 +373,41 @@ def test_reasons_name_the_run_where_there_are_several() -> None:
     ]
 
 
-def test_missing_quiet_time_is_explained() -> None:
+def test_marks_of_figures_are_explained_once() -> None:
     few = frame_of(synthetic.run({SGD: 1e5}, replicates=2))
-    assert notes(few, None, "quiet") == [
-        f"no quiet time: 2 of the 3 replicates an estimate needs: {SGD.id}."
-    ]
+    (row,) = phase_rows(few, None, "quiet")
+    assert row["quiet ± 95%"].endswith(" ‡") and row["typical ± 95%"].endswith(" ‡")
+    (line,) = notes(few, None, "quiet")
+    assert line.startswith("‡ 2 of the 3 replicates") and line.endswith(f": {SGD.id}.")
 
 
-def test_missing_quiet_time_of_some_phases_names_them() -> None:
+def test_single_replicate_has_a_figure_without_an_interval() -> None:
+    (row,) = phase_rows(
+        frame_of(synthetic.run({SGD: 1e5}, replicates=1, moods=EXACT)), None, "quiet"
+    )
+    assert row["quiet ± 95%"] == "100 us ‡"
+    assert row["samples/s"] != "-" and row["forward"] != "-"
+
+
+def test_busy_machine_is_said_of_its_quiet_times() -> None:
     run = synthetic.run({SGD: 1e5})
     for worker in run.cases[0].blocks[WHOLE]:
         worker.readings_ns["dispatch"] = [2 * value for value in worker.readings_ns["dispatch"]]
+    (row,) = phase_rows(frame_of(run), None, "quiet")
+    assert row["quiet ± 95%"].endswith("% †") and not row["typical ± 95%"].endswith("†")
     (line,) = notes(frame_of(run), None, "quiet")
-    assert line.startswith(
-        "no quiet time: the machine was quiet, next to the best it has shown, in 0 of 3"
-    )
-    assert line.endswith(f"{SGD.id} (train_step).")
+    assert line.startswith("† the machine was busy") and "in 0 of 3 replicates" in line
+
+
+def test_slower_state_says_how_much_faster_the_machine_has_been() -> None:
+    cases = {Case(batch=batch): 1e5 for batch in (2, 4, 8, 16)}
+    run = synthetic.run(cases, moods=EXACT)
+    run.floors_ns = {"dispatch, t1, stock": round(READINGS_NS["dispatch"] / 1.4)}
+    rows = phase_rows(frame_of(run), None, "quiet")
+    assert [row["quiet ± 95%"].split(" ")[-1] for row in rows] == ["*"] * 4
+    (line,) = notes(frame_of(run), None, "quiet")
+    assert line.startswith("* this machine has been 1.4x faster before")
+    assert line.endswith(": 4 of 4 cases.")
 
 
 def test_what_times_mean_is_told_only_where_a_device_works_through_a_queue() -> None:
@@ -397,13 +416,6 @@ def test_what_times_mean_is_told_only_where_a_device_works_through_a_queue() -> 
     for told in ("host dispatch: ", "device busy: ", "latency: ", "samples/s: ", "bound by the ho"):
         assert told in line
     assert notes(frame_of(synthetic.run({SGD: 1e5}, moods=EXACT)), None, "quiet") == []
-
-
-def test_reason_of_a_case_with_one_series_or_seven_names_the_case_alone() -> None:
-    frame = frame_of(synthetic.run({LBFGS: 1e5, CUDA: 1e5}, replicates=2))
-    assert notes(frame, None, "quiet")[1:] == [
-        f"no quiet time: 2 of the 3 replicates an estimate needs: {LBFGS.id}, {CUDA.id}."
-    ]
 
 
 def test_what_makes_times_doubtful_is_told_once_with_how_many_cases_it_touches() -> None:
@@ -428,17 +440,18 @@ def test_means_and_what_one_side_lacks_are_told() -> None:
     frame = frame_of(ours, theirs)
     assert notes(frame, by_run(frame), "quiet") == [
         "Geometric mean of time over run ours, over the 1 cases that all have: theirs 4.000.",
+        "± of a ratio is its 95% confidence interval; the ratio of another two runs lands within "
+        "1.4 times as much.",
         "run ours has no row for: optimizer=adam implementation=fused.",
         "run theirs has no row for: optimizer=adam implementation=default.",
     ]
 
 
 def test_absent_mean_is_told() -> None:
-    frame = frame_of(
-        synthetic.run({SGD: 1e5}, replicates=2), synthetic.run({SGD: 1e5}, replicates=2)
-    )
-    assert notes(frame, by_run(frame), "quiet")[0] == (
-        "No case has a quiet time for every run: no mean."
+    broken = synthetic.run({SGD: 1e5}, ended={SGD: ("failed", "it broke")})
+    frame = frame_of(synthetic.run({SGD: 1e5}), broken)
+    assert "No case has a quiet time for every run: no mean." in notes(
+        frame, by_run(frame), "quiet"
     )
 
 
