@@ -191,7 +191,10 @@ def test_rank_is_a_command_that_names_the_fastest_and_where_it_changes(tmp_path:
         ("compare --verdicts short.json", "--verdicts takes two run files: the base's, then the"),
         ("compare --verdicts short.json nowhere.json", "cannot read nowhere.json: No such file"),
         ("compare --verdicts above.json short.json", "above.json holds ceilings alone: `ceilings "),
-        ("compare --verdicts --margin 5 a b", "--margin: '5' is not a share between 0 and 1: "),
+        (
+            "compare --verdicts --margin 5 a b",
+            "--margin: '5' is not a share above 0% and up to 50%",
+        ),
         (
             "compare --verdicts --by batch --rows batch --columns dtype --reference 2",
             "--verdicts is a table of its own, of quiet times: drop --by, --reference, --rows, --c",
