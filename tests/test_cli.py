@@ -152,7 +152,7 @@ def test_rank_is_a_command_that_names_the_fastest_and_where_it_changes(tmp_path:
         ("rank nowhere.json --format xlsx", "--format: 'xlsx' is not one; allowed: github, "),
         ("rank --results nowhere", "no run files under nowhere: measure with `run`"),
         ("rank above.json", "above.json holds ceilings alone: `ceilings above.json` prints them"),
-        ("compare above.json short.json", "above.json holds ceilings alone: `ceilings above.json"),
+        ("compare above.json", "above.json holds ceilings alone: `ceilings above.json"),
         ("repeatability above.json above.json", "above.json holds ceilings alone: `ceilings abo"),
         ("rank short.json", "nothing to rank: no case has a quiet time"),
         ("list --verify --preset quickest", "--preset: 'quickest' is not a preset; allowed: "),
@@ -188,9 +188,12 @@ def test_rank_is_a_command_that_names_the_fastest_and_where_it_changes(tmp_path:
         ),
         ("compare short.json --roofline a.svg", "--roofline is a chart of limits: add --limits"),
         ("compare short.json --margin 5%", "--margin and --threshold are of verdicts: add --ver"),
-        ("compare --verdicts short.json", "--verdicts takes two run files: the base's, then the"),
+        ("compare --verdicts short.json", "--verdicts takes two run files, the base's, then the"),
+        (
+            "compare --verdicts",
+            "--verdicts takes two run files, the base's, then the head's; there",
+        ),
         ("compare --verdicts short.json nowhere.json", "cannot read nowhere.json: No such file"),
-        ("compare --verdicts above.json short.json", "above.json holds ceilings alone: `ceilings "),
         (
             "compare --verdicts --margin 5 a b",
             "--margin: '5' is not a share above 0% and up to 50%",

@@ -162,7 +162,6 @@ def _notes(
         *_histories(everything),
         *doubt_lines(everything.assign(case=where)),
         *_missing(everything, statistic),
-        *(f"Passed over, as it holds ceilings alone: {path}." for path in story.passed_over),
         _machine(story),
     ]
 

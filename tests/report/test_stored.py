@@ -137,7 +137,7 @@ def test_csv_holds_numbers_as_numbers(sides: list[Path]) -> None:
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_other_than_two_files_are_refused(tmp_path: Path, count: int) -> None:
     three = files(tmp_path, *[run({SGD: 1e5})] * 3)
-    with pytest.raises(UsageError, match="takes two run files: the base's, then the head's"):
+    with pytest.raises(UsageError, match="takes two run files, the base's, then the head's; "):
         told(three[:count])
     with pytest.raises(UsageError, match="takes two run files"):
         told([three[0]] * 2)
