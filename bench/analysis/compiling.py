@@ -21,10 +21,10 @@ def compile_frame(
     """A row for each compiled case whose compile times were measured, beside its eager twin.
 
     Columns: run, case, the axes, cold_s and warm_s (the first step with empty and with full caches,
-    seconds), reason (why one is missing, or nothing), steady_ns and eager_ns (quiet times of a step,
-    as ranks have it, nanoseconds), ratio and ratio_half (steady over eager), missing (which of the
-    two has no time and why, or nothing), cold_steps and warm_steps (the steps after which compiling
-    has paid: NEVER where a step is not faster, NaN where that is not known).
+    seconds), reason (why one is missing, or nothing), steady_ns and eager_ns (quiet times of a
+    step, as ranks have it, nanoseconds), ratio and ratio_half (steady over eager), missing (which
+    of the two has no time and why, or nothing), cold_steps and warm_steps (the steps after which
+    compiling has paid: NEVER where a step is not faster, NaN where that is not known).
     """
     whole = steps(frame, "quiet")
     rows: list[dict[str, Any]] = []
