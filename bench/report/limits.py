@@ -15,7 +15,7 @@ from bench.errors import UsageError, check_allowed
 from bench.matrix.case import WHOLE
 from bench.records.store import load_run
 from bench.report.ceilings import rates_line
-from bench.report.charts import roofline, save_chart
+from bench.report.charts import check_chart, roofline, save_chart
 from bench.report.comparison import load_runs
 from bench.report.tables import FORMATS, Row, doubt_lines, machine_notes, prose, records, render
 from bench.report.units import duration, factor, memory, share
@@ -39,6 +39,8 @@ def print_limits(
     check_allowed("format", style, FORMATS)
     if charts and series != WHOLE:
         raise UsageError(f"--roofline draws whole steps: drop --phase {series}")
+    for path in charts:
+        check_chart(path)
     _, labels, runs = load_runs(files, results, load_run)
     if not any(run.cases for run in runs):
         raise UsageError("these files hold ceilings alone: name a run that measured cases too")

@@ -14,7 +14,7 @@ from bench.analysis.frame import STATISTICS, missing_reason
 from bench.analysis.trend import MIN_LEVEL, MIN_RUNS, Change, Trend, differences, trends
 from bench.errors import check_allowed
 from bench.matrix.case import SERIES
-from bench.report.charts import save_chart
+from bench.report.charts import check_chart, save_chart
 from bench.report.history import Story, load_story, moment, run_files
 from bench.report.tables import FORMATS, Row, doubt_lines, prose, records, render
 from bench.report.trend_chart import trend_chart
@@ -51,6 +51,8 @@ def print_trend(
         ("format", style, FORMATS),
     ):
         check_allowed(option, value, allowed)
+    for path in charts:
+        check_chart(path)
     story = load_story(list(dict.fromkeys(files)) or run_files(results))
     found = trends(story.runs, story.labels, series, statistic)
     print(trend_text(story, found, statistic, style))

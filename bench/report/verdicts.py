@@ -175,7 +175,7 @@ def _reasons(found: Sequence[SeriesVerdict]) -> str:
 
 def _round_up(seconds: float) -> int:
     """To two digits, and to whole seconds."""
-    unit = 10 ** max(math.floor(math.log10(seconds)) - 1, 0)
+    unit: int = 10 ** max(math.floor(math.log10(seconds)) - 1, 0)
     return math.ceil(seconds / unit) * unit
 
 

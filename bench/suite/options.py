@@ -36,6 +36,12 @@ MEANINGLESS = {
 """pytest-benchmark's options that a replayed clock cannot honour, and why. --benchmark-disable-gc
 is what happens anyway: the collector never runs inside a block."""
 
+GROUPINGS = (
+    *("group", "name", "func", "fullname", "fullfunc"),
+    *("param", "param:case", "param:phase"),
+)
+"""What pytest-benchmark's tables may be grouped by. It refuses others only after measuring."""
+
 DEFAULT_ENVIRONMENT = "stock"
 DEFAULT_RESULTS = Path("results")
 
@@ -92,6 +98,12 @@ def refuse_meaningless(config: pytest.Config) -> None:
         name = str(word).partition("=")[0]
         if name in MEANINGLESS:
             raise UsageError(f"{name} has no meaning here: {MEANINGLESS[name]}")
+
+
+def check_grouping(config: pytest.Config) -> None:
+    """Raise UsageError where pytest-benchmark could not group its tables as it was asked to."""
+    for word in config.getoption("benchmark_group_by", "group").split(","):
+        check_allowed("benchmark-group-by", word, GROUPINGS)
 
 
 def refuse_beside_resume(config: pytest.Config) -> None:
