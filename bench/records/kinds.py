@@ -20,7 +20,7 @@ REPORT = Kind(
     "is a report of the gate",
     "name run files; `calibrate` replays the pairs of reports of identical sides",
 )
-FLOORS = Kind("holds the floors of a machine, which `run` keeps there", "name run files")
+FLOORS = Kind("holds the floors of a machine, which `run` keeps there", "no command prints them")
 
 
 class OtherKind(UsageError):

@@ -92,7 +92,7 @@ def test_ceilings_are_read_where_they_are_wanted(
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("floors.json", f"floors.json {FLOORS.what}: name run files"),
+        ("floors.json", f"floors.json {FLOORS.what}: no command prints them"),
         ("regress-20260101T000000Z-a.json", f"-a.json {REPORT.what}: name run files; `calibrate`"),
     ],
 )
