@@ -15,6 +15,7 @@ from tests import synthetic
 ROOT = Path(__file__).parents[1]
 ROOMS = (
     "errors",
+    "quantities",
     "matrix",
     "devices",
     "measure",

@@ -103,20 +103,15 @@ class Replays:
 
 
 def pool_of(reports: Sequence[GateReport], budget_s: float) -> Pool:
-    """The pairs of reports whose sides were identical, their control pairs too.
+    """The pairs of reports, all of identical sides, their control pairs too.
 
     A replay takes as many as a run has time for in `budget_s` seconds.
 
-    Raises UsageError where a report's sides differ, or reports are of different machines, torch
-    builds, cases or environments, or hold too few pairs to be replayed.
+    Raises UsageError where reports are of different machines, torch builds, cases or environments,
+    or hold too few pairs to be replayed.
     """
     first = reports[0]
     for report in reports:
-        if not identical_sides(report):
-            raise UsageError(
-                f"a report compares {report.sides[0].what} with {report.sides[1].what}: "
-                "only identical sides, as `regress --same` has them, tell of false alarms"
-            )
         if _kind(report) != _kind(first):
             raise UsageError(
                 "reports of different machines, torch builds, cases or environments cannot be "

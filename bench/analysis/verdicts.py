@@ -232,15 +232,18 @@ def _more_pairs(column: Column, most: float, pairs: int) -> int | None:
 def decided(verdicts: Sequence[SeriesVerdict], rules: Rules) -> bool:
     """Whether more pairs are not worth their time.
 
-    No verdict is likely to change; or something regressed so clearly, by more than the margin, that
-    the change has to be looked at whatever else there is.
+    No verdict is likely to change; or a clear regression must be looked at whatever else there is.
     """
+    return clearly_regressed(verdicts, rules) or all(verdict.settled for verdict in verdicts)
+
+
+def clearly_regressed(verdicts: Sequence[SeriesVerdict], rules: Rules) -> bool:
+    """Whether a series regressed by more than the margin, its interval too."""
     most = math.log1p(rules.margin)
-    clear = any(
+    return any(
         verdict.verdict == REGRESSED and (verdict.effect or 0.0) - (verdict.half or 0.0) > most
         for verdict in verdicts
     )
-    return clear or all(verdict.settled for verdict in verdicts)
 
 
 def outcome_of(verdicts: Sequence[SeriesVerdict], moved: str | None) -> tuple[Verdict, str]:

@@ -13,6 +13,7 @@ from bench.analysis.calibration import (
     Slowdown,
     as_recorded,
     curve,
+    identical_sides,
     pool_of,
     replay,
 )
@@ -24,8 +25,10 @@ from bench.matrix.case import Case
 from bench.measure.contests import Contest
 from bench.measure.interruption import end_as_if_interrupted
 from bench.measure.worker_process import ROOT
-from bench.records.gate import Rules, load_report
+from bench.records.gate import GateReport, Rules, load_report
+from bench.records.kinds import Kind, OtherKind
 from bench.report.calibration import calibration_text
+from bench.report.files import load_each
 from bench.report.progress import say
 
 BATCH = 100
@@ -34,6 +37,8 @@ FEWER = 10
 """Each slowdown gets so many times fewer replays than identical sides do."""
 SLOW_PAIR_S = 60.0
 """What a pair may take at most when they are recorded: their number ends it, not time."""
+
+DIFFERING = "only identical sides, as `regress --same` has them, tell of false alarms"
 
 
 def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results: Path) -> Path:
@@ -52,9 +57,10 @@ def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results:
 def replay_reports(files: Sequence[Path], settings: Settings, replays: int, style: str) -> str:
     """What the pairs of these reports say of the gate, as text.
 
-    Raises UsageError where one is no report, or their pairs cannot be replayed together.
+    Files of other kinds are passed over, and reports of sides that differ. Raises UsageError where
+    none is left, one cannot be read, or their pairs cannot be replayed together.
     """
-    reports = [load_report(path) for path in dict.fromkeys(files)]
+    _, reports = load_each(list(dict.fromkeys(files)), _of_identical_sides)
     pool, rules = pool_of(reports, settings.budget_s), settings.rules
     wanted: list[tuple[Slowdown | None, int]] = [(None, replays)]
     wanted += [(slowdown, max(replays // FEWER, BATCH)) for slowdown in curve()]
@@ -62,6 +68,14 @@ def replay_reports(files: Sequence[Path], settings: Settings, replays: int, styl
     return calibration_text(
         reports, pool, rules, identical, as_recorded(pool, rules), slowed, style
     )
+
+
+def _of_identical_sides(path: Path) -> GateReport:
+    report = load_report(path)
+    if not identical_sides(report):
+        base, head = report.sides
+        raise OtherKind(path, Kind(f"compares {base.what} with {head.what}", DIFFERING))
+    return report
 
 
 def _replayed(

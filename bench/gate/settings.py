@@ -1,9 +1,8 @@
 """What a project and a person ask of the gate: its rules, and the time it may take."""
 
 import fnmatch
-import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,14 @@ import msgspec
 
 from bench.errors import UsageError
 from bench.measure.contests import Contest
+from bench.quantities import SHARES, check_within_margin, number_from, share_from
 from bench.records.gate import Rules
 
 FILE = "pyproject.toml"
 TABLE = "tool.sumnet-bench"
 BUDGET_S = 280.0
 """Seconds for pairs: with start and report a run stays below five minutes."""
-BUDGET_LEAST_S, BUDGET_MOST_S = 10.0, 86_400.0
-
-SHARES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "margin": (lambda share: 0 < share <= 0.5, "above 0% and up to 50%"),
-    "alpha": (lambda share: 0.001 <= share <= 0.2, "from 0.1% to 20%"),
-    "threshold": (lambda share: 0 <= share <= 0.5, "from 0% to 50%"),
-}
-"""What each may be. An alpha below 0.98% proves nothing at the first look, whose share of it is a
-fifth and whose least p is 2^-9, though later ones may; below 0.1% the random patterns of signs at
-those are too few to tell."""
+BUDGET_LEAST_S, BUDGET_MOST_S = 10, 86_400
 KEYS = (*SHARES, "budget", "thresholds")
 
 
@@ -49,7 +40,7 @@ def read_settings(folder: Path) -> Settings:
     where = f"{path}: [{TABLE}]"
     _refuse_unknown(table, where)
     changes: dict[str, Any] = {
-        key: _share(f"{where} {key}", table[key], key) for key in SHARES if key in table
+        key: share_from(f"{where} {key}", table[key], key) for key in SHARES if key in table
     }
     if "thresholds" in table:
         changes["thresholds"] = _thresholds(table["thresholds"], f"{path}: [{TABLE}.thresholds]")
@@ -73,7 +64,7 @@ def overridden(
     """
     given = {"margin": margin, "alpha": alpha, "threshold": threshold}
     changes = {
-        key: _share(f"--{key}", text, key) for key, text in given.items() if text is not None
+        key: share_from(f"--{key}", text, key) for key, text in given.items() if text is not None
     }
     rules = msgspec.structs.replace(settings.rules, **changes)
     blamed = [f"--{key}" for key in ("margin", "threshold") if key in changes]
@@ -133,52 +124,16 @@ def _thresholds(table: Any, where: str) -> dict[str, float]:
                 'its share: "cpu/float32/*" = "2%"'
             )
     return {
-        pattern: _share(f'{where} "{pattern}"', value, "threshold")
+        pattern: share_from(f'{where} "{pattern}"', value, "threshold")
         for pattern, value in table.items()
     }
 
 
 def _check_margin(rules: Rules, where: str) -> None:
-    """Every threshold lies within the margin."""
-    thresholds = {f'thresholds."{pattern}"': t for pattern, t in rules.thresholds.items()}
-    for name, threshold in {"threshold": rules.threshold, **thresholds}.items():
-        if threshold > rules.margin:
-            raise UsageError(
-                f"{where}: {name} is {_percent(threshold)}, more than the margin of "
-                f"{_percent(rules.margin)}: a slowdown proven between the two would be neither "
-                f"regressed nor equivalent; allowed: {name} up to the margin"
-            )
-
-
-def _share(where: str, value: Any, key: str) -> float:
-    fits, words = SHARES[key]
-    share = _number(value, percent=True)
-    if share is None or not fits(share):
-        raise UsageError(f'{where}: {value!r} is not a share {words}, written "3%" or 0.03')
-    return share
+    """Raise UsageError for a threshold, or one of a pattern's own, above the margin."""
+    own = {f'thresholds."{pattern}"': share for pattern, share in rules.thresholds.items()}
+    check_within_margin(where, rules.margin, {"threshold": rules.threshold, **own})
 
 
 def _budget(where: str, value: Any) -> float:
-    seconds = _number(value)
-    if seconds is None or not BUDGET_LEAST_S <= seconds <= BUDGET_MOST_S:
-        raise UsageError(
-            f"{where}: {value!r} is not a number of seconds from {BUDGET_LEAST_S:.0f} to "
-            f"{BUDGET_MOST_S:.0f}"
-        )
-    return seconds
-
-
-def _number(value: Any, *, percent: bool = False) -> float | None:
-    """A number, or text that is one; None for all else."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if abs(value) < 1e300 else None  # an int may be too large for a float
-    form = r"(\d+\.?\d*|\.\d+)\s*(%?)" if percent else r"(\d+\.?\d*|\.\d+)()"
-    found = re.fullmatch(form, value.strip(), re.ASCII) if isinstance(value, str) else None
-    if found is None:
-        return None
-    number = float(found[1])
-    return round(number / 100, 12) if found[2] else number  # 1.1% is 0.011, to the last bit
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.4g}%"
+    return number_from(where, value, BUDGET_LEAST_S, BUDGET_MOST_S, "seconds")

@@ -7,6 +7,7 @@ import msgspec
 
 from bench.errors import UsageError
 from bench.measure.contests import Contest
+from bench.records.kinds import REPORT, OtherKind, kind_of
 from bench.records.machine import Machine
 from bench.records.store import read_bytes, write_atomically
 
@@ -134,9 +135,16 @@ def write_report(path: Path, report: GateReport) -> None:
 
 
 def load_report(path: Path) -> GateReport:
-    """A report. Raises UsageError where the file is missing, cut off, or no report."""
+    """A report.
+
+    Raises UsageError where the file is missing, cut off, or no report: OtherKind where it is
+    something else of this suite's.
+    """
     content = read_bytes(path)
     try:
+        kind = kind_of(msgspec.json.decode(content))
+        if kind not in (None, REPORT):
+            raise OtherKind(path, kind)
         schema = msgspec.json.decode(content, type=_Version).schema
         if schema > SCHEMA:
             raise UsageError(

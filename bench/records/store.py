@@ -24,6 +24,7 @@ from bench.measure.events import (
     ReplicateDone,
     WorkerStarted,
 )
+from bench.records.kinds import CEILINGS, RUN, OtherKind, kind_of
 from bench.records.schema import SCHEMA, Header, RunRecord, assemble, inconsistency
 
 JOURNAL_SUFFIX = ".journal"
@@ -161,7 +162,8 @@ def write_run(path: Path, document: Mapping[str, Any]) -> None:
 def load_run(path: Path) -> RunRecord:
     """The run in a run file, or in the journal of one that was interrupted.
 
-    Raises UsageError where the file is missing, cut off, not a run, or of a newer schema.
+    Raises UsageError where the file is missing, cut off, not a run, or of a newer schema: OtherKind
+    where it is something else of this suite's.
     """
     if path.suffix == JOURNAL_SUFFIX:
         try:
@@ -172,8 +174,11 @@ def load_run(path: Path) -> RunRecord:
         document = msgspec.json.decode(read_bytes(path))
     except NOT_JSON as error:
         raise UsageError(f"{path} is cut off or is not JSON: {error}") from None
-    if not isinstance(document, dict) or "sumnet" not in document:
+    kind = kind_of(document)
+    if kind is None:
         raise UsageError(f"{path} is not a run file: it has no `sumnet` key")
+    if kind is not RUN:
+        raise OtherKind(path, kind)
     run = document["sumnet"]
     if isinstance(run, dict) and isinstance(run.get("schema"), int) and run["schema"] > SCHEMA:
         raise UsageError(
@@ -202,6 +207,14 @@ def stored_runs(folder: Path, newest: int | None = None) -> tuple[list[RunRecord
         except UsageError:
             unread.append(path.name)
     return runs, unread
+
+
+def load_cases(path: Path) -> RunRecord:
+    """The run in such a file, which measured cases; OtherKind where it holds ceilings alone."""
+    run = load_run(path)
+    if not run.cases:
+        raise OtherKind(path, CEILINGS)
+    return run
 
 
 def latest_runs(results: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from bench.analysis.ceilings import Rates, ceiling_frame
 from bench.errors import UsageError, check_allowed
 from bench.matrix.ceiling import COPY, MATMUL, TRIAD
 from bench.records.schema import RunRecord
+from bench.records.store import load_run
 from bench.report.comparison import load_runs
 from bench.report.tables import FORMATS, Row, machine_notes, prose, render
 from bench.report.units import duration, memory, rate, share
@@ -20,7 +21,7 @@ PLACE = ("run", "device", "threads")
 def ceilings_files(files: Sequence[Path], style: str) -> str:
     """The ceilings in run files. Raises UsageError where none has any."""
     check_allowed("format", style, FORMATS)
-    _, labels, runs = load_runs(files)
+    _, labels, runs = load_runs(files, load=load_run)
     if not any(run.ceilings for run in runs):
         raise UsageError("no ceilings in these files: measure them with `ceilings`")
     text = ceilings_text(runs, labels, style)

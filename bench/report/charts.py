@@ -113,17 +113,20 @@ def roofline(limits: pd.DataFrame, roofs: pd.DataFrame) -> "alt.VConcatChart":
     return chart
 
 
-def save_chart(chart: "alt.TopLevelMixin", path: Path) -> None:
-    """Write a chart as its file's suffix says: HTML that needs no network, PNG or SVG.
-
-    Raises UsageError for another suffix or a folder that is not there, and MachineError where the
-    file cannot be written.
-    """
+def check_chart(path: Path) -> None:
+    """Raise UsageError for a file with a suffix not in SAVED, or in a folder that is not there."""
     if path.suffix not in SAVED:
         allowed = ", ".join(SAVED)
         raise UsageError(f"{path}: a chart's file ends in one of {allowed}, not {path.suffix!r}")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: there is no folder {path.parent}: make it, or name another")
+
+
+def save_chart(chart: "alt.TopLevelMixin", path: Path) -> None:
+    """Write a chart as its file's suffix says: HTML that needs no network, PNG or SVG.
+
+    The path has passed check_chart. Raises MachineError where the file cannot be written.
+    """
     try:
         chart.save(path, **SAVED[path.suffix])
     except OSError as error:

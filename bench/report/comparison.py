@@ -1,6 +1,6 @@
 """A whole comparison as text: the table, then what a reader of it must know."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +9,9 @@ from bench.analysis.frame import STATISTICS, tidy
 from bench.errors import UsageError, check_allowed
 from bench.matrix.case import SERIES, WHOLE
 from bench.records.schema import RunRecord
-from bench.records.store import latest_runs, load_run
+from bench.records.store import latest_runs, load_cases
 from bench.report.compiling import compile_text
+from bench.report.files import load_each
 from bench.report.tables import (
     FORMATS,
     drift_lines,
@@ -65,31 +66,24 @@ class Request:
 
 
 def load_runs(
-    files: Sequence[Path], results: Path = Path()
+    files: Sequence[Path], results: Path = Path(), load: Callable[[Path], RunRecord] = load_cases
 ) -> tuple[list[Path], list[str], list[RunRecord]]:
-    """The runs of these files, or of the newest of every machine under `results`.
+    """The runs of these files, or of the newest of every machine under `results`: path, label, run.
 
-    Raises UsageError where there are none, or one cannot be read.
+    Files of other kinds are passed over. Raises UsageError where there are no runs, or a file
+    cannot be read.
     """
     paths = list(dict.fromkeys(files)) or latest_runs(results)
     if not paths:
         raise UsageError(f"no run files under {results}: measure with `run`, or name files")
-    runs = [load_run(path) for path in paths]
+    paths, runs = load_each(paths, load)
     return paths, run_labels(runs, paths), runs
-
-
-def refuse_ceilings_alone(paths: Sequence[Path], runs: Sequence[RunRecord]) -> None:
-    """Raise UsageError for a file without cases."""
-    for path, run in zip(paths, runs, strict=True):
-        if not run.cases:
-            raise UsageError(f"{path} holds ceilings alone: `ceilings {path}` prints them")
 
 
 def compare_files(files: Sequence[Path], results: Path, request: Request) -> str:
     """The comparison of run files, by default the newest of every machine under `results`."""
     request.check()
     paths, labels, runs = load_runs(files, results)
-    refuse_ceilings_alone(paths, runs)
     for path, label in zip(paths, labels, strict=True):
         if request.reference in (str(path), path.name, path.stem):  # a file names its run
             request = replace(request, reference=label)

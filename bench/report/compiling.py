@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from bench.analysis.compare import varying
-from bench.analysis.compiling import NEVER, compile_frame
+from bench.analysis.compiling import NEVER, NO_EAGER_CASE, compile_frame
 from bench.records.schema import RunRecord
 from bench.report.tables import Row, prose, render
 from bench.report.units import duration, percent
@@ -30,8 +31,8 @@ def compile_text(
             "vs eager": "-"
             if math.isnan(row["ratio"])
             else f"{row['ratio']:.3f} ± {percent(row['ratio_half'])}",
-            "pays after, cold": _steps(row["cold_steps"]),
-            "pays after, warm": _steps(row["warm_steps"]),
+            "pays after, cold": _pays(row, "cold"),
+            "pays after, warm": _pays(row, "warm"),
         }
         for _, row in compiled.iterrows()
     ]
@@ -45,10 +46,22 @@ def compile_text(
         for _, row in compiled.iterrows()
         if row["reason"]
     ]
+    alone = [row["case"] for _, row in compiled.iterrows() if row["missing"] == NO_EAGER_CASE]
+    if alone:
+        reasons.append(
+            f"{NO_EAGER_CASE}: its run did not measure the same case with compile off: "
+            f"{', '.join(dict.fromkeys(alone))}."
+        )
     return [*prose([told], style), "", render(rows, style), *prose(reasons, style)]
 
 
-def _steps(count: float) -> str:
+def _pays(row: "pd.Series[Any]", caches: str) -> str:
+    """After how many steps, or why that is not known."""
+    if row["missing"]:
+        return str(row["missing"])
+    if math.isnan(row[f"{caches}_s"]):
+        return "-"
+    count = row[f"{caches}_steps"]
     if math.isnan(count):
         return "unclear"
     return "never" if count == NEVER else f"{count:,.0f} steps"

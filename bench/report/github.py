@@ -15,7 +15,7 @@ from bench.records.gate import (
     GateReport,
     SeriesVerdict,
 )
-from bench.report.verdicts import effect_text, headline
+from bench.report.verdicts import effect_text, headline, how_to_settle
 
 ANNOTATIONS = 10
 """GitHub shows so many errors of a step, and leaves out the rest."""
@@ -62,12 +62,10 @@ def annotations(report: GateReport) -> list[str]:
         return [_command(level, title, told)] if found[word] else []
 
     invalid = dict.fromkeys(f"{v.contest}: {v.reason}" for v in found[INVALID])
-    more = max((v.more_pairs or 0 for v in found[INCONCLUSIVE]), default=0)
-    hint = [f"About {more} more pairs would settle it: raise the budget."] if more else []
     return [
         *_regressions(found[REGRESSED], ANNOTATIONS - bool(found[INVALID])),
         *one("error", INVALID, invalid),
-        *one("warning", INCONCLUSIVE, [*hint, *map(_named, found[INCONCLUSIVE])]),
+        *one("warning", INCONCLUSIVE, [*how_to_settle(report), *map(_named, found[INCONCLUSIVE])]),
         *one("notice", IMPROVED, map(_named, found[IMPROVED])),
     ]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from bench.records.schema import RunRecord
-from bench.records.store import RUN_FILES, load_run
-from bench.report.comparison import refuse_ceilings_alone, run_labels
+from bench.records.store import RUN_FILES, load_cases
+from bench.report.comparison import run_labels
+from bench.report.files import load_each
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,6 @@ class Story:
 
     labels: list[str]
     runs: list[RunRecord]
-    passed_over: list[Path]
-    """Files of ceilings alone."""
 
     def run(self, label: str) -> RunRecord:
         return self.runs[self.labels.index(label)]
@@ -45,21 +44,18 @@ def run_files(results: Path) -> list[Path]:
 
 def load_story(paths: Sequence[Path]) -> Story:
     """The runs in these files. Raises UsageError where they are no runs or of several machines."""
-    loaded = [(path, load_run(path)) for path in paths]
-    with_cases = [(path, run) for path, run in loaded if run.cases]
-    if not with_cases:
-        refuse_ceilings_alone(*zip(*loaded, strict=True))
+    loaded = list(zip(*load_each(paths, load_cases), strict=True))
     machines: dict[str, list[str]] = {}
-    for path, run in with_cases:
+    for path, run in loaded:
         if not run.sittings:
             raise UsageError(f"{path} was begun and never measured anything: leave it out")
         machines.setdefault(run.machine.label, []).append(str(path))
     if len(machines) > 1:
         whose = "; ".join(f"{name}: {', '.join(theirs)}" for name, theirs in machines.items())
         raise UsageError(f"trend is the history of one machine, and these are of several: {whose}")
-    in_order = sorted(with_cases, key=lambda found: (found[1].sittings[0].started_at, found[0]))
+    in_order = sorted(loaded, key=lambda found: (found[1].sittings[0].started_at, found[0]))
     ordered, runs = [path for path, _ in in_order], [run for _, run in in_order]
-    return Story(run_labels(runs, ordered), runs, [path for path, run in loaded if not run.cases])
+    return Story(run_labels(runs, ordered), runs)
 
 
 def moment(run: RunRecord) -> str:

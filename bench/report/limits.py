@@ -13,8 +13,9 @@ from bench.analysis.frame import tidy
 from bench.analysis.limits import LIMITED, TERMS, limit_frame
 from bench.errors import UsageError, check_allowed
 from bench.matrix.case import WHOLE
+from bench.records.store import load_run
 from bench.report.ceilings import rates_line
-from bench.report.charts import roofline, save_chart
+from bench.report.charts import check_chart, roofline, save_chart
 from bench.report.comparison import load_runs
 from bench.report.tables import (
     FORMATS,
@@ -47,7 +48,9 @@ def print_limits(
     check_allowed("format", style, FORMATS)
     if charts and series != WHOLE:
         raise UsageError(f"--roofline draws whole steps: drop --phase {series}")
-    _, labels, runs = load_runs(files, results)
+    for path in charts:
+        check_chart(path)
+    _, labels, runs = load_runs(files, results, load_run)
     if not any(run.cases for run in runs):
         raise UsageError("these files hold ceilings alone: name a run that measured cases too")
     known = rates(runs, labels, ceiling_frame(runs, labels))

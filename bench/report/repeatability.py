@@ -13,16 +13,15 @@ from bench.analysis.repeatability import (
     phases_over_whole,
     share_in_blocks,
 )
-from bench.records.store import load_run
-from bench.report.comparison import refuse_ceilings_alone
+from bench.records.store import load_cases
+from bench.report.files import load_each
 from bench.report.tables import Row, render
 from bench.report.units import percent
 
 
 def repeatability_text(files: Sequence[Path]) -> str:
     """Spreads and coverage over run files of one plan. Raises UsageError unless they are that."""
-    runs = [load_run(path) for path in files]
-    refuse_ceilings_alone(files, runs)
+    _, runs = load_each(files, load_cases)
     check_identical(runs)
     printed = as_printed(runs)
     together = tidy(runs, [str(number) for number in range(len(runs))])

@@ -1,6 +1,5 @@
 """Verdicts on two stored runs as text: the table, what made it, and what it is worth here."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,10 +20,11 @@ from bench.analysis.stored_calibration import (
 )
 from bench.errors import UsageError, check_allowed
 from bench.matrix.case import WHOLE
+from bench.quantities import check_within_margin, share_from
 from bench.records.gate import INVALID, VERDICTS
 from bench.records.schema import RunRecord
 from bench.records.store import stored_runs
-from bench.report.comparison import load_runs, refuse_ceilings_alone
+from bench.report.comparison import load_runs
 from bench.report.tables import FORMATS, Row, doubt_lines, machine_notes, prose, records, render
 from bench.report.units import duration, interval, percent, share
 from bench.report.verdicts import EXIT_STATUS
@@ -50,17 +50,18 @@ ELSEWHERE = Calibration(
 def rules_of(margin: str | None, threshold: str | None) -> StoredRules:
     """The rules that two options ask for; what is not given has its default.
 
-    The threshold is the margin where the default is more. Raises UsageError for what is no share,
-    and for a given threshold above the margin, which would leave a gap that no time settles.
+    Raises UsageError for what is no such share, and for a threshold above the margin.
     """
-    rules = StoredRules()
-    within = rules.margin if margin is None else _share_of("margin", margin)
-    if threshold is None:
-        return StoredRules(within, min(rules.threshold, within))
-    least = _share_of("threshold", threshold)
-    if least > within:
-        raise UsageError(f"--threshold {least:.1%} is above --margin {within:.1%}: raise that too")
-    return StoredRules(within, least)
+    given = {"margin": margin, "threshold": threshold}
+    asked = {
+        name: share_from(f"--{name}", text, name)
+        for name, text in given.items()
+        if text is not None
+    }
+    rules = StoredRules(**asked)
+    where = " and ".join(f"--{name}" for name in asked)
+    check_within_margin(where, rules.margin, {"threshold": rules.threshold})
+    return rules
 
 
 def verdicts_of_files(
@@ -71,10 +72,11 @@ def verdicts_of_files(
     Raises UsageError unless these are two runs of one machine and software that can be read.
     """
     check_allowed("format", style, FORMATS)
-    if len(set(files)) != 2:
-        raise UsageError("--verdicts takes two run files: the base's, then the head's")
-    paths, labels, runs = load_runs(files)
-    refuse_ceilings_alone(paths, runs)
+    labels, runs = load_runs(files)[1:] if files else ([], [])
+    if len(runs) != 2:
+        raise UsageError(
+            f"--verdicts takes two run files, the base's, then the head's; there are {len(runs)}"
+        )
     base, head = runs
     check_comparable(base, head)
     frame = tidy(runs, labels)
@@ -114,17 +116,6 @@ def guarantee_text(found: Calibration) -> str:
         f"{listed(at.every for at in found.curve)}; "
         f"{listed(at.equivalent for at in found.curve)} of its series were called equivalent."
     )
-
-
-def _share_of(option: str, text: str) -> float:
-    """A share written `5%` or `0.05`. Raises UsageError unless it is above 0 and below 1."""
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < 1:
-        raise UsageError(f"--{option}: {text!r} is not a share between 0 and 1: write 5% or 0.05")
-    return value
 
 
 def _rows(table: pd.DataFrame, frame: pd.DataFrame) -> list[Row]:

@@ -16,7 +16,7 @@ from bench.analysis.trend import MIN_LEVEL, MIN_RUNS, Change, Trend, trends
 from bench.errors import check_allowed
 from bench.matrix.case import SERIES
 from bench.records.circumstances import CODE, SHARE, SYSTEM, VARIABLES, differences
-from bench.report.charts import save_chart
+from bench.report.charts import check_chart, save_chart
 from bench.report.history import Story, load_story, moment, run_files
 from bench.report.tables import (
     FORMATS,
@@ -72,6 +72,8 @@ def print_trend(
         ("format", style, FORMATS),
     ):
         check_allowed(option, value, allowed)
+    for path in charts:
+        check_chart(path)
     story = load_story(list(dict.fromkeys(files)) or run_files(results))
     found = trends(story.runs, story.labels, series, statistic)
     print(trend_text(story, found, statistic, style))
@@ -183,7 +185,6 @@ def _notes(
         *_histories(everything),
         *doubt_lines(everything.assign(case=where)),
         *_missing(everything, statistic),
-        *(f"Passed over, as it holds ceilings alone: {path}." for path in story.passed_over),
         _machine(story),
     ]
 

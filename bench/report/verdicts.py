@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from bench.analysis.verdicts import clearly_regressed
 from bench.matrix.axes import AXES
 from bench.records.gate import (
     EQUIVALENT,
@@ -17,8 +18,8 @@ from bench.records.gate import (
 from bench.report.tables import Row, records, render
 from bench.report.units import duration, percent
 
-MANY_PAIRS = 1000
-"""A number of pairs that nobody waits for."""
+LONGEST_S = 3600.0
+"""More time than that is not worth a proposal."""
 EXIT_STATUS = {REGRESSED: 1, INVALID: 3, INCONCLUSIVE: 3, IMPROVED: 0, EQUIVALENT: 0}
 
 
@@ -59,11 +60,7 @@ def verdict_lines(report: GateReport) -> list[str]:
         found = [verdict for verdict in report.verdicts if verdict.verdict == word]
         if found:
             lines.append(f"{word}: {len(found)} of {len(report.verdicts)} series{_reasons(found)}.")
-    more = [v.more_pairs for v in report.verdicts if v.more_pairs is not None]
-    if more and max(more) <= MANY_PAIRS:
-        lines.append(f"About {max(more)} more pairs would settle what is inconclusive.")
-    elif more:
-        lines.append("More pairs than can be taken would settle all that is inconclusive.")
+    lines += how_to_settle(report)
     lines += [f"Not measured: {contest}: {reason}." for contest, reason in report.ended.items()]
     main = [pair for pair in report.pairs if not pair.control]
     controls = len(report.pairs) - len(main)
@@ -92,6 +89,40 @@ def verdict_lines(report: GateReport) -> list[str]:
         "environment."
     )
     return lines
+
+
+def how_to_settle(report: GateReport) -> list[str]:
+    """What to do about the series that are inconclusive, in a line; nothing where none is."""
+    unsettled = [v for v in report.verdicts if v.verdict == INCONCLUSIVE]
+    pairs = sum(not pair.control for pair in report.pairs)
+    if not unsettled or not pairs:
+        return []
+    if clearly_regressed(report.verdicts, report.rules):
+        return [
+            "A regression beyond doubt ends a run before all is settled: mend it, or leave its "
+            "cases out, to settle what is inconclusive."
+        ]
+    known = [v.more_pairs for v in unsettled if v.more_pairs is not None]
+    pair_s = sum(pair.wall_s for pair in report.pairs) / pairs  # its share of controls included
+    more_s = max(known) * pair_s if known else report.budget_s
+    if more_s > LONGEST_S:
+        return [
+            "More than an hour would be needed to settle what is inconclusive: name fewer cases "
+            "(by id, or with --batch and the like), or widen --margin."
+        ]
+    budget = f"--budget {_round_up(max(report.budget_s, report.wall_s) + more_s)}"
+    if not known:
+        return [
+            "What is inconclusive seems to differ by the margin or more, and is not proven to: "
+            f"give it twice the time, with the same command and {budget}."
+        ]
+    minutes = math.ceil(more_s / 60)
+    some = f"{len(known)} of the {len(unsettled)} inconclusive series"
+    return [
+        f"About {minutes} more minute{'s' * (minutes != 1)} would settle "
+        f"{'what is inconclusive' if len(known) == len(unsettled) else some}: give the same "
+        f"command with {budget}."
+    ]
 
 
 def headline(report: GateReport) -> str:
@@ -140,6 +171,12 @@ def _reasons(found: Sequence[SeriesVerdict]) -> str:
             counts[verdict.reason] = counts.get(verdict.reason, 0) + 1
     told = [reason if n == len(found) else f"{reason} ({n})" for reason, n in counts.items()]
     return ": " + "; ".join(told) if told else ""
+
+
+def _round_up(seconds: float) -> int:
+    """To two digits, and to whole seconds."""
+    unit: int = 10 ** max(math.floor(math.log10(seconds)) - 1, 0)
+    return math.ceil(seconds / unit) * unit
 
 
 def _p(value: float | None) -> str:

@@ -24,6 +24,7 @@ from bench.suite.options import (
     DEFAULT_RESULTS,
     add_options,
     ceilings_from,
+    check_grouping,
     plan_from,
     refuse_beside_resume,
     refuse_meaningless,
@@ -48,6 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     try:
         refuse_meaningless(config)
+        check_grouping(config)
         if os.environ.get("PYTEST_XDIST_WORKER") or config.getoption("numprocesses", None):
             raise UsageError("tests in parallel would disturb each other's timings: drop -n")
         resume = config.getoption("resume")

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bench.matrix.ceiling import Ceiling, ceilings, ceilings_under, products_dty
 from bench.matrix.presets import DEFAULT_PRESET, PRESETS, compile_timed, select
 from bench.measure.environment import ENVIRONMENTS
 from bench.measure.events import Plan
+from bench.quantities import number_from, whole_number_from
 from sumnet.precision import PRECISIONS
 
 MEANINGLESS = {
@@ -33,6 +35,12 @@ MEANINGLESS = {
 }
 """pytest-benchmark's options that a replayed clock cannot honour, and why. --benchmark-disable-gc
 is what happens anyway: the collector never runs inside a block."""
+
+GROUPINGS = (
+    *("group", "name", "func", "fullname", "fullfunc"),
+    *("param", "param:case", "param:phase"),
+)
+"""What pytest-benchmark's tables may be grouped by. It refuses others only after measuring."""
 
 DEFAULT_ENVIRONMENT = "stock"
 DEFAULT_RESULTS = Path("results")
@@ -92,6 +100,12 @@ def refuse_meaningless(config: pytest.Config) -> None:
             raise UsageError(f"{name} has no meaning here: {MEANINGLESS[name]}")
 
 
+def check_grouping(config: pytest.Config) -> None:
+    """Raise UsageError where pytest-benchmark could not group its tables as it was asked to."""
+    for word in config.getoption("benchmark_group_by", "group").split(","):
+        check_allowed("benchmark-group-by", word, GROUPINGS)
+
+
 def refuse_beside_resume(config: pytest.Config) -> None:
     """Raise UsageError for an option that a resumed run could only ignore."""
     given = [f"--{name.replace('_', '-')}" for name in PLANNED if config.getoption(name)]
@@ -122,11 +136,13 @@ def plan_from(config: pytest.Config) -> Plan:
     check_allowed("environment", environment, ENVIRONMENTS)
     return Plan(
         cases=cases,
-        replicates=_number(config, "replicates", int, 1, 1000, preset.replicates),
-        budget_s=_number(config, "budget", float, 0, 7 * 86400, preset.budget_s),
+        replicates=_number(config, "replicates", preset.replicates, whole_number_from, 1, 1000),
+        budget_s=_number(config, "budget", preset.budget_s, number_from, 0, 7 * 86400, "seconds"),
         environment=environment,
-        seed=_number(config, "order_seed", int, 0, 2**63, int.from_bytes(os.urandom(4))),
-        lr=_number(config, "lr", float, 1e-30, 1e30, None),
+        seed=_number(
+            config, "order_seed", int.from_bytes(os.urandom(4)), whole_number_from, 0, 2**63
+        ),
+        lr=_number(config, "lr", None, number_from, 1e-30, 1e30),
         preset=None if ids else preset_name,
         named=bool(ids),
         compile_timed=_compile_timed(config, None if ids else preset_name, cases),
@@ -166,17 +182,8 @@ def _compile_timed(config: pytest.Config, preset: str | None, cases: list[Case])
 
 
 def _number(
-    config: pytest.Config, name: str, kind: Any, least: float, most: float, default: Any
+    config: pytest.Config, name: str, default: Any, read: Callable[..., Any], *bounds: Any
 ) -> Any:
+    """An option's number as `read`, of bench.quantities, has it."""
     text = config.getoption(name)
-    if text is None:
-        return default
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not least <= value <= most:
-        option = name.replace("_", "-")
-        what = "a whole number" if kind is int else "a number"
-        raise UsageError(f"--{option}: {text!r} is not {what} from {least} to {most}")
-    return value
+    return default if text is None else read(f"--{name.replace('_', '-')}", text, *bounds)

@@ -66,7 +66,7 @@ def test_pairs_of_sides_that_differ_are_refused(tmp_path: Path) -> None:
     write_report(path, found)
     status, out, err = calibrate(path)
     assert (status, out) == (2, "")
-    assert err.startswith("error: a report compares commit 0123456789 with working tree")
+    assert err.startswith(f"error: {path} compares commit 0123456789 with working tree: only ident")
     assert len(err.splitlines()) == 1
 
 

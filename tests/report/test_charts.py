@@ -17,7 +17,7 @@ import pytest
 
 from bench.errors import MachineError, UsageError
 from bench.matrix.case import WHOLE, Case
-from bench.report.charts import BOUNDS, SAVED, roofline, save_chart
+from bench.report.charts import BOUNDS, SAVED, check_chart, roofline, save_chart
 from bench.report.layout import HEIGHT, LINE, decades, line_ends, roof_names
 from tests.suite.driving import ROOT
 
@@ -292,7 +292,7 @@ def test_png_has_two_pixels_for_each_of_the_svg(tmp_path: Path) -> None:
 def test_other_suffix_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     with pytest.raises(UsageError, match=re.escape(".html, .png, .svg")) as refused:
-        save_chart(roofline(limits(), roofs(limits())), path)
+        check_chart(path)
     assert str(path) in str(refused.value)
     assert not path.exists()
 
@@ -301,7 +301,7 @@ def test_other_suffix_is_refused(tmp_path: Path, name: str) -> None:
 def test_folder_that_is_not_there_is_named(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "missing" / f"chart{suffix}"
     with pytest.raises(UsageError, match=f"there is no folder {path.parent}: make it"):
-        save_chart(roofline(limits(), roofs(limits())), path)
+        check_chart(path)
 
 
 @pytest.mark.parametrize("suffix", SAVED)

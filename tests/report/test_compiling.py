@@ -70,16 +70,58 @@ def test_pair_that_cannot_be_told_apart_is_unclear() -> None:
     assert compile_table(record)[1][-3:] == ["1.000 ± 0.0%", "unclear", "unclear"]
 
 
-def test_compiled_case_without_its_eager_twin_is_unclear() -> None:
+def test_compiled_case_without_its_eager_twin_says_so() -> None:
     record = run({BIG: 1e6, COMPILED: 6e5}, compile_measured(COMPILED, 20.0, 2.0))
-    assert compile_table(record)[1][3:] == ["-", "600 us", "-", "unclear", "unclear"]
+    assert compile_table(record)[1][3:] == ["-", "600 us", "-", "no eager case", "no eager case"]
+    text = comparison_text([record], ["ours"])
+    why = "no eager case: its run did not measure the same case with compile off"
+    assert f"\n{why}: {COMPILED.id}." in text
+
+
+def test_eager_twin_of_another_run_is_not_taken() -> None:
+    compiled = run({COMPILED: 6e5}, compile_measured(COMPILED, 20.0, 2.0))
+    text = comparison_text([compiled, run({EAGER: 1e6})], ["ours", "theirs"])
+    assert tables(text)[1][1][-2:] == ["no eager case", "no eager case"]
+
+
+@pytest.mark.parametrize("status", ["failed", "unsupported", "timeout"])
+@pytest.mark.parametrize(("case", "name"), [(EAGER, "eager"), (COMPILED, "compiled")])
+def test_twin_that_did_not_run_is_named_with_what_became_of_it(
+    case: Case, name: str, status: str
+) -> None:
+    times = {other: 1e6 for other in (EAGER, COMPILED) if other != case}
+    measured = compile_measured(COMPILED, 20.0, 2.0)
+    record = synthetic.run(
+        times, moods=EXACT, compiled=[measured], ended={case: (status, "it broke")}
+    )
+    row = compile_table(record)[1]
+    assert row[-2:] == [f"{name} case {status}"] * 2
+    assert f"{status}: it broke" in comparison_text([record], ["ours"])
+
+
+def test_rows_keep_their_own_words_beside_others() -> None:
+    record = run(
+        {EAGER: 2e6, COMPILED: 1e6, BIG_COMPILED: 1e6},
+        compile_measured(COMPILED, 20.0, 2.0),
+        compile_measured(BIG_COMPILED, 20.0, reason="the caches held nothing"),
+    )
+    whole, lonely = compile_table(record)[1:]
+    assert (whole[-2:], lonely[-2:]) == (["20,000 steps", "2,000 steps"], ["no eager case"] * 2)
+    text = comparison_text([record], ["ours"])
+    assert text.count(" in ours: ") == 1 and "nan" not in text
+
+
+def test_twins_without_quiet_times_are_not_called_too_close() -> None:
+    measured = compile_measured(COMPILED, 20.0, 2.0)
+    record = synthetic.run(TIMES, moods=EXACT, compiled=[measured], replicates=2)
+    assert compile_table(record)[1][-3:] == ["-", "no eager time", "no eager time"]
 
 
 def test_missing_time_has_its_reason_under_the_table() -> None:
     record = run(TIMES, compile_measured(COMPILED, 20.0, reason="the caches held nothing"))
     text = comparison_text([record], ["ours"])
     (row,) = tables(text)[1][1:]
-    assert (row[1], row[2], row[-2], row[-1]) == ("20 s", "-", "25,000 steps", "unclear")
+    assert (row[1], row[2], row[-2], row[-1]) == ("20 s", "-", "25,000 steps", "-")
     assert f"\n{COMPILED.id} in ours: the caches held nothing.\n" in text
 
 

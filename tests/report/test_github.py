@@ -20,6 +20,7 @@ from bench.report.github import (
 )
 from bench.report.verdicts import headline, verdict_lines, verdict_table
 from tests import synthetic
+from tests.analysis.gating import record
 
 COMMAND = re.compile(r"::(error|warning|notice) title=([^:,\r\n]*)::([^\r\n]*)")
 
@@ -93,6 +94,7 @@ def test_every_verdict_has_its_level() -> None:
         verdict("inconclusive", 8, more_pairs=7),
         verdict("improved", 16),
     )
+    found.pairs = [record([0.0], wall_s=10.0)]
     lines = told(found)
     assert [level for level, _, _ in lines] == ["error", "error", "warning", "notice"]
     assert [title for _, title, _ in lines][1:] == [
@@ -101,8 +103,16 @@ def test_every_verdict_has_its_level() -> None:
         "Improved: 1 of 4 series",
     ]
     assert lines[1][2].endswith("/b4/sgd/default/compile-off/h10/t1: failed on head: it broke")
-    assert lines[2][2].startswith("About 7 more pairs would settle it: raise the budget.\n")
+    assert lines[2][2].startswith("A regression beyond doubt ends a run before all is settled")
     assert "-10.00%" in lines[3][2]
+
+
+def test_what_is_inconclusive_comes_with_the_time_that_would_settle_it() -> None:
+    found = report(verdict("inconclusive", 8, more_pairs=7))
+    found.pairs = [record([0.0], wall_s=10.0)]
+    (_, _, text), *rest = told(found)
+    advice = "About 2 more minutes would settle what is inconclusive: give the same command with "
+    assert text.startswith(f"{advice}--budget 130.\n") and rest == []
 
 
 def test_run_that_cannot_be_trusted_says_so_and_nothing_else() -> None:

@@ -1,6 +1,7 @@
 """Verdicts on stored runs as text: the table, its notes, its guarantee, and the exit status."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from bench.analysis.stored import StoredRules
 from bench.analysis.stored_calibration import calibrate, identical_runs
 from bench.errors import UsageError
+from bench.gate.settings import Settings, overridden
 from bench.matrix.case import Case
 from bench.measure.health import Health, HostHealth
 from bench.records.schema import RunRecord
@@ -135,7 +137,7 @@ def test_csv_holds_numbers_as_numbers(sides: list[Path]) -> None:
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_other_than_two_files_are_refused(tmp_path: Path, count: int) -> None:
     three = files(tmp_path, *[run({SGD: 1e5})] * 3)
-    with pytest.raises(UsageError, match="takes two run files: the base's, then the head's"):
+    with pytest.raises(UsageError, match="takes two run files, the base's, then the head's; "):
         told(three[:count])
     with pytest.raises(UsageError, match="takes two run files"):
         told([three[0]] * 2)
@@ -197,15 +199,30 @@ def test_committed_identical_runs_are_equivalent() -> None:
 def test_shares_are_read_with_and_without_a_sign() -> None:
     assert rules_of(None, None) == RULES
     assert rules_of("8%", "0.04") == StoredRules(0.08, 0.04)
-    assert rules_of("2%", None) == StoredRules(0.02, 0.02)
+    assert rules_of("2%", "0") == StoredRules(0.02, 0.0)
 
 
-@pytest.mark.parametrize("text", ["5", "0", "-1%", "100%", "five", "nan", "%", ""])
-def test_what_is_no_share_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--margin: .* is not a share between 0 and 1"):
-        rules_of(text, None)
+@pytest.mark.parametrize("margin", ["5", "0", "-1%", "51%", "five", "nan", "%", ""])
+def test_what_is_no_share_is_refused_in_the_words_of_the_gate(margin: str) -> None:
+    assert refusal(margin, None) == gate_refusal(margin, None)
 
 
-def test_threshold_above_the_margin_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"--threshold 8.0% is above --margin 5.0%"):
-        rules_of(None, "8%")
+@pytest.mark.parametrize(("margin", "threshold"), [(None, "8%"), ("0.5%", None), ("2%", "3%")])
+def test_threshold_above_the_margin_is_refused_as_the_gate_does(
+    margin: str | None, threshold: str | None
+) -> None:
+    told = refusal(margin, threshold)
+    assert re.sub(r"[0-9.]+%", "", told) == re.sub(r"[0-9.]+%", "", gate_refusal(margin, threshold))
+    assert "would be neither regressed nor equivalent" in told
+
+
+def refusal(margin: str | None, threshold: str | None) -> str:
+    with pytest.raises(UsageError) as caught:
+        rules_of(margin, threshold)
+    return str(caught.value)
+
+
+def gate_refusal(margin: str | None, threshold: str | None) -> str:
+    with pytest.raises(UsageError) as caught:
+        overridden(Settings(), margin=margin, threshold=threshold)
+    return str(caught.value)

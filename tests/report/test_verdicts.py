@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -26,6 +27,7 @@ from bench.report.verdicts import (
     effect_text,
     exit_status,
     headline,
+    how_to_settle,
     verdict_lines,
     verdict_table,
 )
@@ -213,10 +215,60 @@ def test_every_verdict_is_counted_with_its_reasons() -> None:
     assert line(found, "equivalent: ") == "equivalent: 1 of 5 series."
 
 
-def test_most_pairs_that_would_settle_it_are_told() -> None:
-    found = of(verdict(INCONCLUSIVE, more_pairs=4), verdict(INCONCLUSIVE, more_pairs=23))
-    assert "23 more pairs" in line(found, "About ")
-    assert not any("more pairs would" in text for text in verdict_lines(of(verdict(EQUIVALENT))))
+def unsettled(*more_pairs: int | None, others: Sequence[SeriesVerdict] = (), **changes: Any) -> str:
+    """What is proposed where 18 pairs and 3 control pairs took 273 s of 280 s."""
+    pairs = [record([0.0] * 8, wall_s=12.0)] * 18 + [
+        record([0.0] * 8, wall_s=12.0, control=True)
+    ] * 3
+    found = of(
+        *others,
+        *(verdict(INCONCLUSIVE, more_pairs=count) for count in more_pairs),
+        **{"pairs": pairs, "wall_s": 273.0, "budget_s": 280.0} | changes,
+    )
+    proposed = how_to_settle(found)
+    assert all(text in verdict_lines(found) for text in proposed)
+    return "".join(proposed)
+
+
+def test_time_that_would_settle_it_is_told_with_the_budget_to_give() -> None:
+    """A pair takes 14 s, its share of controls included."""
+    assert unsettled(4, 38) == (
+        "About 9 more minutes would settle what is inconclusive: give the same command with "
+        "--budget 820."
+    )
+    assert unsettled(1).startswith("About 1 more minute would settle")
+    assert unsettled(1).endswith("--budget 300.")
+    assert unsettled(74).endswith("--budget 1400.")
+    assert unsettled(2, wall_s=290.0).endswith("--budget 320.")  # the last pair was a slow one
+
+
+def test_only_series_whose_time_is_known_are_promised() -> None:
+    assert unsettled(4, None, None).startswith(
+        "About 1 more minute would settle 1 of the 3 inconclusive series: "
+    )
+    assert unsettled(None) == (
+        "What is inconclusive seems to differ by the margin or more, and is not proven to: give it "
+        "twice the time, with the same command and --budget 560."
+    )
+
+
+@pytest.mark.parametrize(("more", "changes"), [(258, {}), (None, {"budget_s": 3601.0})])
+def test_time_that_nobody_waits_is_not_proposed(more: int | None, changes: dict[str, Any]) -> None:
+    text = unsettled(4, more) if more else unsettled(None, **changes)
+    assert text.startswith("More than an hour would be needed")
+    assert "name fewer cases" in text and "widen --margin" in text and "--budget" not in text
+
+
+def test_more_time_is_not_proposed_where_a_clear_regression_ends_the_run() -> None:
+    clear = verdict(REGRESSED, effect=0.2)
+    assert unsettled(4, others=[clear]).startswith("A regression beyond doubt ends a run")
+    slight = verdict(REGRESSED, effect=0.02, settled=True)
+    assert "--budget 340" in unsettled(4, others=[slight])
+
+
+def test_nothing_is_proposed_where_all_is_settled_or_nothing_measured() -> None:
+    assert unsettled(others=[verdict(EQUIVALENT), verdict(REGRESSED)]) == ""
+    assert unsettled(4, pairs=[]) == ""
 
 
 def test_what_was_not_measured_is_named_with_its_reason() -> None:

@@ -14,6 +14,7 @@ from bench.matrix.presets import PRESETS, select
 from bench.suite.options import (
     MEANINGLESS,
     ceilings_from,
+    check_grouping,
     plan_from,
     refuse_beside_resume,
     refuse_meaningless,
@@ -178,6 +179,14 @@ def test_meaningless_option_is_refused_wherever_it_was_set(monkeypatch: pytest.M
     monkeypatch.setenv("PYTEST_ADDOPTS", "-q --benchmark-min-rounds 7")
     with pytest.raises(UsageError, match=r"--benchmark-min-rounds .* --replicates"):
         refuse_meaningless(stub_config())
+
+
+@pytest.mark.parametrize("text", ["x", "param:x", "group,", "name, func", ""])
+def test_grouping_that_the_tables_do_not_know_is_refused_before_measuring(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--benchmark-group-by: .* allowed: group, name, func"):
+        check_grouping(stub_config(benchmark_group_by=text))
+    check_grouping(stub_config(benchmark_group_by="group,param:case,param:phase"))
+    check_grouping(stub_config())
 
 
 def test_option_that_keeps_its_meaning_passes() -> None:
