@@ -55,6 +55,7 @@ def doubts(
             blocks,
             "other processes used up to {:.2f} cores while it was measured, {:.2f} on average",
         ),
+        "quota": _often_stopped([health.host for health in beside], blocks),
         "throttled": _often_throttled(samples, places, blocks),
         "shared GPU": _shared(gpus),
         "ecc": _failing(gpus),
@@ -70,7 +71,10 @@ def health_note(samples: Sequence[HealthSample]) -> str | None:
     """
     if not samples:
         return None
-    facts = _host_facts([sample.health.host for sample in samples])
+    hosts = [sample.health.host for sample in samples]
+    facts = _host_facts(hosts)
+    if _known(host.cpu_quota for host in hosts):
+        facts |= _quota_facts(hosts)
     if _gpus(samples):
         facts |= _gpu_facts(samples)
     told = [text for text in facts.values() if text]
@@ -94,6 +98,15 @@ def _host_facts(hosts: Sequence[HostHealth]) -> dict[str, str | None]:
         "governor": f"governor {_listed(sorted(governors))}" if governors else None,
         "CPU temperature": _seen(
             "CPU at most {high:.0f} °C", (host.temperature_c for host in hosts)
+        ),
+    }
+
+
+def _quota_facts(hosts: Sequence[HostHealth]) -> dict[str, str | None]:
+    return {
+        "CPU quota": _seen("CPU quota {low:.4g} cores", (host.cpu_quota for host in hosts)),
+        "throttling by it": _seen(
+            "throttled in up to {high:.0%} of periods", (host.throttled for host in hosts)
         ),
     }
 
@@ -134,6 +147,22 @@ def _often_above(
     if not _often((value > limit for value in known), blocks):
         return None
     return sentence.format(max(known), fmean(known))
+
+
+def _often_stopped(hosts: Sequence[HostHealth], blocks: int) -> str | None:
+    """That a CPU quota stopped the case, or had to: a thread that never waits takes a core."""
+    quotas = _known(host.cpu_quota for host in hosts)
+    quota = f"the CPU quota of {min(quotas):.4g} cores" if quotas else "the CPU quota"
+    stopped = _often_above(
+        0.0,
+        [host.throttled for host in hosts],
+        blocks,
+        f"{quota} was used up in as many as {{:.0%}} of periods while it was measured, "
+        "{:.0%} on average",
+    )
+    if stopped is None and _often((value < 1 for value in quotas), blocks):
+        return f"{quota} is less than one thread uses"
+    return stopped
 
 
 def _held_back(samples: Sequence[HealthSample]) -> list[tuple[str, ...]]:

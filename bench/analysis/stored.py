@@ -72,6 +72,7 @@ def place(run: RunRecord) -> dict[str, object]:
         "cpu": machine.cpu,
         "cores": machine.cores,
         "available cores": machine.available_cores,
+        "CPU quota": machine.quota,
         "memory": f"{round(machine.memory_bytes / 2**30)} GiB",  # of which the kernel takes some
         "gpus": ", ".join(machine.gpus) or "none",
         "torch": machine.torch,

@@ -203,6 +203,7 @@ def _circumstances(run: RunRecord) -> dict[str, str]:
         "python": machine.python,
         "os": machine.os,
         "cores available": str(machine.available_cores),
+        "CPU quota": machine.quota,
         "learning rate": "the optimizer's" if run.plan.lr is None else str(run.plan.lr),
         "cases in the plan": str(len(run.plan.cases)),
         **machine.environment,

@@ -12,6 +12,8 @@ import psutil
 import pynvml
 
 from bench.devices import available_cores, torch_missing
+from bench.devices.limits import CGROUPS
+from bench.devices.readings import figure
 from bench.measure.anonymous import anonymous
 from bench.measure.protocol import subject_hash
 from bench.measure.worker_process import ROOT
@@ -53,18 +55,31 @@ class Machine(msgspec.Struct, frozen=True):
     code_hash: str
     gpus: tuple[str, ...] = ()
     """NVIDIA's, as the driver names them."""
+    cpu_quota: float | None = None
+    """Cores' worth of time that a control group lets it use; None where it sets no quota."""
 
     @property
     def revision(self) -> str:
         """The commit, marked where the code differs from it."""
         return self.commit + ("-dirty" if self.dirty else "")
 
+    @property
+    def quota(self) -> str:
+        """For example "0.5 cores", or "none"."""
+        return "none" if self.cpu_quota is None else f"{self.cpu_quota:.4g} cores"
+
+    @property
+    def cores_used(self) -> str:
+        """For example "2 of 2 cores, CPU quota 0.5 cores"."""
+        quota = "" if self.cpu_quota is None else f", CPU quota {self.quota}"
+        return f"{self.available_cores} of {self.cores} cores{quota}"
+
 
 def fingerprint() -> Machine:
     """This machine, this interpreter and this code. Raises UsageError where there is no torch."""
     cpu, gpus = _cpu_model(), _gpus()
-    cores = psutil.cpu_count() or 1
-    memory = psutil.virtual_memory().total
+    cores = figure(int, psutil.cpu_count) or 1
+    memory = figure(int, lambda: psutil.virtual_memory().total) or 0
     commit, dirty = _commit()
     return Machine(
         name="-".join([_slug(cpu), f"{cores}c", f"{round(memory / 2**30)}gib", *_counted(gpus)]),
@@ -84,6 +99,7 @@ def fingerprint() -> Machine:
         dirty=dirty,
         code_hash="-".join(subject_hash(ROOT / folder)[:8] for folder in CODE),
         gpus=gpus,
+        cpu_quota=CGROUPS.cpu_quota(),
     )
 
 

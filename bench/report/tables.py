@@ -289,7 +289,7 @@ def _run_line(run: RunRecord, label: str) -> str:
     devices = {w.device: w.device_name for w in run.workers if w.device != "cpu" and w.device_name}
     named = "".join(f"{device}: {name}, " for device, name in devices.items())
     return (
-        f"{label}: {named}{machine.cpu}, {machine.available_cores} of {machine.cores} cores, torch "
+        f"{label}: {named}{machine.cpu}, {machine.cores_used}, torch "
         f"{machine.torch}, {machine.python}, commit {machine.commit}{dirty}, "
         f"{run.plan.environment} environment, {pinned}{state}."
     )
@@ -302,6 +302,7 @@ def _facts(run: RunRecord) -> dict[str, str]:
         "cpu": machine.cpu,
         "gpus": ", ".join(machine.gpus) or "none",
         "cores available": str(machine.available_cores),
+        "CPU quota": machine.quota,
         "os": machine.os,
         "python": machine.python,
         "torch": machine.torch,

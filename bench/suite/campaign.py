@@ -30,6 +30,7 @@ from bench.report.progress import ProgressDisplay
 RESUMABLE = (
     "name",
     "available_cores",
+    "cpu_quota",
     "memory_bytes",
     "gpus",
     "torch",
