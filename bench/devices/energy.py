@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pynvml
 
-from bench.devices.readings import figure, reading
+from bench.devices.readings import count_in, figure, reading
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -63,10 +63,8 @@ def _zones(root: Path) -> dict[str, Zone]:
         part = zone.name.count(":") > 1  # of a package, and counted there
         # A zone of the whole platform stands beside the packages and counts them again.
         if not part and (zone / "name").read_text().startswith("package"):
-            energy, most = (
-                int((zone / n).read_text()) for n in ("energy_uj", "max_energy_range_uj")
-            )
-            if not 0 <= energy <= most or not most:
-                raise ValueError(f"{zone.name} shows {energy} of {most} microjoules")
+            energy, most = count_in(zone / "energy_uj"), count_in(zone / "max_energy_range_uj")
+            if energy is None or not most:
+                return {}
             zones[zone.name] = Zone(energy, most)
     return zones

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import psutil
 
-from bench.devices.readings import figure, reading
+from bench.devices.readings import count_in, figure, reading
 
 
 class Throttling(NamedTuple):
@@ -47,7 +47,7 @@ class ControlGroups(NamedTuple):
     def memory_bytes(self) -> int | None:
         """None where no limit is set."""
         limits = [
-            figure(int, _number, group / name)
+            count_in(group / name)
             for group in self._holding("memory")
             for name in ("memory.max", "memory.limit_in_bytes")
         ]
@@ -55,7 +55,7 @@ class ControlGroups(NamedTuple):
 
     def threads(self) -> int | None:
         """Tasks that the groups may hold at once; None where no limit is set."""
-        limits = [figure(int, _number, group / "pids.max") for group in self._holding("pids")]
+        limits = [count_in(group / "pids.max") for group in self._holding("pids")]
         return min((limit for limit in limits if limit is not None), default=None)
 
     def throttling(self) -> dict[Path, Throttling]:
@@ -102,7 +102,7 @@ def available_cores(mask: Collection[int] | None = None, groups: ControlGroups =
     if mask is None:
         mask = reading(lambda: psutil.Process().cpu_affinity())
     if not mask:
-        mask = range(figure(int, psutil.cpu_count) or 1)
+        mask = range(figure(int, lambda: psutil.cpu_count()) or 1)
     cores, quota = len(groups.cpus(mask)), groups.cpu_quota()
     return cores if quota is None else max(1, min(cores, int(quota)))
 
@@ -124,16 +124,12 @@ def thread_limit(groups: ControlGroups = CGROUPS) -> int | None:
     return min(filter(None, limits), default=None)
 
 
-def _number(path: Path) -> int:
-    return int(path.read_text())
-
-
 def _quota(group: Path) -> float:
     if (group / "cpu.max").exists():
-        quota, period = map(int, (group / "cpu.max").read_text().split())
-    else:
-        quota, period = _number(group / "cpu.cfs_quota_us"), _number(group / "cpu.cfs_period_us")
-    return quota / period
+        quota, period = (group / "cpu.max").read_text().split()
+    else:  # version 1
+        quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+    return int(quota) / int(period)
 
 
 def _within(cores: Collection[int], path: Path) -> set[int]:

@@ -1,6 +1,7 @@
 """Optional readings: a figure, or unavailable, and never the end of a run."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 MOST = 2**63 - 1
@@ -27,3 +28,8 @@ def figure(kind: type[Figure], ask: Callable[..., Any], *about: Any) -> Figure |
     if isinstance(answer, int | float) and 0 <= answer <= MOST:
         return kind(answer)
     return None
+
+
+def count_in(path: Path) -> int | None:
+    """The whole number that a file holds; None where it holds none or cannot be read."""
+    return figure(int, lambda: int(path.read_text()))

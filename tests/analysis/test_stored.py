@@ -64,6 +64,7 @@ def verdicts(table: pd.DataFrame, case: Case) -> list[str]:
         ("cpu", {"cpu": "Other CPU"}),
         ("cores", {"cores": 8}),
         ("available cores", {"available_cores": 2}),
+        ("CPU quota", {"cpu_quota": 0.5}),
         ("memory", {"memory_bytes": 16 * 2**30}),
         ("gpus", {"gpus": ("Test GPU",)}),
         ("torch", {"torch": "2.12.0"}),
