@@ -221,13 +221,14 @@ def test_differences_tell_software_variables_and_plan() -> None:
         synthetic.run({SGD: 1e5}, on=synthetic.machine(**changed))
         for changed in (
             {"environment": {"OMP_PROC_BIND": "true"}},
-            {"torch": "2.14.0", "commit": "abcdef0123", "dirty": True},
+            {"torch": "2.14.0", "commit": "abcdef0123", "dirty": True, "cpu_quota": 0.5},
         )
     )
     after.plan.cases.append(ADAM)
     assert differences(before, after) == {
         "commit": ("0123456789", "abcdef0123-dirty"),
         "torch": ("2.13.0", "2.14.0"),
+        "CPU quota": ("none", "0.5 cores"),
         "cases in the plan": ("1", "2"),
         "OMP_PROC_BIND": ("true", "not set"),
     }

@@ -29,8 +29,17 @@ def test_anything_else_is_none(kind: type, odd: Any) -> None:
 
 @pytest.mark.parametrize(
     ("raw", "count"),
-    [(b"12\n", 12), (b"0", 0), (b"", None), (b"max\n", None), (b"-1\n", None), (b"\xff", None)]
-    + [(b"1.5", None), (b"9" * 400, None), (b"9" * 5000, None)],
+    [
+        (b"12\n", 12),
+        (b"0", 0),
+        (b"", None),
+        (b"max\n", None),
+        (b"-1\n", None),
+        (b"1.5", None),
+        (b"\xff", None),
+        (b"9" * 400, None),
+        (b"9" * 5000, None),
+    ],
 )
 def test_count_in_a_file_is_a_figure_or_none(raw: bytes, count: int | None, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(raw)
