@@ -119,7 +119,6 @@ def test_a_little_is_no_doubt(name: str, value: float, word: str | None) -> None
         hosts("steal", [0.0, 0.0, 0.2]),
         hosts("others", [0.0, 0.0, 0.2]),
         hosts("throttled", [0.0, 0.0, 0.2]),
-        hosts("cpu_quota", [None, None, 0.5]),
         gpus("throttle", [(), (), ("thermal",)]),
         gpus("throttled_ns", [4_000, 4_000, 5_000]),
     ],
@@ -168,7 +167,9 @@ def test_quota_below_a_core_is_a_doubt_without_a_count_of_periods() -> None:
     assert doubts(hosts("cpu_quota", [0.5, 0.5]), blocks(0, 10)) == {
         "quota": "the CPU quota of 0.5 cores is less than one thread uses"
     }
+    assert list(doubts(hosts("cpu_quota", [0.5]), [7.0])) == ["quota"], "none speaks for it"
     assert doubts(hosts("cpu_quota", [1.0, 1.0]), blocks(0, 10)) == {}
+    assert doubts(hosts("cpu_quota", [0.5, 0.5]), []) == {}
 
 
 def test_note_says_the_quota_and_how_often_it_was_used_up() -> None:
