@@ -78,14 +78,15 @@ class Machine(msgspec.Struct, frozen=True):
 def fingerprint() -> Machine:
     """This machine, this interpreter and this code. Raises UsageError where there is no torch."""
     cpu, gpus = _cpu_model(), _gpus()
-    cores = figure(int, psutil.cpu_count) or 1
+    available = available_cores()
+    cores = figure(int, psutil.cpu_count) or available
     memory = figure(int, lambda: psutil.virtual_memory().total) or 0
     commit, dirty = _commit()
     return Machine(
         name="-".join([_slug(cpu), f"{cores}c", f"{round(memory / 2**30)}gib", *_counted(gpus)]),
         cpu=cpu,
         cores=cores,
-        available_cores=available_cores(),
+        available_cores=available,
         memory_bytes=memory,
         os=f"{platform.system()} {platform.release()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",

@@ -110,9 +110,10 @@ def test_machine_whose_cores_and_memory_are_unavailable_has_a_name(
     monkeypatch.setattr(machine, "_gpus", lambda: ())
     for name in ("cpu_count", "virtual_memory"):
         monkeypatch.setattr(psutil, name, refuse)
-    assert fingerprint().name == "neoverse-n1-1c-0gib"
+    monkeypatch.setattr(machine, "available_cores", lambda: 3)
+    assert fingerprint().name == "neoverse-n1-3c-0gib"
     monkeypatch.setattr(psutil, "cpu_count", lambda: None)
-    assert fingerprint().name == "neoverse-n1-1c-0gib"
+    assert fingerprint().name == "neoverse-n1-3c-0gib"
 
 
 @pytest.mark.parametrize(
