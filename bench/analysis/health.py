@@ -28,16 +28,18 @@ def doubts(
     """What makes a case's figures doubtful, in a word and a sentence each; {} where nothing does.
 
     `blocks_at_s` is when its blocks were measured, seconds since the run's first sitting began. A
-    sample speaks for the time since the one before it, but other processes on the GPU and errors of
-    its memory count wherever in the run they were seen. What is wrong with a GPU is no matter to a
-    case that was measured while none was sampled. The machine has so many `cores`.
+    sample speaks for the time since the one before it, but other processes on the GPU, errors of
+    its memory and a CPU quota below one core count wherever in the run they were seen. What is
+    wrong with a GPU is no matter to a case that was measured while none was sampled. The machine
+    has so many `cores`.
     """
     ends = [sample.at_s for sample in samples]
     places = [bisect_left(ends, at) for at in blocks_at_s]
     places = [place for place in places if place < len(samples)]  # none speaks for the last blocks
-    if not places:
+    if not samples or not blocks_at_s:
         return {}
     blocks = len(blocks_at_s)
+    quotas = _known(sample.health.host.cpu_quota for sample in samples)
     beside = [samples[place].health for place in places]
     on_gpu = _often([health.gpu is not None for health in beside], blocks)
     gpus = _gpus(samples) if on_gpu else []
@@ -55,6 +57,7 @@ def doubts(
             blocks,
             "other processes used up to {:.2f} cores while it was measured, {:.2f} on average",
         ),
+        "quota": _often_stopped([health.host for health in beside], quotas, blocks),
         "throttled": _often_throttled(samples, places, blocks),
         "shared GPU": _shared(gpus),
         "ecc": _failing(gpus),
@@ -70,7 +73,10 @@ def health_note(samples: Sequence[HealthSample]) -> str | None:
     """
     if not samples:
         return None
-    facts = _host_facts([sample.health.host for sample in samples])
+    hosts = [sample.health.host for sample in samples]
+    facts = _host_facts(hosts)
+    if _known(host.cpu_quota for host in hosts):
+        facts |= _quota_facts(hosts)
     if _gpus(samples):
         facts |= _gpu_facts(samples)
     told = [text for text in facts.values() if text]
@@ -94,6 +100,15 @@ def _host_facts(hosts: Sequence[HostHealth]) -> dict[str, str | None]:
         "governor": f"governor {_listed(sorted(governors))}" if governors else None,
         "CPU temperature": _seen(
             "CPU at most {high:.0f} °C", (host.temperature_c for host in hosts)
+        ),
+    }
+
+
+def _quota_facts(hosts: Sequence[HostHealth]) -> dict[str, str | None]:
+    return {
+        "CPU quota": _seen("CPU quota {low:.4g} cores", (host.cpu_quota for host in hosts)),
+        "throttling by it": _seen(
+            "throttled in up to {high:.0%} of periods", (host.throttled for host in hosts)
         ),
     }
 
@@ -134,6 +149,20 @@ def _often_above(
     if not _often((value > limit for value in known), blocks):
         return None
     return sentence.format(max(known), fmean(known))
+
+
+def _often_stopped(hosts: Sequence[HostHealth], quotas: Sequence[float], blocks: int) -> str | None:
+    """That a CPU quota stopped the case, or had to: a thread that does not wait uses a core."""
+    quota = f"the CPU quota of {min(quotas):.4g} cores" if quotas else "the CPU quota"
+    stopped = _often_above(
+        0.0,
+        [host.throttled for host in hosts],
+        blocks,
+        f"{quota} was used up in as many as {{:.0%}} of periods while it was measured, "
+        "{:.0%} on average",
+    )
+    below = f"{quota} is less than one thread uses" if min(quotas, default=1.0) < 1 else None
+    return stopped or below
 
 
 def _held_back(samples: Sequence[HealthSample]) -> list[tuple[str, ...]]:

@@ -4,11 +4,11 @@ import inspect
 import sys
 from collections.abc import Callable
 
-import psutil
-
 from bench.devices.base import Device
 from bench.devices.cpu import Cpu
 from bench.devices.cuda import Cuda
+from bench.devices.limits import available_cores as available_cores
+from bench.devices.limits import thread_limit
 from bench.devices.mps import Mps
 from bench.errors import UsageError
 from bench.matrix.support import Facts
@@ -38,14 +38,7 @@ def probe() -> Facts:
     return Facts(
         torch=str(torch.__version__),
         cores=available_cores(),
+        thread_limit=thread_limit(),
         isolates_compiled="isolate_recompiles" in inspect.signature(torch.compile).parameters,
         devices={kind: device().facts() for kind, device in DEVICES.items()},
     )
-
-
-def available_cores() -> int:
-    """Cores this process may run on, which a container or `taskset` may have made fewer."""
-    process = psutil.Process()
-    if hasattr(process, "cpu_affinity"):
-        return len(process.cpu_affinity())
-    return psutil.cpu_count() or 1

@@ -1,6 +1,5 @@
 """The CPU: synchronous, so the wall clock between two phases is the device's clock."""
 
-import contextlib
 import os
 import platform
 import re
@@ -12,6 +11,8 @@ from pathlib import Path
 import psutil
 
 from bench.devices.energy import RaplCounter
+from bench.devices.limits import available_memory
+from bench.devices.readings import figure, reading
 from bench.matrix.support import DeviceFacts
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -44,7 +45,7 @@ class Cpu:
         cxx = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
         return DeviceFacts(
             name=platform.machine(),
-            memory_bytes=psutil.virtual_memory().total,
+            memory_bytes=available_memory(),
             refused_dtypes={"tf32": "tf32 is how CUDA's matrix units multiply: a CPU has no such"},
             compile_refusal=None
             if shutil.which(cxx)
@@ -58,14 +59,10 @@ class Cpu:
         pass
 
     def reset_peak(self) -> None:
-        self._held = None
-        if CLEAR_REFS.exists():
-            with contextlib.suppress(OSError):  # a container may forbid it
-                CLEAR_REFS.write_text("5")  # proc(5): the peak becomes the present
-                self._held = _peak_resident()
+        self._held = figure(int, _new_peak)
 
     def peak_bytes(self) -> int | None:
-        peak = None if self._held is None else _peak_resident()
+        peak = None if self._held is None else figure(int, _peak_resident)
         return None if peak is None or self._held is None else max(peak - self._held, 0)
 
     def joules(self) -> float | None:
@@ -79,12 +76,22 @@ class Cpu:
 
         As many as there are threads: two threads on one core take turns, many times slower.
         """
-        process = psutil.Process()
-        if not hasattr(process, "cpu_affinity"):
-            return []
-        cores = sorted(process.cpu_affinity())[-threads:]
-        process.cpu_affinity(cores)
-        return cores
+        return reading(_bind, threads) or []
+
+
+def _bind(threads: int) -> list[int]:
+    process = psutil.Process()
+    cores = sorted(process.cpu_affinity())[-threads:]
+    process.cpu_affinity(cores)
+    return cores
+
+
+def _new_peak() -> int | None:
+    """The peak, which the present becomes; None where the kernel keeps none."""
+    if not CLEAR_REFS.exists():
+        return None
+    CLEAR_REFS.write_text("5")  # proc(5)
+    return _peak_resident()
 
 
 def _peak_resident() -> int | None:

@@ -1,9 +1,11 @@
 """Energy counters: what the CPU packages and a GPU have used."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pynvml
+
+from bench.devices.readings import count_in, figure, reading
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -40,24 +42,29 @@ class RaplCounter:
 
 def nvml_joules(bus_id: str) -> float | None:
     """Joules that the GPU at a PCI bus id used since its driver was loaded; None if not told."""
-    try:
+
+    def used_mj() -> Any:
         pynvml.nvmlInit()
         gpu = pynvml.nvmlDeviceGetHandleByPciBusId(bus_id)
-        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3)
-    except pynvml.NVMLError:
-        return None
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu)
+
+    used = figure(float, used_mj)
+    return None if used is None else used / 1e3
 
 
 def _packages(root: Path) -> dict[str, Zone]:
     """The packages by the names of their zones; {} unless all of them can be read."""
+    return reading(_zones, root) or {}
+
+
+def _zones(root: Path) -> dict[str, Zone]:
     zones = {}
-    try:
-        for zone in root.glob("intel-rapl:*"):
-            part = zone.name.count(":") > 1  # of a package, and counted there
-            # A zone of the whole platform stands beside the packages and counts them again.
-            if not part and (zone / "name").read_text().startswith("package"):
-                energy, most = (zone / "energy_uj", zone / "max_energy_range_uj")
-                zones[zone.name] = Zone(int(energy.read_text()), int(most.read_text()))
-    except OSError:
-        return {}
+    for zone in root.glob("intel-rapl:*"):
+        part = zone.name.count(":") > 1  # of a package, and counted there
+        # A zone of the whole platform stands beside the packages and counts them again.
+        if not part and (zone / "name").read_text().startswith("package"):
+            energy, most = count_in(zone / "energy_uj"), count_in(zone / "max_energy_range_uj")
+            if energy is None or not most:
+                return {}
+            zones[zone.name] = Zone(energy, most)
     return zones

@@ -19,6 +19,7 @@ class DeviceFacts(msgspec.Struct, frozen=True):
     name: str = ""
     count: int = 1
     memory_bytes: int = 0
+    """0 where it is unavailable, and then no case is too large."""
     refused_dtypes: dict[str, str] = {}
     """Value of the dtype axis to the reason it cannot be had."""
     compile_refusal: str | None = None
@@ -35,6 +36,8 @@ class Facts(msgspec.Struct, frozen=True):
     """Whether this torch can keep several compiled loops apart in one process."""
     devices: dict[str, DeviceFacts]
     """By kind."""
+    thread_limit: int | None = None
+    """Threads this process may work with at once, None where nothing limits them."""
 
 
 def estimated_bytes(case: Case) -> int:
@@ -123,12 +126,17 @@ def _captured(case: Case, facts: Facts) -> str | None:
 def _threads(case: Case, facts: Facts) -> str | None:
     if case.kind == "cpu" and case.threads > facts.cores:
         return f"needs {case.threads} cores, one per thread; this process may use {facts.cores}"
+    if facts.thread_limit is not None and case.threads > facts.thread_limit:
+        return (
+            f"needs {case.threads} threads; OMP_THREAD_LIMIT or the control group's pids.max "
+            f"allows {facts.thread_limit}"
+        )
     return None
 
 
 def _memory(case: Case, facts: Facts) -> str | None:
     need, memory = estimated_bytes(case), facts.devices[case.kind].memory_bytes
-    if need > memory // 2:
+    if memory and need > memory // 2:
         return (
             f"needs about {need / 2**30:.1f} GiB, more than half of the "
             f"{memory / 2**30:.1f} GiB of {case.kind} memory"

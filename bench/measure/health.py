@@ -3,15 +3,18 @@
 None stands for what neither the kernel nor the driver tells here.
 """
 
-import contextlib
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 import psutil
 import pynvml
+
+from bench.devices.limits import CGROUPS, ControlGroups, Throttling
+from bench.devices.readings import figure, reading
 
 EVERY_S = 2.0
 """Over so many seconds the kernel's count, in hundredths of one, tells half a percent of a core."""
@@ -26,8 +29,6 @@ THROTTLES: dict[str, int] = {
     "power brake": pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown,
 }
 """The reasons for a lower clock that nobody asked for: to idle, or to run as set, is none."""
-
-Answer = TypeVar("Answer")
 
 
 class HostHealth(msgspec.Struct, frozen=True):
@@ -45,6 +46,12 @@ class HostHealth(msgspec.Struct, frozen=True):
     governor: str | None = None
     temperature_c: float | None = None
     """Of the hottest sensor."""
+    cpu_quota: float | None = None
+    """Cores' worth of time that this process may use; None where no quota is set."""
+    throttled: float | None = None
+    """Share of the quota's periods in which it was used up and the group was stopped."""
+    throttled_s: float | None = None
+    """For how long since the sample before, summed over cores."""
 
 
 class GpuHealth(msgspec.Struct, frozen=True):
@@ -82,76 +89,95 @@ class HealthSample(msgspec.Struct, frozen=True):
 
 
 class HostReading(NamedTuple):
-    """What the kernel has counted since it started, core-seconds, and what it shows now."""
+    """What the kernel has counted since it started, core-seconds, and what it shows now.
 
-    total_s: float
-    busy_s: float
+    None where it is unavailable.
+    """
+
+    total_s: float | None
+    busy_s: float | None
     steal_s: float | None
     ours_s: float | None
     """Of this process and its worker; None where the worker is gone."""
     now: HostHealth
+    throttling: Mapping[Path, Throttling] = {}
+    """By the control group that counts it."""
 
     def steal_since(self, before: "HostReading") -> float | None:
         """Share of all cores' time; None where no time passed."""
-        passed_s = self.total_s - before.total_s
-        if self.steal_s is None or before.steal_s is None or passed_s <= 0:
+        total_s = _rise(before.total_s, self.total_s)
+        steal_s = _rise(before.steal_s, self.steal_s)
+        if not total_s or steal_s is None:
             return None
-        return max(self.steal_s - before.steal_s, 0.0) / passed_s
+        return steal_s / total_s
 
     def others_since(self, before: "HostReading", passed_s: float) -> float | None:
         """Cores, over the seconds that passed; None where none did."""
-        if self.ours_s is None or before.ours_s is None or passed_s <= 0:
+        busy_s, ours_s = _rise(before.busy_s, self.busy_s), _rise(before.ours_s, self.ours_s)
+        if busy_s is None or ours_s is None or passed_s <= 0:
             return None
-        ours_s = self.ours_s - before.ours_s
-        return max(self.busy_s - before.busy_s - ours_s, 0.0) / passed_s
+        return max(busy_s - ours_s, 0.0) / passed_s
+
+    def throttled_since(self, before: "HostReading") -> tuple[float | None, float | None]:
+        """Share of the quota's periods and core-seconds, each of the group that lost most."""
+        groups = self.throttling.keys() & before.throttling.keys()
+        spans = [(before.throttling[group], self.throttling[group]) for group in groups]
+        shares = [
+            min(max(now.throttled - was.throttled, 0) / max(now.periods - was.periods, 1), 1.0)
+            for was, now in spans
+        ]
+        stops = [max(now.throttled_s - was.throttled_s, 0.0) for was, now in spans]
+        return max(shares, default=None), max(stops, default=None)
 
 
-def read_host(worker_pid: int | None, cpufreq: Path = CPUFREQ) -> HostReading:
+def read_host(
+    worker_pid: int | None, cpufreq: Path = CPUFREQ, groups: ControlGroups = CGROUPS
+) -> HostReading:
     """The host's counters, and of its health what one look tells."""
-    times = psutil.cpu_times()
-    spent = {name: getattr(times, name) for name in TIMES if hasattr(times, name)}
+    spent = reading(_core_seconds) or {}
     unused = ("idle", "iowait", "steal")
-    clock = _told(lambda: psutil.cpu_freq())
-    if clock and not clock.max:  # nothing scales it: this is only what was found at boot
-        clock = None
+    clock = reading(lambda: psutil.cpu_freq())
+    max_mhz = figure(float, getattr, clock, "max") or None
     return HostReading(
-        total_s=sum(spent.values()),
-        busy_s=sum(s for name, s in spent.items() if name not in unused),
+        total_s=sum(spent.values()) if spent else None,
+        busy_s=sum(s for name, s in spent.items() if name not in unused) if spent else None,
         steal_s=spent.get("steal"),
-        ours_s=_told(_ours_s, worker_pid),
+        ours_s=figure(float, _ours_s, worker_pid),
         now=HostHealth(
-            load=_told(lambda: psutil.getloadavg()[0]),
-            mhz=clock.current if clock else None,
-            max_mhz=clock.max if clock else None,
-            governor=_told(lambda: (cpufreq / "scaling_governor").read_text().strip()),
-            temperature_c=_told(_hottest_c),
+            load=figure(float, lambda: psutil.getloadavg()[0]),
+            # Where nothing scales the clock, it is only what was found at boot.
+            mhz=figure(float, getattr, clock, "current") if max_mhz else None,
+            max_mhz=max_mhz,
+            governor=reading(_governor, cpufreq),
+            temperature_c=reading(_hottest_c),
+            cpu_quota=groups.cpu_quota(),
         ),
+        throttling=groups.throttling(),
     )
 
 
 def read_gpu(bus_id: str, worker_pid: int | None) -> GpuHealth | None:
     """The GPU at a PCI bus id; None where the driver has none there."""
-    try:
-        pynvml.nvmlInit()
-        gpu = pynvml.nvmlDeviceGetHandleByPciBusId(bus_id)
-    except pynvml.NVMLError:
+    gpu = reading(_gpu, bus_id)
+    if gpu is None:
         return None
     return GpuHealth(
-        sm_mhz=_told(pynvml.nvmlDeviceGetClockInfo, gpu, pynvml.NVML_CLOCK_SM),
-        max_sm_mhz=_told(pynvml.nvmlDeviceGetMaxClockInfo, gpu, pynvml.NVML_CLOCK_SM),
-        memory_mhz=_told(pynvml.nvmlDeviceGetClockInfo, gpu, pynvml.NVML_CLOCK_MEM),
-        temperature_c=_told(_temperature_c, gpu),
-        power_w=_told(lambda: pynvml.nvmlDeviceGetPowerUsage(gpu) / 1e3),
-        power_limit_w=_told(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1e3),
-        throttle=_told(_throttle, gpu),
-        throttled_ns=_told(_throttled_ns, gpu),
-        ecc_errors=_told(
+        sm_mhz=figure(int, pynvml.nvmlDeviceGetClockInfo, gpu, pynvml.NVML_CLOCK_SM),
+        max_sm_mhz=figure(int, pynvml.nvmlDeviceGetMaxClockInfo, gpu, pynvml.NVML_CLOCK_SM),
+        memory_mhz=figure(int, pynvml.nvmlDeviceGetClockInfo, gpu, pynvml.NVML_CLOCK_MEM),
+        temperature_c=figure(int, _temperature_c, gpu),
+        power_w=figure(float, lambda: pynvml.nvmlDeviceGetPowerUsage(gpu) / 1e3),
+        power_limit_w=figure(float, lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1e3),
+        throttle=reading(_throttle, gpu),
+        throttled_ns=figure(int, _throttled_ns, gpu),
+        ecc_errors=figure(
+            int,
             pynvml.nvmlDeviceGetTotalEccErrors,
             gpu,
             pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
             pynvml.NVML_VOLATILE_ECC,
         ),
-        other_processes=_told(_other_processes, gpu, worker_pid),
+        other_processes=figure(int, _other_processes, gpu, worker_pid),
     )
 
 
@@ -175,26 +201,40 @@ class HealthMonitor:
 
     def sample(self, worker_pid: int | None, gpu_bus_id: str | None) -> Health:
         """The machine now, and what was counted since the sample before, if there was one."""
-        at, reading = self._clock(), self._host(worker_pid)
-        host = reading.now
+        at, seen = self._clock(), self._host(worker_pid)
+        host = seen.now
         if self._last is not None:
             before_at, before_pid, before = self._last
             same = worker_pid == before_pid
+            throttled, throttled_s = seen.throttled_since(before)
             host = msgspec.structs.replace(
                 host,
-                steal=reading.steal_since(before),
-                others=reading.others_since(before, at - before_at) if same else None,
+                steal=seen.steal_since(before),
+                others=seen.others_since(before, at - before_at) if same else None,
+                throttled=throttled,
+                throttled_s=throttled_s,
             )
-        self._last = (at, worker_pid, reading)
+        self._last = (at, worker_pid, seen)
         return Health(host, self._gpu(gpu_bus_id, worker_pid) if gpu_bus_id else None)
 
 
-def _told(ask: Callable[..., Answer], *about: Any) -> Answer | None:
-    """The answer, or None where it is not told: psutil has many ways to say so."""
-    silence = (AttributeError, OSError, RuntimeError, psutil.Error, pynvml.NVMLError)
-    with contextlib.suppress(*silence):
-        return ask(*about)
-    return None
+def _rise(before: float | None, now: float | None) -> float | None:
+    """How far a counter rose, 0 where it fell; None where either is unavailable."""
+    return None if before is None or now is None else max(now - before, 0.0)
+
+
+def _core_seconds() -> dict[str, float] | None:
+    """By what they were spent on; None unless all are figures."""
+    times = psutil.cpu_times()
+    names = [name for name in TIMES if hasattr(times, name)]
+    spent = {name: figure(float, getattr, times, name) for name in names}
+    known = {name: seconds for name, seconds in spent.items() if seconds is not None}
+    return known if len(known) == len(names) else None
+
+
+def _governor(cpufreq: Path) -> str | None:
+    word = re.fullmatch(r"[\w-]{1,32}", (cpufreq / "scaling_governor").read_text().strip())
+    return word[0] if word else None
 
 
 def _ours_s(worker_pid: int | None) -> float:
@@ -209,22 +249,30 @@ def _ours_s(worker_pid: int | None) -> float:
 
 
 def _hottest_c() -> float | None:
-    chips = psutil.sensors_temperatures().values()
-    return max((sensor.current for chip in chips for sensor in chip), default=None)
+    sensors = [sensor for chip in psutil.sensors_temperatures().values() for sensor in chip]
+    known = [figure(float, getattr, sensor, "current") for sensor in sensors]
+    return max((celsius for celsius in known if celsius is not None), default=None)
 
 
-def _temperature_c(gpu: Any) -> int:
-    try:
-        return int(pynvml.nvmlDeviceGetTemperatureV(gpu, pynvml.NVML_TEMPERATURE_GPU))
-    except pynvml.NVMLError:  # of an older driver
-        return int(pynvml.nvmlDeviceGetTemperature(gpu, pynvml.NVML_TEMPERATURE_GPU))
+def _gpu(bus_id: str) -> Any:
+    pynvml.nvmlInit()
+    return pynvml.nvmlDeviceGetHandleByPciBusId(bus_id)
 
 
-def _throttle(gpu: Any) -> tuple[str, ...]:
-    try:
-        reasons = pynvml.nvmlDeviceGetCurrentClocksEventReasons(gpu)
-    except pynvml.NVMLError:  # of an older driver
-        reasons = pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu)
+def _temperature_c(gpu: Any) -> int | None:
+    kind = pynvml.NVML_TEMPERATURE_GPU
+    celsius = figure(int, pynvml.nvmlDeviceGetTemperatureV, gpu, kind)
+    if celsius is None:  # an older driver
+        celsius = figure(int, pynvml.nvmlDeviceGetTemperature, gpu, kind)
+    return celsius
+
+
+def _throttle(gpu: Any) -> tuple[str, ...] | None:
+    reasons = figure(int, pynvml.nvmlDeviceGetCurrentClocksEventReasons, gpu)
+    if reasons is None:  # an older driver
+        reasons = figure(int, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, gpu)
+    if reasons is None:
+        return None
     return tuple(name for name, bits in THROTTLES.items() if reasons & bits)
 
 

@@ -10,7 +10,7 @@ MACHINE = ("machine",)
 """One machine, by its identity."""
 HARDWARE = ("cpu", "cores", "memory", "gpus")
 """What a machine's name stands for."""
-SHARE = ("cores available",)
+SHARE = ("cores available", "CPU quota")
 """How much of the machine this process may use."""
 SOFTWARE = ("torch", "python", "metronome")
 """What runs the steps and the reference loops: floors hold for one version of each."""
@@ -49,6 +49,7 @@ def circumstances(run: Measured, names: Iterable[str]) -> dict[str, str]:
         "memory": f"{round(machine.memory_bytes / 2**30)} GiB",  # of which a kernel takes some
         "gpus": ", ".join(machine.gpus) or "none",
         "cores available": str(machine.available_cores),
+        "CPU quota": machine.quota,
         "torch": machine.torch,
         "python": machine.python,
         "metronome": str(run.metronome_version),

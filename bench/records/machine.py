@@ -13,6 +13,8 @@ import psutil
 import pynvml
 
 from bench.devices import available_cores, torch_missing
+from bench.devices.limits import CGROUPS
+from bench.devices.readings import figure, reading
 from bench.measure.anonymous import anonymous
 from bench.measure.protocol import subject_hash
 from bench.measure.worker_process import ROOT
@@ -56,6 +58,8 @@ class Machine(msgspec.Struct, frozen=True):
     code_hash: str
     gpus: tuple[str, ...] = ()
     """NVIDIA's, as the driver names them."""
+    cpu_quota: float | None = None
+    """Cores' worth of time that a control group lets it use; None where it sets no quota."""
     identity: str = ""
     """See `machine_identity`; empty in files written before there was one."""
 
@@ -72,19 +76,31 @@ class Machine(msgspec.Struct, frozen=True):
         """The commit, marked where the code differs from it."""
         return self.commit + ("-dirty" if self.dirty else "")
 
+    @property
+    def quota(self) -> str:
+        """For example "0.5 cores", or "none"."""
+        return "none" if self.cpu_quota is None else f"{self.cpu_quota:.4g} cores"
+
+    @property
+    def cores_used(self) -> str:
+        """For example "2 of 2 cores, CPU quota 0.5 cores"."""
+        quota = "" if self.cpu_quota is None else f", CPU quota {self.quota}"
+        return f"{self.available_cores} of {self.cores} cores{quota}"
+
 
 def fingerprint() -> Machine:
     """This machine, this interpreter and this code. Raises UsageError where there is no torch."""
     cpu, gpus = _cpu_model(), _gpus()
     names = tuple(gpu.name for gpu in gpus)
-    cores = psutil.cpu_count() or 1
-    memory = psutil.virtual_memory().total
+    available = available_cores()
+    cores = figure(int, psutil.cpu_count) or available
+    memory = figure(int, lambda: psutil.virtual_memory().total) or 0
     commit, dirty = _commit()
     return Machine(
         name="-".join([_slug(cpu), f"{cores}c", f"{round(memory / 2**30)}gib", *_counted(names)]),
         cpu=cpu,
         cores=cores,
-        available_cores=available_cores(),
+        available_cores=available,
         memory_bytes=memory,
         os=f"{platform.system()} {platform.release()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
@@ -99,6 +115,7 @@ def fingerprint() -> Machine:
         code_hash="-".join(subject_hash(ROOT / folder)[:8] for folder in CODE),
         gpus=names,
         identity=machine_identity(cores, memory, [gpu.uuid for gpu in gpus]),
+        cpu_quota=CGROUPS.cpu_quota(),
     )
 
 
@@ -111,7 +128,7 @@ def _torch_version() -> str:
 
 def _cpu_model() -> str:
     if platform.system() == "Linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in (reading(Path("/proc/cpuinfo").read_text) or "").splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "model name":
                 return value.strip()
@@ -129,15 +146,17 @@ class Gpu(NamedTuple):
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    try:
-        pynvml.nvmlInit()
-        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        return tuple(
-            Gpu(pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetUUID(handle))
-            for handle in handles
-        )
-    except pynvml.NVMLError:  # no driver, or one that will not tell
-        return ()
+    """None where there is no driver, or one that does not answer."""
+    return reading(_ask_driver) or ()
+
+
+def _ask_driver() -> tuple[Gpu, ...]:
+    pynvml.nvmlInit()
+    handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
+    return tuple(
+        Gpu(str(pynvml.nvmlDeviceGetName(handle)), str(pynvml.nvmlDeviceGetUUID(handle)))
+        for handle in handles
+    )
 
 
 def _counted(gpus: tuple[str, ...]) -> list[str]:

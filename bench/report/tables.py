@@ -351,7 +351,7 @@ def _run_line(run: RunRecord, label: str) -> str:
     devices = {w.device: w.device_name for w in run.workers if w.device != "cpu" and w.device_name}
     named = "".join(f"{device}: {name}, " for device, name in devices.items())
     return (
-        f"{label}: {named}{machine.cpu}, {machine.available_cores} of {machine.cores} cores, torch "
+        f"{label}: {named}{machine.cpu}, {machine.cores_used}, torch "
         f"{machine.torch}, {machine.python}, commit {machine.commit}{dirty}, "
         f"{run.plan.environment} environment, {pinned}{state}."
     )

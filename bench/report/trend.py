@@ -258,7 +258,7 @@ def _machine(story: Story) -> str:
     machine = story.runs[-1].machine
     span = " to ".join(dict.fromkeys(moment(run) for run in (story.runs[0], story.runs[-1])))
     return (
-        f"{machine.label}: {machine.cpu}, {machine.available_cores} of {machine.cores} cores; "
+        f"{machine.label}: {machine.cpu}, {machine.cores_used}; "
         f"{len(story.runs)} {'run' if len(story.runs) == 1 else 'runs'}, {span} UTC; the last "
         f"with torch {machine.torch}, {machine.python}, commit {story.runs[-1].machine.revision}."
     )

@@ -118,6 +118,7 @@ def test_a_little_is_no_doubt(name: str, value: float, word: str | None) -> None
     [
         hosts("steal", [0.0, 0.0, 0.2]),
         hosts("others", [0.0, 0.0, 0.2]),
+        hosts("throttled", [0.0, 0.0, 0.2]),
         gpus("throttle", [(), (), ("thermal",)]),
         gpus("throttled_ns", [4_000, 4_000, 5_000]),
     ],
@@ -139,6 +140,48 @@ def test_sample_speaks_for_the_time_since_the_one_before_it() -> None:
     samples = hosts("steal", [0.0, 0.2, 0.0])
     doubtful = {at: bool(doubts(samples, [at])) for at in (0.0, 0.1, 2.0, 2.1, 4.0)}
     assert doubtful == {0.0: False, 0.1: True, 2.0: True, 2.1: False, 4.0: False}
+
+
+# A CPU quota
+
+
+def test_quota_that_stopped_blocks_is_a_doubt_with_its_most_and_its_mean() -> None:
+    limited = replace(CALM, cpu_quota=1.5)
+    shares = (None, 0.99, 0.01, 0.0)
+    samples = samples_of(replace(limited, throttled=share) for share in shares)
+    assert doubts(samples, blocks(0, 10, 10, 0)) == {
+        "quota": "the CPU quota of 1.5 cores was used up in as many as 99% of periods while it "
+        "was measured, 50% on average"
+    }
+    assert doubts(samples, blocks(0, 0, 0, 10)) == {}
+
+
+def test_quota_that_is_not_known_stops_blocks_too() -> None:
+    assert doubts(hosts("throttled", [None, 0.5]), blocks(0, 10)) == {
+        "quota": "the CPU quota was used up in as many as 50% of periods while it was measured, "
+        "50% on average"
+    }
+
+
+def test_quota_below_a_core_is_a_doubt_without_a_count_of_periods() -> None:
+    assert doubts(hosts("cpu_quota", [0.5, 0.5]), blocks(0, 10)) == {
+        "quota": "the CPU quota of 0.5 cores is less than one thread uses"
+    }
+    assert list(doubts(hosts("cpu_quota", [0.5]), [7.0])) == ["quota"], "none speaks for it"
+    assert doubts(hosts("cpu_quota", [1.0, 1.0]), blocks(0, 10)) == {}
+    assert doubts(hosts("cpu_quota", [0.5, 0.5]), []) == {}
+
+
+def test_note_says_the_quota_and_how_often_it_was_used_up() -> None:
+    limited = replace(CALM, cpu_quota=0.5)
+    told = health_note(samples_of([limited, replace(limited, throttled=0.99)]))
+    assert told and told.endswith(
+        "CPU at most 61 °C, CPU quota 0.5 cores, throttled in up to 99% of periods."
+    )
+    uncounted = health_note(samples_of([limited] * 2))
+    assert uncounted and uncounted.endswith("CPU quota 0.5 cores, throttling by it not told.")
+    free = health_note(samples_of([CALM] * 2))
+    assert free and "quota" not in free and "throttling" not in free
 
 
 # The GPU

@@ -72,6 +72,7 @@ def verdicts(table: pd.DataFrame, case: Case) -> list[str]:
         ("cpu", {"cpu": "Other CPU"}),
         ("cores", {"cores": 8}),
         ("cores available", {"available_cores": 2}),
+        ("CPU quota", {"cpu_quota": 0.5}),
         ("memory", {"memory_bytes": 16 * 2**30}),
         ("gpus", {"gpus": ("Test GPU",)}),
         ("torch", {"torch": "2.12.0"}),

@@ -14,6 +14,7 @@ from bench.devices import available_cores
 from bench.devices.base import Device
 from bench.devices.cpu import CLEAR_REFS, Cpu, WallClock
 from bench.devices.energy import RaplCounter
+from bench.devices.limits import ControlGroups
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,7 +61,7 @@ def test_the_cpu_is_a_device_that_is_always_there_alone() -> None:
     assert facts.unavailable is None
     assert facts.count == 1
     assert facts.name
-    assert facts.memory_bytes == psutil.virtual_memory().total
+    assert 0 < facts.memory_bytes <= psutil.virtual_memory().total
 
 
 def test_the_cpu_has_every_dtype_but_tf32() -> None:
@@ -162,6 +163,43 @@ def test_where_the_system_keeps_no_peak_none_is_told(
     assert cpu.peak_bytes() is None
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"VmHWM:\t<unknown>\n", b"VmHWM: -4 kB\n", b"\xff\xfe", b"VmPeak: 4 kB\n"],
+    ids=repr,
+)
+def test_peak_that_is_no_number_is_unavailable(
+    raw: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clear_refs").touch()
+    monkeypatch.setattr("bench.devices.cpu.CLEAR_REFS", tmp_path / "clear_refs")
+    monkeypatch.setattr("bench.devices.cpu.STATUS", tmp_path / "status")
+    (tmp_path / "status").write_text("VmHWM:     8 kB\n")
+    cpu = Cpu()
+    cpu.reset_peak()
+    assert cpu.peak_bytes() == 0
+    (tmp_path / "status").write_bytes(raw)
+    assert cpu.peak_bytes() is None
+    cpu.reset_peak()
+    assert cpu.peak_bytes() is None
+
+
+@pytest.mark.parametrize("name", ["clear_refs", "status"])
+@pytest.mark.parametrize("folder", [True, False])
+def test_peak_whose_files_cannot_be_used_is_unavailable(
+    name: str, folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in {"clear_refs", "status"} - {name}:
+        (tmp_path / file).write_text("VmHWM:     8 kB\n")
+    if folder:
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr("bench.devices.cpu.CLEAR_REFS", tmp_path / "clear_refs")
+    monkeypatch.setattr("bench.devices.cpu.STATUS", tmp_path / "status")
+    cpu = Cpu()
+    cpu.reset_peak()
+    assert cpu.peak_bytes() is None
+
+
 # Its cores
 
 
@@ -195,12 +233,25 @@ def test_where_a_process_cannot_be_bound_no_core_is_claimed(
     assert Cpu().enter(1) == []
 
 
+@needs_affinity
+@pytest.mark.parametrize("error", [PermissionError(1, "no"), ValueError("no"), psutil.Error()])
+def test_process_that_may_not_be_bound_is_left_as_it_is(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(process: psutil.Process, cores: list[int] | None = None) -> list[int]:
+        raise error
+
+    monkeypatch.setattr(psutil.Process, "cpu_affinity", refuse)
+    assert Cpu().enter(1) == []
+
+
 def test_where_a_process_cannot_be_bound_all_cores_are_available(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without = SimpleNamespace(Process=object, cpu_count=lambda: 6)
-    monkeypatch.setattr("bench.devices.psutil", without)
-    assert available_cores() == 6
+    monkeypatch.setattr("bench.devices.limits.psutil", without)
+    groups = ControlGroups(tmp_path, tmp_path / "cgroup")
+    assert available_cores(groups=groups) == 6
 
 
 def test_the_cpus_own_time_is_the_hosts_and_not_told_apart() -> None:

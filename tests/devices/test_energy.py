@@ -88,6 +88,44 @@ def test_counter_that_could_not_be_read_once_loses_nothing(tmp_path: Path) -> No
     assert counter.read() == 1.0
 
 
+@pytest.mark.parametrize(
+    "raw", [b"", b"<unknown>", b"\xff\xfe", b"-5", b"nan", b"12.5", b"9" * 400], ids=repr
+)
+@pytest.mark.parametrize("name", ["energy_uj", "max_energy_range_uj"])
+def test_counter_that_shows_no_count_is_unavailable(name: str, raw: bytes, tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", 3_000_000)
+    counter = RaplCounter(tmp_path)
+    (tmp_path / "intel-rapl:0" / name).write_bytes(raw)
+    assert counter.read() is None
+    assert RaplCounter(tmp_path).read() is None
+    zone(tmp_path, "intel-rapl:0", 4_000_000)
+    assert counter.read() == 1.0
+
+
+def test_counter_without_a_range_is_unavailable(tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", 0)
+    (tmp_path / "intel-rapl:0" / "max_energy_range_uj").write_text("0\n")
+    assert RaplCounter(tmp_path).read() is None
+
+
+@pytest.mark.parametrize("name", ["name", "energy_uj", "max_energy_range_uj"])
+def test_counter_that_is_a_folder_is_unavailable(name: str, tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", 3_000_000)
+    (tmp_path / "intel-rapl:0" / name).unlink()
+    (tmp_path / "intel-rapl:0" / name).mkdir()
+    assert RaplCounter(tmp_path).read() is None
+
+
+@pytest.mark.parametrize("odd", [None, "", "1500", b"1500", -1, float("nan"), 10**30], ids=repr)
+def test_energy_of_a_gpu_that_is_no_number_is_unavailable(
+    odd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByPciBusId", lambda bus_id: bus_id)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda gpu: odd)
+    assert nvml_joules("0000:5E:00.0") is None
+
+
 def test_energy_of_a_gpu_is_found_by_its_bus_id(monkeypatch: pytest.MonkeyPatch) -> None:
     energy_mj = {"0000:3B:00.0": 1500, "0000:5E:00.0": 2500}
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)

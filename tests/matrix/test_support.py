@@ -251,6 +251,20 @@ def test_threads_need_a_core_each_where_they_compute() -> None:
     assert unsupported_reason(Case(threads=5, device="cuda"), MACHINE) is None
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_case_has_no_more_threads_than_the_process_may(device: str) -> None:
+    limited = msgspec.structs.replace(MACHINE, thread_limit=2)
+    assert unsupported_reason(Case(threads=2, device=device), limited) is None
+    assert unsupported_reason(Case(threads=3, device=device), limited) == (
+        "needs 3 threads; OMP_THREAD_LIMIT or the control group's pids.max allows 2"
+    )
+
+
+def test_no_case_is_too_large_for_memory_that_is_unavailable() -> None:
+    case = Case(batch=2**22, hidden=4096)
+    assert unsupported_reason(case, machine("cpu", memory_bytes=0)) is None
+
+
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_a_case_may_take_half_of_its_devices_memory(kind: str) -> None:
     case = Case(device=kind, batch=2**20, hidden=64)

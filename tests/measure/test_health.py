@@ -1,5 +1,6 @@
 """Machine health: what was counted between samples, what is seen at one, and what is not told."""
 
+import math
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import psutil
 import pynvml
 import pytest
 
+from bench.devices.limits import ControlGroups, Throttling
 from bench.measure.health import (
     EVERY_S,
     THROTTLES,
@@ -46,15 +48,19 @@ class Host:
 
     def spend(self, seconds: float, busy: float, steal: float | None, ours: float) -> None:
         """Let time pass in which so many core-seconds went there."""
-        total_s, busy_s, steal_s, ours_s, now = self._reading
+        before = self._reading
         self.now_s += seconds
-        self._reading = HostReading(
-            total_s + 2 * seconds,
-            busy_s + busy,
-            None if steal is None else (steal_s or 0.0) + steal,
-            (ours_s or 0.0) + ours,
-            now,
+        self._reading = before._replace(
+            total_s=(before.total_s or 0.0) + 2 * seconds,
+            busy_s=(before.busy_s or 0.0) + busy,
+            steal_s=None if steal is None else (before.steal_s or 0.0) + steal,
+            ours_s=(before.ours_s or 0.0) + ours,
         )
+
+    def throttle(self, **counts: Throttling) -> None:
+        """What each control group has counted."""
+        throttling = {Path(name): count for name, count in counts.items()}
+        self._reading = self._reading._replace(throttling=throttling)
 
 
 @pytest.fixture
@@ -122,6 +128,55 @@ def test_others_are_not_known_without_the_worker(host: Host, monitor: HealthMoni
         assert monitor.sample(WORKER, None).host.others == (0.0 if known else None)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "share", "seconds"),
+    [
+        ({}, {"own": Throttling(10, 9, 0.5)}, None, None),
+        ({"own": Throttling(10, 9, 0.5)}, {"own": Throttling(30, 24, 1.75)}, 0.75, 1.25),
+        ({"own": Throttling(10, 9, 0.5)}, {"own": Throttling(10, 9, 0.5)}, 0.0, 0.0),
+        ({"own": Throttling(10, 9, 0.5)}, {"own": Throttling(5, 1, 0.25)}, 0.0, 0.0),
+        ({"own": Throttling(10, 1, 0.5)}, {"own": Throttling(12, 9, 0.5)}, 1.0, 0.0),
+        ({"own": Throttling(10, 9, 0.5)}, {"other": Throttling(20, 19, 1.5)}, None, None),
+        (
+            {"own": Throttling(10, 0, 0.0), "outer": Throttling(100, 50, 5.0)},
+            {"own": Throttling(20, 1, 0.5), "outer": Throttling(110, 55, 5.25)},
+            0.5,
+            0.5,
+        ),
+    ],
+)
+def test_throttling_is_that_of_the_group_where_it_grew_most(
+    before: dict[str, Throttling],
+    after: dict[str, Throttling],
+    share: float | None,
+    seconds: float | None,
+    host: Host,
+    monitor: HealthMonitor,
+) -> None:
+    host.throttle(**before)
+    monitor.sample(WORKER, None)
+    host.throttle(**after)
+    host.spend(2.0, busy=1.0, steal=0.0, ours=1.0)
+    now = monitor.sample(WORKER, None).host
+    assert (now.throttled, now.throttled_s) == (share, seconds)
+
+
+def test_what_is_unavailable_at_one_sample_is_no_difference(
+    host: Host, monitor: HealthMonitor
+) -> None:
+    nothing = HostReading(None, None, None, None, HostHealth())
+    known, unknown = (
+        HealthMonitor(host.clock, host.read),
+        HealthMonitor(host.clock, lambda _: nothing),
+    )
+    for sampled in (known, unknown):
+        sampled.sample(WORKER, None)
+    host.now_s += 2.0
+    assert unknown.sample(WORKER, None).host == HostHealth()
+    assert host.read(WORKER).steal_since(nothing) is None
+    assert nothing.others_since(host.read(WORKER), 2.0) is None
+
+
 def test_sample_is_due_at_first_and_then_every_so_often(host: Host, monitor: HealthMonitor) -> None:
     assert monitor.due()
     monitor.sample(WORKER, None)
@@ -166,7 +221,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Hos
     def read(worker_pid: int | None = None, **changes: Any) -> HostReading:
         for name, function in {**told, **changes}.items():
             monkeypatch.setattr(psutil, name, function)
-        return read_host(worker_pid, tmp_path)
+        return read_host(worker_pid, tmp_path, ControlGroups(tmp_path, tmp_path / "cgroup"))
 
     return read
 
@@ -221,9 +276,10 @@ def test_what_the_kernel_does_not_tell_is_none(
     function: str, fields: set[str], kernel: Callable[..., HostReading]
 ) -> None:
     changed = msgspec.structs.asdict(kernel(**{function: refuse}).now)
+    between = {"steal", "others", "throttled", "throttled_s"}
     assert {name for name, value in changed.items() if value is None} == {
-        "steal",
-        "others",
+        "cpu_quota",
+        *between,
         *fields,
     }
 
@@ -234,8 +290,120 @@ def test_what_psutil_has_no_function_for_is_none(
     kernel()
     monkeypatch.delattr(psutil, "cpu_freq")
     monkeypatch.delattr(psutil, "sensors_temperatures")
-    now = read_host(None, tmp_path / "missing").now
+    groups = ControlGroups(tmp_path, tmp_path / "missing")
+    now = read_host(None, tmp_path / "missing", groups).now
     assert now == HostHealth(load=1.25)
+
+
+ODD: dict[str, Any] = {
+    "none": None,
+    "empty": "",
+    "text": "<unknown>",
+    "bytes": b"\xff",
+    "negative": -1,
+    "not a number": math.nan,
+    "infinite": math.inf,
+    "huge": 10**30,
+    "a list": [1410],
+}
+ERRORS = (
+    ValueError("could not convert string to float: '<unknown>'"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    PermissionError(13, "Permission denied"),
+    FileNotFoundError(2, "No such file or directory"),
+    IsADirectoryError(21, "Is a directory"),
+    KeyError("cpu"),
+    IndexError("list index out of range"),
+    ZeroDivisionError("division by zero"),
+    psutil.AccessDenied(WORKER),
+)
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def ask(*arguments: Any) -> Any:
+        raise error
+
+    return ask
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_whatever_psutil_raises_is_unavailable(
+    error: Exception, kernel: Callable[..., HostReading]
+) -> None:
+    names = ("cpu_times", "getloadavg", "cpu_freq", "sensors_temperatures", "Process")
+    reading = kernel(**dict.fromkeys(names, raising(error)))
+    assert reading == HostReading(None, None, None, None, HostHealth(governor="powersave"))
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_whatever_psutil_answers_is_a_figure_or_unavailable(
+    odd: Any, kernel: Callable[..., HostReading]
+) -> None:
+    reading = kernel(
+        cpu_times=lambda: SimpleNamespace(user=odd, idle=80.0),
+        getloadavg=lambda: (odd, 0.5, 0.25),
+        cpu_freq=lambda: SimpleNamespace(current=odd, max=3500.0),
+        sensors_temperatures=lambda: {"chip": [SimpleNamespace(current=odd)]},
+    )
+    assert reading[:3] == (None, None, None)
+    assert reading.now == HostHealth(max_mhz=3500.0, governor="powersave")
+    now = kernel(
+        cpu_freq=lambda: SimpleNamespace(current=2900.0, max=odd),
+        sensors_temperatures=lambda: {"chip": [SimpleNamespace(current=c) for c in (odd, 41.0)]},
+    ).now
+    assert (now.mhz, now.max_mhz, now.temperature_c) == (None, None, 41.0)
+
+
+def test_answer_of_another_shape_is_unavailable(kernel: Callable[..., HostReading]) -> None:
+    names = ("cpu_times", "getloadavg", "cpu_freq", "sensors_temperatures")
+    for shape in (None, (), "<unknown>", 7):
+        reading = kernel(**dict.fromkeys(names, lambda shape=shape: shape))
+        assert reading.now == HostHealth(governor="powersave")
+        assert reading[:3] == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"\n", b"<unknown>\n", b"\xff\xfe", b"two words", b"x" * 4096]
+)
+def test_governor_that_is_not_one_word_is_unavailable(raw: bytes, tmp_path: Path) -> None:
+    (tmp_path / "scaling_governor").write_bytes(raw)
+    assert read_host(None, tmp_path).now.governor is None
+
+
+def test_governor_that_is_a_folder_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "scaling_governor").mkdir()
+    assert read_host(None, tmp_path).now.governor is None
+
+
+def test_child_that_vanishes_while_it_is_read_makes_ours_unavailable(
+    kernel: Callable[..., HostReading],
+) -> None:
+    child = SimpleNamespace(cpu_times=raising(psutil.NoSuchProcess(WORKER)))
+    process = psutil.Process()
+
+    def parent(pid: int | None = None) -> Any:
+        return SimpleNamespace(cpu_times=process.cpu_times, children=lambda recursive: [child])
+
+    assert kernel(WORKER, Process=parent).ours_s is None
+
+
+def test_interrupt_while_a_sensor_is_read_is_an_interrupt(
+    kernel: Callable[..., HostReading],
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        kernel(cpu_freq=raising(KeyboardInterrupt()))
+
+
+def test_host_shows_the_quota_and_what_its_group_has_counted(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").write_text("cpu")
+    (tmp_path / "cgroup").write_text("0::/\n")
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    (tmp_path / "cpu.stat").write_text(
+        "usage_usec 9\nnr_periods 456\nnr_throttled 455\nthrottled_usec 22750000\n"
+    )
+    reading = read_host(None, tmp_path, ControlGroups(tmp_path, tmp_path / "cgroup"))
+    assert reading.now.cpu_quota == 0.5
+    assert reading.throttling == {tmp_path: Throttling(456, 455, 22.75)}
 
 
 def test_machine_without_sensors_has_no_temperature(kernel: Callable[..., HostReading]) -> None:
@@ -330,6 +498,45 @@ def test_what_the_driver_does_not_tell_is_none(
     assert read_gpu(BUS_ID, WORKER) == msgspec.structs.replace(TOLD, **nothing)
 
 
+NUMBERS = {
+    "nvmlDeviceGetClockInfo": ("sm_mhz", "memory_mhz"),
+    "nvmlDeviceGetMaxClockInfo": ("max_sm_mhz",),
+    "nvmlDeviceGetTemperatureV": ("temperature_c",),
+    "nvmlDeviceGetPowerUsage": ("power_w",),
+    "nvmlDeviceGetEnforcedPowerLimit": ("power_limit_w",),
+    "nvmlDeviceGetCurrentClocksEventReasons": ("throttle",),
+    "nvmlDeviceGetTotalEccErrors": ("ecc_errors",),
+}
+OLDER = {
+    "nvmlDeviceGetTemperature": silent,
+    "nvmlDeviceGetCurrentClocksThrottleReasons": silent,
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_whatever_the_driver_answers_is_a_figure_or_unavailable(
+    odd: Any, driver: Callable[..., None]
+) -> None:
+    driver(
+        **OLDER,
+        **dict.fromkeys(NUMBERS, lambda *arguments: odd),
+        nvmlDeviceGetViolationStatus=lambda *arguments: SimpleNamespace(violationTime=odd),
+        nvmlDeviceGetComputeRunningProcesses_v3=lambda gpu: odd,
+    )
+    assert read_gpu(BUS_ID, WORKER) == GpuHealth()
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_whatever_the_driver_raises_is_unavailable(
+    error: Exception, driver: Callable[..., None]
+) -> None:
+    others = ("nvmlDeviceGetViolationStatus", "nvmlDeviceGetComputeRunningProcesses_v3")
+    driver(**dict.fromkeys([*OLDER, *NUMBERS, *others], raising(error)))
+    assert read_gpu(BUS_ID, WORKER) == GpuHealth()
+    driver(nvmlDeviceGetHandleByPciBusId=raising(error))
+    assert read_gpu(BUS_ID, WORKER) is None
+
+
 @pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetHandleByPciBusId"])
 def test_without_a_driver_or_its_gpu_there_is_none(
     function: str, driver: Callable[..., None]
@@ -406,10 +613,16 @@ def test_other_processes_are_those_beside_the_worker(
 
 
 def test_samples_are_kept_whole() -> None:
-    told = HostHealth(0.01, 0.2, 1.5, 2900.0, 3500.0, "powersave", 61.5)
+    told = HostHealth(0.01, 0.2, 1.5, 2900.0, 3500.0, "powersave", 61.5, 0.5, 0.99, 1.25)
     sample = HealthSample(12.5, Health(told, msgspec.structs.replace(TOLD, throttle=("thermal",))))
     line = msgspec.json.encode(sample)
     assert msgspec.json.decode(line, type=HealthSample) == sample
+
+
+def test_sample_of_a_run_before_quotas_were_read_is_read() -> None:
+    line = b'{"at_s": 2.0, "health": {"host": {"steal": 0.0, "load": 1.5}}}'
+    host = msgspec.json.decode(line, type=HealthSample).health.host
+    assert host == HostHealth(steal=0.0, load=1.5)
 
 
 @pytest.fixture

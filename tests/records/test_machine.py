@@ -13,8 +13,9 @@ import psutil
 import pytest
 import torch
 
+from bench.devices.limits import ControlGroups
 from bench.records import machine
-from bench.records.machine import fingerprint
+from bench.records.machine import Machine, fingerprint
 
 HOST = "hostname-of-no-concern"
 USER = "user-of-no-concern"
@@ -82,6 +83,38 @@ def test_name_says_the_hardware_in_one_plain_word(
     found = fingerprint()
     assert (found.name, found.cpu, found.cores) == (name, model, cores)
     assert "/" not in found.name
+
+
+def test_machine_of_a_run_before_quotas_were_read_has_none() -> None:
+    older = msgspec.to_builtins(fingerprint())
+    del older["cpu_quota"]
+    found = msgspec.convert(older, Machine)
+    assert (found.cpu_quota, found.quota) == (None, "none")
+    assert found.cores_used == f"{found.available_cores} of {found.cores} cores"
+
+
+def test_machine_under_a_quota_says_so_beside_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ControlGroups, "cpu_quota", lambda groups: 1 / 3)
+    hardware(monkeypatch, "Neoverse-N1", 4, 8.0)
+    found = fingerprint()
+    assert (found.cpu_quota, found.quota) == (1 / 3, "0.3333 cores")
+    assert found.cores_used == "1 of 4 cores, CPU quota 0.3333 cores"
+
+
+def test_machine_whose_cores_and_memory_are_unavailable_has_a_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> None:
+        raise ValueError("<unknown>")
+
+    monkeypatch.setattr(machine, "_cpu_model", lambda: "Neoverse-N1")
+    monkeypatch.setattr(machine, "_gpus", lambda: ())
+    for name in ("cpu_count", "virtual_memory"):
+        monkeypatch.setattr(psutil, name, refuse)
+    monkeypatch.setattr(machine, "available_cores", lambda: 3)
+    assert fingerprint().name == "neoverse-n1-3c-0gib"
+    monkeypatch.setattr(psutil, "cpu_count", lambda: None)
+    assert fingerprint().name == "neoverse-n1-3c-0gib"
 
 
 @pytest.mark.parametrize(

@@ -469,6 +469,12 @@ def test_each_run_says_where_it_comes_from() -> None:
     ]
 
 
+def test_run_under_a_cpu_quota_says_so() -> None:
+    limited = synthetic.machine(available_cores=1, cpu_quota=0.5)
+    (line,) = machine_notes([synthetic.run({SGD: 1e5}, on=limited)], ["ours"])
+    assert line.startswith("ours: Test CPU, 1 of 4 cores, CPU quota 0.5 cores, torch 2.13.0, ")
+
+
 def test_incomplete_or_unpinned_run_says_so() -> None:
     run = synthetic.run({SGD: 1e5})
     run.sittings[-1].complete = False
@@ -500,6 +506,7 @@ def test_run_on_a_device_names_it_and_says_what_became_of_its_cpu_workers() -> N
     [
         ({"torch": "2.11.0"}, "torch: ours: 2.13.0, theirs: 2.11.0"),
         ({"available_cores": 1}, "cores available: ours: 4, theirs: 1"),
+        ({"cpu_quota": 1.25}, "CPU quota: ours: none, theirs: 1.25 cores"),
         ({"gpus": ("Test GPU", "Test GPU")}, "gpus: ours: none, theirs: Test GPU, Test GPU"),
         ({"os": "Darwin 24"}, "os: ours: Linux 6.1, theirs: Darwin 24"),
         ({"dirty": True}, "commit: ours: 0123456789, theirs: 0123456789-dirty"),

@@ -151,6 +151,13 @@ def test_journal_of_another_machine_torch_python_or_code_is_not_resumed(
         assert told in str(caught.value)
 
 
+def test_journal_of_another_cpu_quota_is_not_resumed(tmp_path: Path) -> None:
+    other = msgspec.structs.replace(fingerprint(), cpu_quota=0.25)
+    journal = journal_of(tmp_path / "run.journal", other)
+    with pytest.raises(UsageError, match=r"was measured with cpu_quota 0\.25, and this is "):
+        resumable(journal)
+
+
 def test_journal_of_this_machine_and_code_is_resumed(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "run.journal", fingerprint())
     header, events = resumable(journal)
