@@ -18,6 +18,7 @@ ROOMS = (
     "matrix",
     "devices",
     "measure",
+    "git",
     "records",
     "analysis",
     "report",

@@ -14,7 +14,7 @@ from bench.errors import BenchError, MachineError, UsageError
 from bench.measure.coordinator import Coordinator
 from bench.measure.events import Event, HealthSampled, Plan, WorkerStarted
 from bench.measure.health import HealthMonitor
-from bench.records.machine import fingerprint
+from bench.records.machine import commit_unknown, fingerprint
 from bench.records.schema import Header, RunRecord, assemble
 from bench.records.store import (
     Journal,
@@ -25,7 +25,7 @@ from bench.records.store import (
     settled_by,
     write_run,
 )
-from bench.report.progress import ProgressDisplay
+from bench.report.progress import ProgressDisplay, say
 
 RESUMABLE = (
     "name",
@@ -91,6 +91,8 @@ class Campaign:
             with contextlib.suppress(OSError):  # damaged, the file would only end the run
                 read_floors(floors_path(self.results, header.machine))
             self.journal = Journal.create(self.results, header)
+            if (why := commit_unknown()) is not None:
+                say(console, f"the run file names no commit: {why}")
         self._events += earlier
         display = ProgressDisplay(self.plan, console, spent_s)
 
