@@ -19,6 +19,7 @@ ROOMS = (
     "matrix",
     "devices",
     "measure",
+    "git",
     "records",
     "analysis",
     "report",

@@ -19,7 +19,7 @@ from bench.measure.contests import Contest
 from bench.measure.interruption import end_as_if_interrupted
 from bench.measure.worker_process import ROOT
 from bench.records.gate import GateReport
-from bench.records.machine import fingerprint
+from bench.records.machine import commit_unknown, fingerprint
 from bench.report.github import tell_github
 from bench.report.progress import say
 from bench.report.tables import prose
@@ -70,6 +70,8 @@ def judged(gate: Gate, console: Console) -> GateReport:
     """Run the gate, and show how it gets on: a live line on a terminal, plain lines elsewhere."""
     gate.seed = int.from_bytes(os.urandom(4))
     cases = f"{len(gate.contests)} cases, at most {gate.settings.budget_s:.0f} s"
+    if (why := commit_unknown()) is not None:
+        say(console, f"the report names no commit of the instrument: {why}")
     if not console.is_terminal:
         gate.tell = lambda text: say(console, text)
         say(console, f"measuring {cases}")

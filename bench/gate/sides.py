@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import MachineError, UsageError
-from bench.gate.git import SUBJECT, Checkout
 from bench.gate.interpreters import check_version, make_interpreter, named_interpreter
+from bench.git import SUBJECT, Checkout
 from bench.measure.anonymous import anonymous
 from bench.measure.pairs import PADDING
 from bench.measure.protocol import subject_hash
@@ -142,7 +142,7 @@ def _lay_both(asked: Asked, root: Path, folder: Path) -> tuple[str, str]:
         return head, head
     checkout = Checkout(root)
     if asked.head is None:
-        tip, changed = "HEAD", checkout.dirty()
+        tip, changed = "HEAD", checkout.dirty(checkout.commit("HEAD"), SUBJECT)
     elif _as_folder(asked.head) is None:
         tip, changed = asked.head, False
     else:
@@ -161,7 +161,7 @@ def _lay_named(name: str, text: str, root: Path, target: Path) -> str:
         raise UsageError(f"--{name}: {text!r} is neither a revision nor a folder; name one")
     source = _as_folder(text)
     if source is not None:
-        _copy(source, target)
+        _lay_folder(source, target)
         return f"folder {source.absolute()}"
     try:
         checkout = Checkout(root)
@@ -179,12 +179,13 @@ def _lay_named(name: str, text: str, root: Path, target: Path) -> str:
 def _lay_working_tree(root: Path, target: Path) -> str:
     if not (root / SUBJECT).is_dir():
         raise UsageError(f"{root} holds no {SUBJECT}/: name a --head")
-    _copy(root, target)
+    _lay_folder(root, target)
     try:
         checkout = Checkout(root)
-        if checkout.dirty():
+        commit = checkout.commit("HEAD")
+        if checkout.dirty(commit, SUBJECT):
             return "working tree (with uncommitted changes)"
-        return f"working tree (commit {checkout.commit('HEAD')[:10]})"
+        return f"working tree (commit {commit[:10]})"
     except UsageError:  # no git, and none needed where the base needs none
         return "working tree"
 
@@ -199,6 +200,18 @@ def _as_folder(text: str, holding: str = SUBJECT) -> Path | None:
 def _commit_words(commit: str, named: str) -> str:
     """For example "commit 1a2b3c4d5e (v1.0)"."""
     return f"commit {commit[:10]}" + ("" if commit.startswith(named) else f" ({named})")
+
+
+def _lay_folder(source: Path, target: Path) -> None:
+    """Lay a folder's sumnet/ as it is on disk, save what git converted when it checked it out.
+
+    Those files are laid as git holds them, as the files of a commit are: else an unchanged subject
+    would differ from its own commit by its line ends.
+    """
+    _copy(source, target)
+    with contextlib.suppress(UsageError):  # no git, and then nothing that it converted
+        checkout = Checkout(source)
+        checkout.restore(checkout.commit("HEAD"), target)
 
 
 def _copy(source: Path, target: Path) -> None:

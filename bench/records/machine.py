@@ -15,6 +15,8 @@ import pynvml
 from bench.devices import available_cores, torch_missing
 from bench.devices.limits import CGROUPS
 from bench.devices.readings import figure, reading
+from bench.errors import UsageError
+from bench.git import Checkout, NoCheckout
 from bench.measure.anonymous import anonymous
 from bench.measure.protocol import subject_hash
 from bench.measure.worker_process import ROOT
@@ -52,9 +54,9 @@ class Machine(msgspec.Struct, frozen=True):
     environment: dict[str, str]
     """Variables that change how torch or its allocators run."""
     commit: str
-    """Of the code measured; "unknown" outside a git checkout."""
+    """Of the code measured; "unknown" outside a git checkout, or where git cannot read it."""
     dirty: bool
-    """Whether the code, and only the code, differs from that commit."""
+    """Whether the code, and only the code, differs from that commit; its Python files are meant."""
     code_hash: str
     gpus: tuple[str, ...] = ()
     """NVIDIA's, as the driver names them."""
@@ -95,7 +97,10 @@ def fingerprint() -> Machine:
     available = available_cores()
     cores = figure(int, psutil.cpu_count) or available
     memory = figure(int, lambda: psutil.virtual_memory().total) or 0
-    commit, dirty = _commit()
+    try:
+        commit, dirty = _commit()
+    except UsageError:  # see commit_unknown
+        commit, dirty = "unknown", False
     return Machine(
         name="-".join([_slug(cpu), f"{cores}c", f"{round(memory / 2**30)}gib", *_counted(names)]),
         cpu=cpu,
@@ -171,12 +176,22 @@ def _slug(text: str) -> str:
     return "-".join(w for w in re.findall(r"[a-z0-9.]+", words) if w not in ("cpu", "processor"))
 
 
+def commit_unknown() -> str | None:
+    """Why git does not say the commit; None where it does, or where this is no checkout."""
+    try:
+        _commit()
+    except NoCheckout:
+        return None
+    except UsageError as error:
+        return str(error)
+    return None
+
+
 def _commit() -> tuple[str, bool]:
-    commit = _output("git", "-C", str(ROOT), "rev-parse", "--short=10", "HEAD")
-    # Installed inside another project's checkout, that project's commit says nothing of this code.
-    if not commit or not _output("git", "-C", str(ROOT), "ls-files", "--", *CODE):
-        return "unknown", False
-    return commit, bool(_output("git", "-C", str(ROOT), "status", "--porcelain", "--", *CODE))
+    """The commit, and whether the code differs from it. Raises UsageError where git says none."""
+    checkout = Checkout(ROOT)
+    commit = checkout.commit("HEAD")
+    return commit[:10], checkout.dirty(commit, *CODE)
 
 
 def _output(*command: str) -> str:

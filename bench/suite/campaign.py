@@ -22,11 +22,11 @@ from bench.records.circumstances import (
     VARIABLES,
     differences,
 )
-from bench.records.machine import fingerprint
+from bench.records.machine import commit_unknown, fingerprint
 from bench.records.schema import Header, RunRecord, assemble
 from bench.records.state import remember_floors
 from bench.records.store import Journal, read_journal, settled_by, stored_runs, write_run
-from bench.report.progress import ProgressDisplay
+from bench.report.progress import ProgressDisplay, say
 
 RESUMABLE = (*MACHINE, *HARDWARE, *SHARE, *SOFTWARE, *VARIABLES, "code")
 """Circumstances that must not have changed between two sittings of one run."""
@@ -95,6 +95,8 @@ class Campaign:
             self.journal = Journal.reopen(self._resume, header)
         elif not self._brief:
             self.journal = Journal.create(self.results, header)
+            if (why := commit_unknown()) is not None:
+                say(console, f"the run file names no commit: {why}")
         self._events += earlier
         display = ProgressDisplay(self.plan, console, spent_s)
 

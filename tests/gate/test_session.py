@@ -1,15 +1,20 @@
 """The gate as a command: two real sides, and what is refused before anything is measured."""
 
+import io
 import re
 import shutil
 import signal
 import subprocess
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
+from rich.console import Console
 
+from bench.gate.session import judged
 from bench.matrix.case import Case
 from bench.records.gate import load_report
 from tests.suite.driving import ROOT, finish, start, wait_for, workers_of
@@ -49,6 +54,17 @@ def regress(temporary: Path, *words: object) -> subprocess.Popen[str]:
 def left_in(temporary: Path) -> list[Path]:
     """What of the gate is left there."""
     return list(temporary.glob("sumnet-bench-*"))
+
+
+def test_report_without_a_commit_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    settings, printed = SimpleNamespace(budget_s=60.0), io.StringIO()
+    gate: Any = SimpleNamespace(contests=[], settings=settings, run=lambda: None)
+    judged(gate, Console(file=printed))
+    assert printed.getvalue().splitlines()[0] == (
+        "the report names no commit of the instrument: cannot run git (No such file or directory): "
+        "install it"
+    )
 
 
 # Real runs

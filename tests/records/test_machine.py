@@ -15,7 +15,7 @@ import torch
 
 from bench.devices.limits import ControlGroups
 from bench.records import machine
-from bench.records.machine import Machine, fingerprint
+from bench.records.machine import Machine, commit_unknown, fingerprint
 
 HOST = "hostname-of-no-concern"
 USER = "user-of-no-concern"
@@ -230,6 +230,51 @@ def test_removed_code_is_dirty(checkout: Path) -> None:
     assert fingerprint().dirty
 
 
+def test_configuration_hides_no_change_to_the_code(checkout: Path) -> None:
+    git(checkout, "config", "status.showUntrackedFiles", "no")
+    git(checkout, "config", "color.ui", "always")
+    assert not fingerprint().dirty
+    (checkout / ".git/info/exclude").write_text("new.py\n")
+    (checkout / "sumnet/new.py").write_text("")
+    assert fingerprint().dirty
+
+
+@pytest.mark.parametrize("bit", ["--assume-unchanged", "--skip-worktree"])
+def test_bits_of_the_index_hide_no_change_to_the_code(checkout: Path, bit: str) -> None:
+    git(checkout, "update-index", bit, "bench/cli.py")
+    (checkout / "bench/cli.py").write_text("changed\n")
+    assert fingerprint().dirty
+
+
+def test_line_ends_that_git_converted_are_not_dirty(checkout: Path) -> None:
+    git(checkout, "config", "core.autocrlf", "true")
+    (checkout / "bench/cli.py").write_bytes(b"first\r\n")
+    assert not fingerprint().dirty
+    (checkout / "bench/cli.py").write_bytes(b"changed\r\n")
+    assert fingerprint().dirty
+
+
+@pytest.mark.parametrize("name", ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_NAMESPACE"])
+def test_variables_of_git_hide_no_commit(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    before = fingerprint()
+    monkeypatch.setenv(name, str(checkout / "elsewhere"))
+    assert fingerprint() == before
+
+
+def test_objects_may_be_named_by_sha256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sumnet").mkdir()
+    (tmp_path / "sumnet/train.py").write_text("first\n")
+    git(tmp_path, "init", "--quiet", "--object-format=sha256")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--no-gpg-sign", "-m", "first")
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    assert not fingerprint().dirty
+    (tmp_path / "sumnet/train.py").write_text("changed\n")
+    assert fingerprint().dirty
+
+
 def test_code_hash_tells_instrument_from_subject(checkout: Path) -> None:
     instrument, subject = fingerprint().code_hash.split("-")
     (checkout / "sumnet/train.py").write_text("changed\n")
@@ -244,10 +289,33 @@ def test_commit_is_unknown_outside_a_checkout(
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     found = fingerprint()
     assert (found.commit, found.dirty) == ("unknown", False)
+    assert commit_unknown() is None
+
+
+def test_commit_is_unknown_in_another_projects_checkout(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / "lib/sumnet").mkdir(parents=True)
+    monkeypatch.setattr(machine, "ROOT", checkout / "lib")
+    assert fingerprint().commit == "unknown"
+    assert commit_unknown() is None
 
 
 def test_commit_is_unknown_without_git(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert commit_unknown() is None
     (checkout / "bench/cli.py").write_text("changed\n")
     monkeypatch.setenv("PATH", str(checkout))
     found = fingerprint()
     assert (found.commit, found.dirty) == ("unknown", False)
+    assert commit_unknown() == "cannot run git (No such file or directory): install it"
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")
+def test_git_says_why_it_does_not_read_what_another_user_owns(checkout: Path) -> None:
+    for path in (checkout, checkout / ".git"):
+        os.chown(path, 12345, 12345)
+    assert fingerprint().commit == "unknown"
+    why = commit_unknown()
+    assert why is not None
+    assert why.startswith(f"git cannot read the checkout in {checkout}: detected dubious ownership")
+    assert f"git config --global --add safe.directory {checkout}" in why

@@ -1,5 +1,6 @@
 """Wrong usage: one message that names the value and what is allowed, status 2, nothing written."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bench.matrix.axes import AXES
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.matrix.presets import PRESETS
+from bench.measure.coordinator import Coordinator
 from bench.measure.events import Plan
 from bench.records.machine import Machine, fingerprint
 from bench.records.schema import Header
@@ -307,3 +309,17 @@ def test_damaged_floors_are_told_before_measuring(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"floors\.json is damaged"):
         Campaign(plan, tmp_path).measured(Console(quiet=True))
     assert list(floors.parent.iterdir()) == [floors]
+
+
+def test_run_says_once_why_it_names_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(Coordinator, "measure", lambda self: None)
+    printed = io.StringIO()
+    console = Console(file=printed)
+    measured = Campaign(Plan([], replicates=1, budget_s=0), tmp_path).measured
+    assert measured(console).machine.commit == "unknown"
+    assert printed.getvalue() == (
+        "the run file names no commit: cannot run git (No such file or directory): install it\n"
+    )
