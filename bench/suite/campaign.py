@@ -10,7 +10,7 @@ import msgspec
 from rich.console import Console
 
 from bench.analysis.frame import heard_floors
-from bench.errors import BenchError, MachineError, UsageError
+from bench.errors import UsageError
 from bench.measure.coordinator import Coordinator
 from bench.measure.events import Event, HealthSampled, Plan, WorkerStarted
 from bench.measure.health import HealthMonitor
@@ -41,7 +41,10 @@ RESUMABLE = (
 
 
 class Campaign:
-    """Measures a plan once, on first use, and keeps what it saw."""
+    """Measures a plan once, on first use, and keeps what it saw.
+
+    A journal that is left when the run has ended holds what the command did not finish.
+    """
 
     def __init__(
         self, plan: Plan, results: Path, *, resume: Path | None = None, brief: bool = False
@@ -52,7 +55,6 @@ class Campaign:
         self.journal: Journal | None = None
         self.run: RunRecord | None = None
         self.run_path: Path | None = None
-        self.unfinished = False
         self.resuming = resume is not None
         self._resume = resume
         self._brief = brief
@@ -68,15 +70,12 @@ class Campaign:
         """Write the run file from pytest-benchmark's document, and let go of the journal."""
         if self.journal is None or self.run is None:
             return
-        try:
-            self.run.floors_ns = remember_floors(self.results, self.run, heard_floors(self.run))
-            document["sumnet"] = msgspec.to_builtins(self.run)
-            write_run(self.journal.run_path(), document)
-        except BenchError:
-            self.unfinished = True
-            raise
+        self.run.floors_ns = remember_floors(self.results, self.run, heard_floors(self.run))
+        document["sumnet"] = msgspec.to_builtins(self.run)
+        write_run(self.journal.run_path(), document)
         self.run_path = self.journal.run_path()
         self.journal.discard()
+        self.journal = None
 
     def _measure(self, console: Console) -> RunRecord:
         header = Header(self.plan, fingerprint())
@@ -113,9 +112,7 @@ class Campaign:
         except UsageError:
             if self.journal is not None and self._resume is None:
                 self.journal.discard()
-            raise
-        except (KeyboardInterrupt, MachineError):
-            self.unfinished = True
+                self.journal = None
             raise
         finally:
             if self.journal is not None:
