@@ -28,7 +28,9 @@ class UnexpectedError(BenchError):
     exit_status = 4
 
     def __init__(self, cause: BaseException) -> None:
-        super().__init__("unexpected error\n\n" + "".join(traceback.format_exception(cause)))
+        super().__init__(
+            "unexpected error\n\n" + "".join(traceback.format_exception(cause)).rstrip()
+        )
 
 
 def check_allowed(option: str, value: str, allowed: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.errors import UnexpectedError
 from bench.measure.interruption import end_as_if_interrupted
 
 DISPLAY_OPTIONS = tuple(
@@ -73,7 +74,7 @@ def run_suite(
     with contextlib.ExitStack() as until_started:
         until_started.enter_context(_variables_of_pytest())
         command = Command(until_started)
-        status = pytest.main(
+        status = _main(
             [
                 "--pyargs",  # a path with a bracket in it would be taken for a test's parameters
                 f"{__package__}.{tests}",
@@ -87,11 +88,19 @@ def run_suite(
                 *quiet,
                 *options,
             ],
-            plugins=[command],
+            command,
         )
     if command.interrupted:
         return 130
-    return EXIT_STATUS.get(int(status), int(status))
+    return EXIT_STATUS.get(status, status)
+
+
+def _main(words: list[str], command: Command) -> int:
+    """pytest's exit status. Raises UnexpectedError for what pytest itself lets through."""
+    try:
+        return pytest.main(words, plugins=[command])
+    except Exception as error:
+        raise UnexpectedError(error) from None
 
 
 @contextlib.contextmanager
