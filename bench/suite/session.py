@@ -53,8 +53,8 @@ class Command:
         self._until_started.close()
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """An interruption, or an error that ended the session."""
-        self.interrupted = isinstance(excinfo.value, KeyboardInterrupt)
+        """An interruption by a person, or what pytest handles like one."""
+        self.interrupted = excinfo.type is KeyboardInterrupt
 
 
 def run_suite(

@@ -339,6 +339,13 @@ def test_run_file_that_cannot_be_made_leaves_the_journal(tmp_path: Path, library
     check_failed_once(ran, tmp_path, "RuntimeError: boom")
 
 
+def test_suite_that_does_not_load_is_not_taken_for_wrong_usage(library: Path) -> None:
+    install(library, "fake", "import sys\nsys.modules['bench.suite.clock'] = None\n")
+    ran = bench_run(SEED, "-p", "fake", PYTHONPATH=str(library))
+    assert ran.returncode == 4
+    assert "bench.suite.clock" in ran.stdout
+
+
 def test_error_that_pytest_lets_through_is_not_taken_for_a_failed_case(library: Path) -> None:
     install(library, "fake", "def pytest_unconfigure():\n    raise RuntimeError('boom')\n")
     ran = bench_run(SEED, "--collect-only", "-p", "fake", PYTHONPATH=str(library))
