@@ -1,5 +1,6 @@
 """Errors a person can act on. The command line prints their text and exits with their status."""
 
+import traceback
 from collections.abc import Iterable
 
 
@@ -19,6 +20,17 @@ class MachineError(BenchError):
     """The machine would not let us finish: disk, permissions, workers that do not start."""
 
     exit_status = 4
+
+
+class UnexpectedError(BenchError):
+    """Something else went wrong, perhaps in this suite; its text ends with the traceback."""
+
+    exit_status = 4
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(
+            "unexpected error\n\n" + "".join(traceback.format_exception(cause)).rstrip()
+        )
 
 
 def check_allowed(option: str, value: str, allowed: Iterable[str]) -> None:

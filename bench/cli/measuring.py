@@ -122,10 +122,21 @@ def run(
     marker: Annotated[
         str | None, typer.Option("-m", metavar="EXPRESSION", help="pytest's -m")
     ] = None,
+    plugins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p",
+            metavar="NAME",
+            help="load a pytest plugin besides pytest-benchmark; may be repeated",
+        ),
+    ] = None,
 ) -> None:
     """Measure a selection of cases, write a run file, and print its table."""
     given = dict(locals())
     words = given.pop("arguments") or []
+    named = given.pop("plugins") or []
+    if blocked := [name for name in named if name.startswith("no:")]:
+        raise UsageError(f"-p {blocked[0]}: only what -p names is loaded, so nothing is to block")
     options = [word for word in words if word.startswith(("--benchmark-", "--collect-only"))]
     cases = [word for word in words if not word.startswith("-")]
     for word in words:
@@ -139,7 +150,7 @@ def run(
     options += _as_words(given)
     from bench.suite.session import run_suite
 
-    raise typer.Exit(run_suite([*options, *(f"--case={case}" for case in cases)]))
+    raise typer.Exit(run_suite([*options, *(f"--case={case}" for case in cases)], plugins=named))
 
 
 @app.command()
@@ -222,7 +233,7 @@ def ceilings(
         raise UsageError("--format is for printing run files: name some")
     from bench.suite.session import run_suite
 
-    raise typer.Exit(run_suite(options, "test_ceilings.py"))
+    raise typer.Exit(run_suite(options, "test_ceilings"))
 
 
 def _as_words(given: Mapping[str, Any]) -> list[str]:

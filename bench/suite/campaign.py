@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench.analysis.floors import floor_among, own_floors
 from bench.analysis.frame import drift_of
-from bench.errors import BenchError, MachineError, UsageError
+from bench.errors import UsageError
 from bench.measure.coordinator import Coordinator
 from bench.measure.events import Event, HealthSampled, Plan, WorkerStarted
 from bench.measure.health import HealthMonitor
@@ -35,7 +35,10 @@ MOST_OTHERS = 20
 
 
 class Campaign:
-    """Measures a plan once, on first use, and keeps what it saw."""
+    """Measures a plan once, on first use, and keeps what it saw.
+
+    A journal that is left when the run has ended holds what the command did not finish.
+    """
 
     def __init__(
         self, plan: Plan, results: Path, *, resume: Path | None = None, brief: bool = False
@@ -46,7 +49,6 @@ class Campaign:
         self.journal: Journal | None = None
         self.run: RunRecord | None = None
         self.run_path: Path | None = None
-        self.unfinished = False
         self.trouble: str | None = None
         """Why nothing is known of earlier runs, where that is not because there were none."""
         self.resuming = resume is not None
@@ -64,15 +66,12 @@ class Campaign:
         """Write the run file from pytest-benchmark's document, and let go of the journal."""
         if self.journal is None or self.run is None:
             return
-        try:
-            self._place_among_earlier_runs(self.run, self.journal.path.parent)
-            document["sumnet"] = msgspec.to_builtins(self.run)
-            write_run(self.journal.run_path(), document)
-        except BenchError:
-            self.unfinished = True
-            raise
+        self._place_among_earlier_runs(self.run, self.journal.path.parent)
+        document["sumnet"] = msgspec.to_builtins(self.run)
+        write_run(self.journal.run_path(), document)
         self.run_path = self.journal.run_path()
         self.journal.discard()
+        self.journal = None
 
     def _place_among_earlier_runs(self, run: RunRecord, folder: Path) -> None:
         """Note which floors serve the run, and how runs of its plan differ, as is known now."""
@@ -119,9 +118,7 @@ class Campaign:
         except UsageError:
             if self.journal is not None and self._resume is None:
                 self.journal.discard()
-            raise
-        except (KeyboardInterrupt, MachineError):
-            self.unfinished = True
+                self.journal = None
             raise
         finally:
             if self.journal is not None:

@@ -1,16 +1,16 @@
 """How pytest and pytest-benchmark drive a campaign: options, replayed rounds, the run file."""
 
-import os
 import shlex
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import msgspec
 import pytest
+import pytest_benchmark.plugin
 from rich.console import Console
 
-from bench.errors import BenchError, MachineError, UsageError
+from bench.errors import BenchError, MachineError, UnexpectedError, UsageError
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling, ceilings_under
 from bench.measure.events import Plan
@@ -27,6 +27,7 @@ from bench.suite.options import (
     check_grouping,
     plan_from,
     refuse_beside_resume,
+    refuse_interfering,
     refuse_meaningless,
 )
 
@@ -42,7 +43,12 @@ PYTEST_STATUS = {
 """Our exit status in pytest's own words, whose 4 is our 2."""
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    if not pluginmanager.is_registered(pytest_benchmark.plugin):
+        raise pytest.UsageError(
+            "this suite needs pytest-benchmark, and pytest has not loaded it: "
+            "add -p pytest_benchmark.plugin, or drop -p no:benchmark"
+        )
     add_options(parser)
 
 
@@ -50,8 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         refuse_meaningless(config)
         check_grouping(config)
-        if os.environ.get("PYTEST_XDIST_WORKER") or config.getoption("numprocesses", None):
-            raise UsageError("tests in parallel would disturb each other's timings: drop -n")
+        refuse_interfering(config)
         resume = config.getoption("resume")
         if resume is not None:
             refuse_beside_resume(config)
@@ -99,7 +104,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A journal that another verb began would have nothing to finish here."""
     campaign = config.stash[CAMPAIGN]
-    wanted = {name for i in items if isinstance(i, pytest.Function) for name in i.fixturenames}
+    wanted = _fixtures(items)
     for fixture, found, what, verb in (
         ("record", campaign.plan.cases, "cases", "ceilings"),
         ("ceiling_record", campaign.plan.ceilings, "ceilings", "run"),
@@ -130,9 +135,22 @@ def _measured(request: pytest.FixtureRequest) -> RunRecord:
     with capture.global_and_fixture_disabled():
         try:
             return campaign.measured(Console(stderr=True))
-        except BenchError as error:
-            config.stash[ERROR] = error
-            pytest.exit(str(error))
+        except KeyboardInterrupt:
+            request.session.shouldstop = "interrupted"  # which --pdb would go on after
+            raise
+        except BaseException as error:  # a plugin's time limit is no Exception
+            _keep(config, error)
+            pytest.exit("the measurement failed")
+
+
+def _keep(config: pytest.Config, error: BaseException) -> None:
+    """Keep what ends the session for the summary."""
+    config.stash[ERROR] = error if isinstance(error, BenchError) else UnexpectedError(error)
+
+
+def _fixtures(items: Sequence[pytest.Item]) -> set[str]:
+    """The fixtures that any of the tests uses."""
+    return {name for i in items if isinstance(i, pytest.Function) for name in i.fixturenames}
 
 
 def _selected(plan: Plan, items: list[pytest.Item]) -> Plan:
@@ -159,13 +177,24 @@ def _selected(plan: Plan, items: list[pytest.Item]) -> Plan:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """An error of ours that ends the session is told in the summary, not as an interruption."""
+    """What ends the session early is printed in the summary, not as an interruption.
+
+    And a session that should have measured and did not is not a success.
+    """
+    config = session.config
     try:
-        return (yield)
+        result = yield
     except pytest.exit.Exception:
-        if ERROR not in session.config.stash:
+        if ERROR not in config.stash:
             raise
         return True
+    wanted = {"record", "ceiling_record"} & _fixtures(session.items)
+    if wanted and config.stash[CAMPAIGN].run is None and not config.option.collectonly:
+        config.stash[ERROR] = UsageError(
+            "nothing was measured: every test was skipped, or failed, before it could begin; "
+            "drop the option, plugin or conftest.py that does that"
+        )
+    return result
 
 
 def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
@@ -204,8 +233,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
     if campaign is not None and campaign.run is not None and campaign.journal is not None:
         try:
             campaign.write(_document(config))
-        except BenchError as error:
-            config.stash[ERROR] = error
+        except Exception as error:
+            _keep(config, error)
     try:
         return (yield)
     except OSError as error:  # --benchmark-json, --benchmark-save
@@ -236,7 +265,7 @@ def pytest_terminal_summary(
 ) -> None:
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and CAMPAIGN in config.stash:
         given = [("-k", config.getoption("keyword")), ("-m", config.getoption("markexpr"))]
-        asked = " ".join(f"{flag} {text!r}" for flag, text in given if text)
+        asked = " ".join(f"{flag} {text!r}" for flag, text in given if text) or "what is given"
         if any("test_ceilings" in str(path) for path in config.args):
             _tell_error(f"{asked} selects no ceiling; without it all are measured")
         else:
@@ -244,9 +273,9 @@ def pytest_terminal_summary(
     if (error := config.stash.get(ERROR, None)) is not None:
         _tell_error(str(error))
     campaign = config.stash.get(CAMPAIGN, None)
-    if campaign is None or campaign.journal is None:
+    if campaign is None:
         return
-    if campaign.unfinished:
+    if campaign.journal is not None:
         journal = campaign.journal.path
         terminalreporter.write_line(
             f"Unfinished. What was measured is kept in {journal}; finish it with\n"

@@ -1,8 +1,10 @@
 """The suite's own options, and pytest-benchmark's that mean something else here."""
 
+import contextlib
 import os
 import shlex
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,21 @@ GROUPINGS = (
     *("param", "param:case", "param:phase"),
 )
 """What pytest-benchmark's tables may be grouped by. It refuses others only after measuring."""
+IN_PARALLEL = "tests in parallel would disturb each other's timings"
+AT_ONCE = "the first test takes as long as all there is to measure"
+INTERFERING = {
+    "numprocesses": ("-n", IN_PARALLEL),
+    "dist": ("--dist", IN_PARALLEL),
+    "forked": ("--forked", "every test in a process of its own would measure everything again"),
+    "timeout": ("--timeout", AT_ONCE),
+    "session_timeout": ("--session-timeout", AT_ONCE),
+    "reruns": ("--reruns", "a test that failed reports a measurement, which is not made again"),
+}
+"""Settings of other plugins that spoil a measurement or end it early: by their name, the option
+that sets them and what is wrong with it."""
+FROM_ENVIRONMENT = {"timeout": "PYTEST_TIMEOUT"}
+"""Those that an environment variable sets too."""
+OFF = ("0", "0.0", "no")
 
 DEFAULT_ENVIRONMENT = "stock"
 DEFAULT_RESULTS = Path("results")
@@ -104,6 +121,33 @@ def check_grouping(config: pytest.Config) -> None:
     """Raise UsageError where pytest-benchmark could not group its tables as it was asked to."""
     for word in config.getoption("benchmark_group_by", "group").split(","):
         check_allowed("benchmark-group-by", word, GROUPINGS)
+
+
+def refuse_interfering(config: pytest.Config) -> None:
+    """Raise UsageError where another plugin would spoil the measurement or end it early."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        raise UsageError(f"{IN_PARALLEL}: drop -n")
+    for name, (option, reason) in INTERFERING.items():
+        for source, value in _settings(config, name, option):
+            if value is None or value is False or value == "":
+                continue  # not set here
+            if str(value) not in OFF:
+                raise UsageError(f"{reason}: drop {source}")
+            break
+    if (coverage := sys.modules.get("coverage")) and coverage.Coverage.current():
+        dropped = "--cov" if config.getoption("cov_source", None) else "`coverage run`"
+        raise UsageError(f"tracing slows what is timed: drop {dropped}")
+
+
+def _settings(config: pytest.Config, name: str, option: str) -> Iterator[tuple[str, Any]]:
+    """A plugin's setting from each place it is looked for in, first things first."""
+    if (given := config.getoption(name, config)) is config:
+        return  # nobody declares it
+    yield option, given
+    if (variable := FROM_ENVIRONMENT.get(name)) is not None:
+        yield variable, os.environ.get(variable)
+    with contextlib.suppress(ValueError):  # it is not a setting of configuration files
+        yield f"{name} from {config.inipath}", config.getini(name)
 
 
 def refuse_beside_resume(config: pytest.Config) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,14 +30,16 @@ def surroundings(**more: str) -> dict[str, str]:
     return kept | {"COLUMNS": "200"} | more
 
 
-def start(module: str, *words: object, **environment: str) -> subprocess.Popen[str]:
-    """`python -m MODULE WORDS...` from the repository's root, interruptible by SIGINT."""
+def start(
+    module: str, *words: object, cwd: Path = ROOT, **environment: str
+) -> subprocess.Popen[str]:
+    """`python -m MODULE WORDS...`, in the repository's root by default, interruptible."""
     # A shell starts background jobs deaf to SIGINT, and the deafness is inherited.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return subprocess.Popen(
             [sys.executable, "-m", module, *map(str, words)],
-            cwd=ROOT,
+            cwd=cwd,
             env=surroundings(**environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -59,8 +61,10 @@ def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
-def bench_run(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return finish(start("bench", "run", *words, **environment))
+def bench_run(
+    *words: object, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return finish(start("bench", "run", *words, cwd=cwd, **environment))
 
 
 def run_pytest(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -122,16 +126,32 @@ def the_error(output: str) -> str:
     return str(message)
 
 
-def stub_config(*words: str, addopts: Sequence[str] = (), **others: object) -> Any:
-    """Stands for a pytest.Config: the suite's options, parsed from words as pytest would."""
+def stub_config(
+    *words: str,
+    addopts: Sequence[str] = (),
+    settings: Mapping[str, object] | None = None,
+    **others: object,
+) -> Any:
+    """Stands for a pytest.Config: the suite's options, parsed from words as pytest would.
+
+    `settings` are those of its configuration file, and `others` further options.
+    """
     parser = argparse.ArgumentParser()
     group: Any = SimpleNamespace(addoption=parser.add_argument)
     declared: Any = SimpleNamespace(getgroup=lambda *_: group)
     add_options(declared)
     known, _ = parser.parse_known_args(words)
     options = {"keyword": "", "markexpr": "", "benchmark_disable": False} | vars(known) | others
+
+    def getini(name: str) -> object:
+        known = {"addopts": list(addopts), **(settings or {})}
+        if name not in known:
+            raise ValueError(f"unknown configuration value: {name!r}")
+        return known[name]
+
     return SimpleNamespace(
         getoption=lambda name, default=None: options.get(name, default),
-        getini={"addopts": list(addopts)}.__getitem__,
+        getini=getini,
+        inipath=Path("pytest.ini"),
         invocation_params=SimpleNamespace(args=words),
     )

@@ -197,6 +197,7 @@ def test_what_is_not_a_journal_is_not_resumed(
         (["--lr=fast"], "--lr: 'fast' is not a number from 1e-30 to 1e+30"),
         (["--profile", "--resume=gone.journal"],
          "--resume finishes a run as it was planned: drop --preset, --profile, --results"),
+        (["--benchmark-skip"], "nothing was measured: every test was skipped, or failed, before"),
         (["--frobnicate"], "no such option: --frobnicate; `run --help` lists them"),
         (["-n", "2"], "no such option: -n; `run --help` lists them"),
         (["--benchmark-columns", "min,max"], "'min,max' is not a case id; if it is the value of "
