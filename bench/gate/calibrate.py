@@ -49,7 +49,9 @@ def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results:
     return path
 
 
-def replay_reports(files: Sequence[Path], settings: Settings, replays: int, style: str) -> str:
+def replay_reports(
+    files: Sequence[Path], settings: Settings, replays: int, style: str, width: int | None = None
+) -> str:
     """What the pairs of these reports say of the gate, as text.
 
     Raises UsageError where one is no report, or their pairs cannot be replayed together.
@@ -60,7 +62,7 @@ def replay_reports(files: Sequence[Path], settings: Settings, replays: int, styl
     wanted += [(slowdown, max(replays // FEWER, BATCH)) for slowdown in curve()]
     identical, *slowed = _replayed(pool, rules, wanted)
     return calibration_text(
-        reports, pool, rules, identical, as_recorded(pool, rules), slowed, style
+        reports, pool, rules, identical, as_recorded(pool, rules), slowed, style, width
     )
 
 

@@ -9,11 +9,23 @@ from bench.analysis.compare import varying
 from bench.analysis.compiling import NEVER, compile_frame
 from bench.records.schema import RunRecord
 from bench.report.tables import Row, prose, render
+from bench.report.terminal import Worth
 from bench.report.units import duration, percent
+
+WORTH: Worth = (
+    ("eager step", "compiled step"),
+    ("pays after, cold",),
+    ("first step, warm", "pays after, warm"),
+    ("vs eager",),
+)
 
 
 def compile_text(
-    runs: Sequence[RunRecord], labels: Sequence[str], frame: pd.DataFrame, style: str
+    runs: Sequence[RunRecord],
+    labels: Sequence[str],
+    frame: pd.DataFrame,
+    style: str,
+    width: int | None = None,
 ) -> list[str]:
     """The table and the lines under it; nothing where no compile time was asked for."""
     compiled = compile_frame(runs, labels, frame)
@@ -45,7 +57,7 @@ def compile_text(
         for _, row in compiled.iterrows()
         if row["reason"]
     ]
-    return [*prose([told], style), "", render(rows, style), *prose(reasons, style)]
+    return [*prose([told], style), "", render(rows, style, WORTH, width), *prose(reasons, style)]
 
 
 def _steps(count: float) -> str:

@@ -16,10 +16,13 @@ from bench.analysis.repeatability import (
 from bench.records.store import load_run
 from bench.report.comparison import refuse_ceilings_alone
 from bench.report.tables import Row, render
+from bench.report.terminal import Worth
 from bench.report.units import percent
 
+WORTH: Worth = (("missing",), ("series",), ("median interval",), ("held",), ("worst spread",))
 
-def repeatability_text(files: Sequence[Path]) -> str:
+
+def repeatability_text(files: Sequence[Path], width: int | None = None) -> str:
     """Spreads and coverage over run files of one plan. Raises UsageError unless they are that."""
     runs = [load_run(path) for path in files]
     refuse_ceilings_alone(files, runs)
@@ -38,7 +41,7 @@ def repeatability_text(files: Sequence[Path]) -> str:
     sum_over_whole = phases_over_whole(together, "quiet")
     return "\n".join(
         [
-            render(rows, "github"),
+            render(rows, "github", WORTH, width),
             "",
             f"{len(runs)} runs. Spread is max / min - 1 over them. Held: how often one run's 95% "
             "interval holds another's time.",

@@ -15,11 +15,14 @@ from bench.records.gate import (
     SeriesVerdict,
 )
 from bench.report.tables import Row, records, render
+from bench.report.terminal import Worth
 from bench.report.units import duration, percent
 
 MANY_PAIRS = 1000
 """A number of pairs that nobody waits for."""
 EXIT_STATUS = {REGRESSED: 1, INVALID: 3, INCONCLUSIVE: 3, IMPROVED: 0, EQUIVALENT: 0}
+
+WORTH: Worth = (("of",), ("could see",), ("p slower",), ("base",))
 
 
 def exit_status(report: GateReport) -> int:
@@ -27,7 +30,7 @@ def exit_status(report: GateReport) -> int:
     return EXIT_STATUS[report.outcome]
 
 
-def verdict_table(report: GateReport, style: str) -> str:
+def verdict_table(report: GateReport, style: str, width: int | None = None) -> str:
     """A row for each series, what matters most first."""
     if style == "csv":
         return render(_numeric_rows(report), style)
@@ -49,7 +52,7 @@ def verdict_table(report: GateReport, style: str) -> str:
             "could see": "-" if verdict.detectable is None else percent(verdict.detectable),
         }
         rows.append(row)
-    return render(rows, style) if rows else "Nothing was measured."
+    return render(rows, style, WORTH, width) if rows else "Nothing was measured."
 
 
 def verdict_lines(report: GateReport) -> list[str]:
