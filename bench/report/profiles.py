@@ -50,22 +50,29 @@ def print_profiles(cases: Sequence[Case], traces: Path | None, width: int | None
     step_ns: dict[str, int] = {}
     failed = False
 
+    status = Console(stderr=True).status("profiling")
+
+    def show(text: str) -> None:
+        status.stop()  # while it runs, what is printed goes to stderr and is wrapped
+        print(text, flush=True)
+        status.start()
+
     def tell(event: Event) -> None:
         nonlocal failed
         match event:
             case CasePrepared(prepared=prepared):
                 step_ns[prepared.case] = prepared.step_ns
-            case CaseEnded(case, status, reason):
-                failed |= status != "unsupported"
-                print(f"{case}\n\n{status}: {reason}\n", flush=True)
+            case CaseEnded(case, ended, reason):
+                failed |= ended != "unsupported"
+                show(f"{case}\n\n{ended}: {reason}\n")
             case CaseProfiled(case, None, reason):
                 failed = True
-                print(f"{case}\n\nnot profiled: {reason}\n", flush=True)
+                show(f"{case}\n\nnot profiled: {reason}\n")
             case CaseProfiled(case, StepProfile() as profile):
-                print(f"{case}\n\n{profile_text(profile, step_ns[case], width)}\n", flush=True)
+                show(f"{case}\n\n{profile_text(profile, step_ns[case], width)}\n")
 
     plan = Plan(list(cases), replicates=1, budget_s=0, profiled=True)
-    with Console(stderr=True).status("profiling"):
+    with status:
         Coordinator(plan, tell, traces=traces).measure()
     print(ABOUT)
     if traces is not None:

@@ -82,8 +82,9 @@ def _line(
         for name in columns
         if name in gone
     ]
+    between = "; " if any("," in name for name in names) else ", "
     parts = [
-        f"Left out to fit {width} columns: {', '.join(names)}." if names else "",
+        f"Left out to fit {width} columns: {between.join(names)}." if names else "",
         told,
         f"What is shown needs {needed} columns." if needed > width else "",
         "--wide shows all.",
