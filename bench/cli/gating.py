@@ -17,12 +17,14 @@ from bench.cli.options import (
     Optimizer,
     Results,
     Threads,
+    Wide,
     check_selection,
     selected,
 )
 from bench.errors import check_allowed
 from bench.matrix.axes import AXES
 from bench.matrix.presets import GATE_PRESET, PRESETS, select
+from bench.report.terminal import table_width
 
 
 @app.command()
@@ -99,6 +101,7 @@ def regress(
     ] = None,
     results: Results = Path("results"),
     format: Format = "github",
+    wide: Wide = False,
 ) -> None:
     """Say whether the head is slower than the base, and exit with 1 where it is.
 
@@ -119,7 +122,17 @@ def regress(
         base_torch=base_torch, base_python=base_python, base_env=base_env or (), same=same
     )
     wanted = selected(cases, preset, chosen, default=GATE_PRESET)
-    request = Request(wanted, base or [], head or [], sides, bool(cases), report, results, format)
+    request = Request(
+        wanted,
+        base or [],
+        head or [],
+        sides,
+        bool(cases),
+        report,
+        results,
+        format,
+        table_width(wide),
+    )
     raise typer.Exit(run_gate(request, settings))
 
 
@@ -141,6 +154,7 @@ def calibrate(
     preset: Annotated[str, typer.Option(help=f"which cases: {', '.join(PRESETS)}")] = GATE_PRESET,
     results: Results = Path("results"),
     format: Format = "github",
+    wide: Wide = False,
 ) -> None:
     """Say how often the gate errs on this machine: false alarms, detection, intervals.
 
@@ -155,4 +169,4 @@ def calibrate(
 
     settings = read_settings(Path())
     files = reports or [record_pairs(select(preset, {}), pairs, settings, results)]
-    print(replay_reports(files, settings, replays, format))
+    print(replay_reports(files, settings, replays, format, table_width(wide)))

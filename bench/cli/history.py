@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from bench.cli.app import app
-from bench.cli.options import Format, Results, Statistic
+from bench.cli.options import Format, Results, Statistic, Wide
 from bench.matrix.case import SERIES, WHOLE
+from bench.report.terminal import table_width
 
 
 @app.command()
@@ -26,9 +27,11 @@ def trend(
         typer.Option(metavar="FILE", help="a chart too, .html, .png or .svg; may be repeated"),
     ] = None,
     format: Format = "github",
+    wide: Wide = False,
     results: Results = Path("results"),
 ) -> None:
     """Tell one machine's history, and at which runs its times changed."""
     from bench.report.trend import print_trend
 
-    print_trend(files or [], results, phase, statistic, format, chart or [])
+    width = table_width(wide)
+    print_trend(files or [], results, phase, statistic, format, chart or [], width)

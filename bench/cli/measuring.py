@@ -19,6 +19,7 @@ from bench.cli.options import (
     Optimizer,
     Preset,
     Threads,
+    Wide,
     check_selection,
     selected,
 )
@@ -26,6 +27,7 @@ from bench.errors import UsageError
 from bench.matrix.axes import AXES
 from bench.matrix.case import case_from_id
 from bench.matrix.presets import DEFAULT_PRESET, select
+from bench.report.terminal import table_width
 
 
 @app.command("list")
@@ -130,6 +132,7 @@ def run(
             help="load a pytest plugin besides pytest-benchmark; may be repeated",
         ),
     ] = None,
+    wide: Wide = False,
 ) -> None:
     """Measure a selection of cases, write a run file, and print its table."""
     given = dict(locals())
@@ -177,6 +180,7 @@ def profile(
             metavar="FOLDER", help="keep Chrome traces (Perfetto) and folded stacks (flame graphs)"
         ),
     ] = None,
+    wide: Wide = False,
 ) -> None:
     """Say what a step of each case does: operators, kernels, memory and shares, phase by phase."""
     chosen = {name: text for name, text in locals().items() if name in AXES and text is not None}
@@ -187,13 +191,12 @@ def profile(
             raise UsageError("run files are printed and nothing is profiled: name files alone")
         from bench.report.profiles import print_stored_profiles
 
-        print_stored_profiles(files)
+        print_stored_profiles(files, table_width(wide))
         return
     from bench.report.profiles import print_profiles
 
-    raise typer.Exit(
-        print_profiles(selected(cases, preset, chosen, default=DEFAULT_PRESET), traces)
-    )
+    wanted = selected(cases, preset, chosen, default=DEFAULT_PRESET)
+    raise typer.Exit(print_profiles(wanted, traces, table_width(wide)))
 
 
 @app.command()
@@ -218,16 +221,20 @@ def ceilings(
     format: Annotated[
         str | None, typer.Option(help="of files: github, plain, html, latex, tsv or csv")
     ] = None,
+    wide: Wide = False,
 ) -> None:
     """Measure what this machine can reach: bandwidths, products, and what calls cost."""
     given = dict(locals())
-    options = _as_words({name: given[name] for name in given if name not in ("files", "format")})
+    del given["files"], given["format"]
+    if files:
+        del given["wide"]
+    options = _as_words(given)
     if files:
         if options:
             raise UsageError(f"files are printed and nothing is measured: drop {options[0]}")
         from bench.report.ceilings import ceilings_files
 
-        print(ceilings_files(files, format or "github"))
+        print(ceilings_files(files, format or "github", table_width(wide)))
         return
     if format is not None:
         raise UsageError("--format is for printing run files: name some")

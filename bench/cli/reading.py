@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from bench.cli.app import app
-from bench.cli.options import Files, Format, Results, Statistic
+from bench.cli.options import Files, Format, Results, Statistic, Wide
 from bench.errors import UsageError
 from bench.matrix.case import SERIES, WHOLE
+from bench.report.terminal import table_width
 
 
 @app.command()
@@ -46,6 +47,7 @@ def compare(
         typer.Option(metavar="SHARE", help="with --verdicts: less is not called (default: 3%)"),
     ] = None,
     format: Format = "github",
+    wide: Wide = False,
     results: Results = Path("results"),
 ) -> None:
     """Compare run files, of one machine or of several.
@@ -54,6 +56,7 @@ def compare(
     where that is not known.
     """
     layout: dict[str, object] = {"by": by, "reference": reference, "rows": rows, "columns": columns}
+    width = table_width(wide)
     layout["statistic"] = None if statistic == "quiet" else statistic
     if roofline and not limits:
         raise UsageError("--roofline is a chart of limits: add --limits")
@@ -64,14 +67,15 @@ def compare(
         _refuse_layout("--verdicts", layout)
         from bench.report.stored import rules_of, verdicts_of_files
 
-        text, status = verdicts_of_files(files or [], results, rules_of(margin, threshold), format)
+        rules = rules_of(margin, threshold)
+        text, status = verdicts_of_files(files or [], results, rules, format, width)
         print(text)
         raise typer.Exit(status)
     if limits:
         _refuse_layout("--limits", layout)
         from bench.report.limits import print_limits
 
-        print_limits(files or [], results, phase, format, roofline or [])
+        print_limits(files or [], results, phase, format, roofline or [], width)
         return
     from bench.report.comparison import Request, compare_files
 
@@ -79,7 +83,7 @@ def compare(
         compare_files(
             files or [],
             results,
-            Request(by, reference, rows, columns, phase, statistic, format),
+            Request(by, reference, rows, columns, phase, statistic, format, width),
         )
     )
 
@@ -104,19 +108,21 @@ def rank(
     ] = None,
     statistic: Statistic = "quiet",
     format: Format = "github",
+    wide: Wide = False,
     results: Results = Path("results"),
 ) -> None:
     """Name the fastest configuration at each batch size, and where one device overtakes another."""
     from bench.report.ranking import rank_files
 
-    print(rank_files(files or [], results, by, statistic, format))
+    print(rank_files(files or [], results, by, statistic, format, table_width(wide)))
 
 
 @app.command()
 def repeatability(
     files: Annotated[list[Path], typer.Argument(metavar="RUN...", help="runs of one plan")],
+    wide: Wide = False,
 ) -> None:
     """Say how well identical runs agree on this machine, and how often intervals held."""
     from bench.report.repeatability import repeatability_text
 
-    print(repeatability_text(files))
+    print(repeatability_text(files, table_width(wide)))

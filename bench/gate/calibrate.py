@@ -54,7 +54,9 @@ def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results:
     return path
 
 
-def replay_reports(files: Sequence[Path], settings: Settings, replays: int, style: str) -> str:
+def replay_reports(
+    files: Sequence[Path], settings: Settings, replays: int, style: str, width: int | None = None
+) -> str:
     """What the pairs of these reports say of the gate, as text.
 
     Files of other kinds are passed over, and reports of sides that differ. Raises UsageError where
@@ -66,7 +68,7 @@ def replay_reports(files: Sequence[Path], settings: Settings, replays: int, styl
     wanted += [(slowdown, max(replays // FEWER, BATCH)) for slowdown in curve()]
     identical, *slowed = _replayed(pool, rules, wanted)
     return calibration_text(
-        reports, pool, rules, identical, as_recorded(pool, rules), slowed, style
+        reports, pool, rules, identical, as_recorded(pool, rules), slowed, style, width
     )
 
 

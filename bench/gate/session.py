@@ -40,6 +40,8 @@ class Request:
     report: Path | None
     results: Path
     style: str
+    width: int | None = None
+    """Columns of the terminal that the table is printed on."""
 
 
 def run_gate(request: Request, settings: Settings) -> int:
@@ -59,7 +61,7 @@ def run_gate(request: Request, settings: Settings) -> int:
         if path.exists() and path.stat().st_mtime >= begun:  # and is not an older run's
             say(console, f"interrupted; the pairs measured so far are in {path}")
         return 130
-    print(text_of(report, request.style, path))
+    print(text_of(report, request.style, path, request.width))
     if request.style in ("csv", "tsv"):  # which hold the table alone
         say(console, f"{headline(report)} Report: {path}")
     tell_github(report, verdict_table(report, "github"), verdict_lines(report))
@@ -81,9 +83,9 @@ def judged(gate: Gate, console: Console) -> GateReport:
         return gate.run()
 
 
-def text_of(report: GateReport, style: str, path: Path) -> str:
+def text_of(report: GateReport, style: str, path: Path, width: int | None = None) -> str:
     """The table and what stands below it; csv and tsv carry the table alone."""
-    table = verdict_table(report, style)
+    table = verdict_table(report, style, width)
     if style in ("csv", "tsv"):
         return table
     return "\n".join([table, *prose([*verdict_lines(report), f"Report: {path}"], style)])

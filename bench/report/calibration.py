@@ -18,6 +18,25 @@ from bench.records.gate import (
     Rules,
 )
 from bench.report.tables import Row, prose, render
+from bench.report.terminal import Worth
+
+WORTH: Worth = (
+    ("series equivalent",),
+    ("invalid",),
+    ("inconclusive",),
+    ("improved",),
+    ("runs",),
+    ("proven slower",),
+    ("at most",),
+)
+CURVE_WORTH: Worth = (
+    ("runs",),
+    ("pairs",),
+    ("error",),
+    ("regressed in every",),
+    ("regressed in one",),
+    ("in every case",),
+)
 
 
 def calibration_text(
@@ -28,13 +47,15 @@ def calibration_text(
     recorded: Replays,
     slowed: Sequence[Replays],
     style: str,
+    width: int | None = None,
 ) -> str:
     """Everything, tables first: what identical sides came to, then the curve of slowdowns."""
     rows = [_row("replayed", identical), _row("as recorded", recorded)]
     # Not those whose number of pairs was given beforehand: no look decided them.
     runs = [report for report in reports if report.verdicts and not report.recorded]
-    quiet = render([*rows, *([_runs_row(runs)] if runs else [])], style)
-    curve = render([_slowed_row(replays) for replays in slowed], style) if slowed else ""
+    quiet = render([*rows, *([_runs_row(runs)] if runs else [])], style, WORTH, width)
+    found = [_slowed_row(replays) for replays in slowed]
+    curve = render(found, style, CURVE_WORTH, width) if slowed else ""
     lines = [
         f"{len(pool)} pairs of identical sides from {len(reports)} reports; {len(pool.series)} "
         f"series; nominal: at most {rules.alpha:.1%} of runs with anything regressed.",

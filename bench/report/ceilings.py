@@ -13,24 +13,32 @@ from bench.records.schema import RunRecord
 from bench.records.store import load_run
 from bench.report.comparison import load_runs
 from bench.report.tables import FORMATS, Row, machine_notes, prose, render
+from bench.report.terminal import Worth
 from bench.report.units import duration, memory, rate, share
 
 PLACE = ("run", "device", "threads")
+HEADINGS = ("all arrays", "dtype", "what")
+"""Of the column that says what was measured."""
 
 
-def ceilings_files(files: Sequence[Path], style: str) -> str:
+def ceilings_files(files: Sequence[Path], style: str, width: int | None = None) -> str:
     """The ceilings in run files. Raises UsageError where none has any."""
     check_allowed("format", style, FORMATS)
     _, labels, runs = load_runs(files, load=load_run)
     if not any(run.ceilings for run in runs):
         raise UsageError("no ceilings in these files: measure them with `ceilings`")
-    text = ceilings_text(runs, labels, style)
+    text = ceilings_text(runs, labels, style, width)
     if style in ("csv", "tsv"):
         return text
     return "\n".join([text, *prose(machine_notes(runs, labels), style)])
 
 
-def ceilings_text(runs: Sequence[RunRecord], labels: Sequence[str], style: str = "github") -> str:
+def ceilings_text(
+    runs: Sequence[RunRecord],
+    labels: Sequence[str],
+    style: str = "github",
+    width: int | None = None,
+) -> str:
     """Bandwidths, products and costs, and what is to know of them."""
     frame = ceiling_frame(runs, labels)
     if style == "csv":
@@ -39,10 +47,16 @@ def ceilings_text(runs: Sequence[RunRecord], labels: Sequence[str], style: str =
         )
     place = [name for name in PLACE if frame[name].nunique() > 1]
     tables = (_bandwidths(frame, place), _products(frame, place), _costs(frame, place))
-    parts = [render(rows, style) for rows in tables if rows]
+    parts = [render(rows, style, _worth(rows), width) for rows in tables if rows]
     if style == "tsv":
         return "\n\n".join(parts)
     return "\n\n".join(parts) + "\n" + "\n".join(prose(_notes(frame), style))
+
+
+def _worth(rows: Sequence[Row]) -> Worth:
+    """How a cost was measured; of rates, those after the first, the last first."""
+    across = [name for name in rows[0] if name not in (*PLACE, *HEADINGS)]
+    return [(name,) for name in reversed(across[1:])]
 
 
 def _bandwidths(frame: pd.DataFrame, place: list[str]) -> list[Row]:

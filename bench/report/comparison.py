@@ -19,7 +19,9 @@ from bench.report.tables import (
     notes,
     numeric_rows,
     phase_rows,
+    phase_worth,
     pivot_rows,
+    pivot_worth,
     prose,
     render,
 )
@@ -48,6 +50,8 @@ class Request:
     series: str = WHOLE
     statistic: str = "quiet"
     style: str = "github"
+    width: int | None = None
+    """Columns of the terminal that it is printed on."""
 
     def check(self) -> None:
         """Raise UsageError for a value that is not allowed."""
@@ -104,11 +108,14 @@ def comparison_text(
         columns = asked.columns or next(n for n in (by, RUN, "batch") if n and n != asked.rows)
         rows = asked.rows or next(n for n in ("batch", *varying(frame), RUN) if n != columns)
         table = pivot_rows(frame, rows, columns, asked.series, asked.statistic)
+        worth = pivot_worth(table, columns)
     else:
         table = phase_rows(frame, comparison, asked.statistic)
-    text = render(table, asked.style) if table else "Nothing was measured."
+        worth = phase_worth(asked.statistic)
+    text = render(table, asked.style, worth, asked.width) if table else "Nothing was measured."
     if by in (None, RUN, "compile") and asked.style != "tsv":
-        text = "\n".join([text, *compile_text(runs, labels, frame, asked.style)])
+        compiled = compile_text(runs, labels, frame, asked.style, asked.width)
+        text = "\n".join([text, *compiled])
     below = notes(frame, comparison, asked.statistic)
     below += [*drift_lines(frame), *machine_notes(runs, labels)]
     if asked.style == "tsv":

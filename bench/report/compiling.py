@@ -10,11 +10,23 @@ from bench.analysis.compare import varying
 from bench.analysis.compiling import NEVER, NO_EAGER_CASE, compile_frame
 from bench.records.schema import RunRecord
 from bench.report.tables import Row, prose, render
+from bench.report.terminal import Worth
 from bench.report.units import duration, percent
+
+WORTH: Worth = (
+    ("eager step", "compiled step"),
+    ("pays after, cold",),
+    ("first step, warm", "pays after, warm"),
+    ("vs eager",),
+)
 
 
 def compile_text(
-    runs: Sequence[RunRecord], labels: Sequence[str], frame: pd.DataFrame, style: str
+    runs: Sequence[RunRecord],
+    labels: Sequence[str],
+    frame: pd.DataFrame,
+    style: str,
+    width: int | None = None,
 ) -> list[str]:
     """The table and the lines under it; nothing where no compile time was asked for."""
     compiled = compile_frame(runs, labels, frame)
@@ -52,7 +64,7 @@ def compile_text(
             f"{NO_EAGER_CASE}: its run did not measure the same case with compile off: "
             f"{', '.join(dict.fromkeys(alone))}."
         )
-    return [*prose([told], style), "", render(rows, style), *prose(reasons, style)]
+    return [*prose([told], style), "", render(rows, style, WORTH, width), *prose(reasons, style)]
 
 
 def _pays(row: "pd.Series[Any]", caches: str) -> str:

@@ -27,6 +27,7 @@ from bench.report.tables import (
     records,
     render,
 )
+from bench.report.terminal import Worth
 from bench.report.units import duration, factor, memory, share
 
 ABOUT = (
@@ -36,9 +37,24 @@ ABOUT = (
     "with the least traffic."
 )
 
+WORTH: Worth = (
+    ("FLOP/B",),
+    ("fused limit", "over fused"),
+    TERMS,
+    ("limit",),
+    ("doubtful",),
+    ("bound",),
+    ("over limit",),
+)
+
 
 def print_limits(
-    files: Sequence[Path], results: Path, series: str, style: str, charts: Sequence[Path]
+    files: Sequence[Path],
+    results: Path,
+    series: str,
+    style: str,
+    charts: Sequence[Path],
+    width: int | None = None,
 ) -> None:
     """Print the limits of the cases in run files, then write charts of them.
 
@@ -60,7 +76,7 @@ def print_limits(
         told = limits.assign(doubts=limits["doubts"].map(", ".join))
         print(render(records(told), style))
     else:
-        print(limits_text(limits, series, style))
+        print(limits_text(limits, series, style, width))
     if style not in ("csv", "tsv"):
         marks = mark_lines(frame[frame["series"] == series])
         below = [*marks, *_ceiling_lines(known), *machine_notes(runs, labels)]
@@ -69,7 +85,9 @@ def print_limits(
         save_chart(roofline(limits, _roofs(known)), path)
 
 
-def limits_text(limits: pd.DataFrame, series: str, style: str = "github") -> str:
+def limits_text(
+    limits: pd.DataFrame, series: str, style: str = "github", width: int | None = None
+) -> str:
     """The table of one series, what to do about it, and why some have no limit."""
     chosen = limits[limits["series"] == series]
     if chosen.empty:
@@ -81,7 +99,7 @@ def limits_text(limits: pd.DataFrame, series: str, style: str = "github") -> str
         | ({"doubtful": ", ".join(row["doubts"])} if doubtful else {})
         for _, row in chosen.iterrows()
     ]
-    text = render(rows, style)
+    text = render(rows, style, WORTH, width)
     if style == "tsv":
         return text
     lines = [*limits_advice(chosen), ABOUT, *doubt_lines(chosen), *_reasons(chosen)]

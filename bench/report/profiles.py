@@ -13,6 +13,7 @@ from bench.measure.coordinator import Coordinator
 from bench.measure.events import CaseEnded, CasePrepared, CaseProfiled, Event, Plan
 from bench.report.comparison import load_runs
 from bench.report.tables import Row, render
+from bench.report.terminal import Worth
 from bench.report.units import duration, memory, rate, share
 
 OPERATORS = 5
@@ -24,8 +25,18 @@ ABOUT = (
     "eager operators."
 )
 
+WORTH: Worth = (
+    ("allocations", "allocated", "high water"),
+    ("FLOP", "bytes"),
+    ("launches", "kernels"),
+    ("kernel time", "busy"),
+    ("ops", "nodes"),
+    ("in operators",),
+)
+OPERATORS_WORTH: Worth = (("calls",),)
 
-def print_profiles(cases: Sequence[Case], traces: Path | None) -> int:
+
+def print_profiles(cases: Sequence[Case], traces: Path | None, width: int | None = None) -> int:
     """Profile the cases and print what each does; the exit status: 1 if one could not be.
 
     With `traces`, a folder, a Chrome trace and folded stacks of each are kept there. Raises
@@ -39,22 +50,29 @@ def print_profiles(cases: Sequence[Case], traces: Path | None) -> int:
     step_ns: dict[str, int] = {}
     failed = False
 
+    status = Console(stderr=True).status("profiling")
+
+    def show(text: str) -> None:
+        status.stop()  # while it runs, what is printed goes to stderr and is wrapped
+        print(text, flush=True)
+        status.start()
+
     def tell(event: Event) -> None:
         nonlocal failed
         match event:
             case CasePrepared(prepared=prepared):
                 step_ns[prepared.case] = prepared.step_ns
-            case CaseEnded(case, status, reason):
-                failed |= status != "unsupported"
-                print(f"{case}\n\n{status}: {reason}\n", flush=True)
+            case CaseEnded(case, ended, reason):
+                failed |= ended != "unsupported"
+                show(f"{case}\n\n{ended}: {reason}\n")
             case CaseProfiled(case, None, reason):
                 failed = True
-                print(f"{case}\n\nnot profiled: {reason}\n", flush=True)
+                show(f"{case}\n\nnot profiled: {reason}\n")
             case CaseProfiled(case, StepProfile() as profile):
-                print(f"{case}\n\n{profile_text(profile, step_ns[case])}\n", flush=True)
+                show(f"{case}\n\n{profile_text(profile, step_ns[case], width)}\n")
 
     plan = Plan(list(cases), replicates=1, budget_s=0, profiled=True)
-    with Console(stderr=True).status("profiling"):
+    with status:
         Coordinator(plan, tell, traces=traces).measure()
     print(ABOUT)
     if traces is not None:
@@ -65,7 +83,7 @@ def print_profiles(cases: Sequence[Case], traces: Path | None) -> int:
     return int(failed)
 
 
-def print_stored_profiles(files: Sequence[Path]) -> None:
+def print_stored_profiles(files: Sequence[Path], width: int | None = None) -> None:
     """Print the profiles in run files. Raises UsageError where none has any."""
     paths, _, runs = load_runs(files)
     found = [case for run in runs for case in run.cases if case.profile or case.profile_reason]
@@ -76,11 +94,12 @@ def print_stored_profiles(files: Sequence[Path]) -> None:
         if case.profile is None or case.prepared is None:
             print(f"{case.id}\n\nnot profiled: {case.profile_reason}\n")
         else:
-            print(f"{case.id}\n\n{profile_text(case.profile, case.prepared.step_ns)}\n")
+            text = profile_text(case.profile, case.prepared.step_ns, width)
+            print(f"{case.id}\n\n{text}\n")
     print(ABOUT)
 
 
-def profile_text(profile: StepProfile, step_ns: float) -> str:
+def profile_text(profile: StepProfile, step_ns: float, width: int | None = None) -> str:
     """Both tables and what follows from them. `step_ns` is a step's time without the profiler."""
     phases = [_phase_row(name, phase, profile, step_ns) for name, phase in profile.phases.items()]
     operators: list[Row] = [
@@ -93,9 +112,9 @@ def profile_text(profile: StepProfile, step_ns: float) -> str:
         for name, phase in profile.phases.items()
         for operator in phase.operators[:OPERATORS]
     ]
-    parts = [render(phases, "github")]
+    parts = [render(phases, "github", WORTH, width)]
     if operators:
-        parts.append(render(operators, "github"))
+        parts.append(render(operators, "github", OPERATORS_WORTH, width))
     return "\n\n".join([*parts, "\n".join(profile_advice(profile))])
 
 

@@ -14,11 +14,19 @@ from bench.matrix.case import THROUGHPUT, WHOLE
 from bench.records.schema import RunRecord
 from bench.report.comparison import load_runs
 from bench.report.tables import FORMATS, Row, bound_by, machine_notes, mark_lines, prose, render
+from bench.report.terminal import Worth
 from bench.report.units import duration, interval, rate
+
+WORTH: Worth = (("samples/s",), ("bound",), ("equal", "of"), ("next", "slower by"))
 
 
 def rank_files(
-    files: Sequence[Path], results: Path, by: str | None, statistic: str, style: str
+    files: Sequence[Path],
+    results: Path,
+    by: str | None,
+    statistic: str,
+    style: str,
+    width: int | None = None,
 ) -> str:
     """The ranking of run files. Raises UsageError for a value that is not allowed."""
     chosen = CHOICES if by is None else tuple(part.strip() for part in by.split(","))
@@ -30,7 +38,7 @@ def rank_files(
         for value in values:
             check_allowed(option, value, allowed)
     _, labels, runs = load_runs(files, results)
-    return ranking_text(runs, labels, chosen, statistic, style)
+    return ranking_text(runs, labels, chosen, statistic, style, width)
 
 
 def ranking_text(
@@ -39,13 +47,15 @@ def ranking_text(
     by: tuple[str, ...] = CHOICES,
     statistic: str = "quiet",
     style: str = "github",
+    width: int | None = None,
 ) -> str:
     """A row for each task, its fastest configuration first; then the crossovers."""
     frame = tidy(runs, labels)
     rankings = rank(frame, by, statistic)
     asked = [name for name in by if frame[name].nunique() > 1]
     bounds = bool(frame["host_bound"].notna().any())
-    table = render([_row(ranking, asked, statistic, bounds) for ranking in rankings], style)
+    rows = [_row(ranking, asked, statistic, bounds) for ranking in rankings]
+    table = render(rows, style, WORTH, width)
     if style in ("tsv", "csv"):
         return table
     below = [

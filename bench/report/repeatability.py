@@ -16,10 +16,13 @@ from bench.analysis.repeatability import (
 from bench.records.store import load_cases
 from bench.report.files import load_each
 from bench.report.tables import Row, render
+from bench.report.terminal import Worth
 from bench.report.units import percent
 
+WORTH: Worth = (("missing",), ("series",), ("median interval",), ("held",), ("worst spread",))
 
-def repeatability_text(files: Sequence[Path]) -> str:
+
+def repeatability_text(files: Sequence[Path], width: int | None = None) -> str:
     """Spreads and coverage over run files of one plan. Raises UsageError unless they are that."""
     _, runs = load_each(files, load_cases)
     check_identical(runs)
@@ -37,7 +40,7 @@ def repeatability_text(files: Sequence[Path]) -> str:
     sum_over_whole = phases_over_whole(together, "quiet")
     return "\n".join(
         [
-            render(rows, "github"),
+            render(rows, "github", WORTH, width),
             "",
             f"{len(runs)} runs. Spread is max / min - 1 over them. Held: how often one run's 95% "
             "interval holds another's time.",

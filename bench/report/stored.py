@@ -26,6 +26,7 @@ from bench.records.schema import RunRecord
 from bench.records.store import stored_runs
 from bench.report.comparison import load_runs
 from bench.report.tables import FORMATS, Row, doubt_lines, machine_notes, prose, records, render
+from bench.report.terminal import Worth
 from bench.report.units import duration, interval, percent, share
 from bench.report.verdicts import EXIT_STATUS
 
@@ -46,6 +47,8 @@ ELSEWHERE = Calibration(
 )
 """What METHODOLOGY.md's machine came to, by the default rules; a test has it anew."""
 
+WORTH: Worth = (("note",), ("would be called",), ("base", "head"))
+
 
 def rules_of(margin: str | None, threshold: str | None) -> StoredRules:
     """The rules that two options ask for; what is not given has its default.
@@ -65,7 +68,11 @@ def rules_of(margin: str | None, threshold: str | None) -> StoredRules:
 
 
 def verdicts_of_files(
-    files: Sequence[Path], results: Path, rules: StoredRules, style: str
+    files: Sequence[Path],
+    results: Path,
+    rules: StoredRules,
+    style: str,
+    width: int | None = None,
 ) -> tuple[str, int]:
     """The verdicts on the second file against the first, and the exit status they come to.
 
@@ -85,7 +92,7 @@ def verdicts_of_files(
     status = EXIT_STATUS[outcome]
     if style == "csv":
         return render(records(table), style), status
-    text = render(_rows(table, frame), style)
+    text = render(_rows(table, frame), style, WORTH, width)
     if style == "tsv":
         return text, status
     below = [

@@ -17,12 +17,15 @@ from bench.analysis.stats import MIN_REPLICATES, SIGMAS
 from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
 from bench.records.circumstances import EVERYTHING, UNSET, circumstances
 from bench.records.schema import RunRecord
+from bench.report.terminal import VARIANT, Worth, fit
 from bench.report.units import duration, interval, rate
 
 MARKS = {SLOW: "*", BUSY: "†", FEW: "‡"}
 NAMED = 3
 """Of what a line is about, as many are named; of more, the number is."""
 FORMATS = ("github", "plain", "html", "latex", "tsv", "csv")
+FOR_PEOPLE = ("github", "plain")
+"""Formats that are read in a terminal."""
 
 Row = dict[str, Any]
 
@@ -32,10 +35,21 @@ def bound_by(host_bound: bool | None) -> str:
     return {True: "host", False: "device"}.get(host_bound, "")  # type: ignore[arg-type]
 
 
-def render(rows: Sequence[Row], style: str) -> str:
-    """Rows as one table in a format of FORMATS."""
+def render(rows: Sequence[Row], style: str, worth: Worth = (), width: int | None = None) -> str:
+    """Rows as one table in a format of FORMATS.
+
+    Where people read it and `width` is given, it has the columns that fit, chosen by their `worth`,
+    and a line below says what was left out.
+    """
     if style == "csv":
         return pd.DataFrame(rows).to_csv(index=False).rstrip("\n")
+    if width is None or style not in FOR_PEOPLE:
+        return _laid_out(rows, style)
+    shown, line = fit(rows, width, worth, lambda some: _laid_out(some, style))
+    return "\n".join([_laid_out(shown, style), *prose([line] if line else [], style)])
+
+
+def _laid_out(rows: Sequence[Row], style: str) -> str:
     text = tabulate(
         rows,
         headers="keys",
@@ -59,8 +73,26 @@ def prose(lines: Sequence[str], style: str) -> list[str]:
 
 
 def _alignment(rows: Sequence[Row], name: str) -> str:
-    words = name in ("case", "time", *DIMENSIONS) and name not in ("batch", "hidden", "threads")
+    words = name in ("case", "time", VARIANT, *DIMENSIONS) and name not in (
+        "batch",
+        "hidden",
+        "threads",
+    )
     return "left" if words else "right"
+
+
+def phase_worth(statistic: str) -> Worth:
+    """The columns of `phase_rows` by their worth, where its figures are of this statistic."""
+    other = "typical" if statistic == "quiet" else "quiet"
+    return (
+        (f"{other} ± 95%",),
+        PHASES,
+        ("host dispatch", "device busy", "latency"),
+        ("J/M samples",),
+        ("samples/s",),
+        ("bound",),
+        ("doubtful",),
+    )
 
 
 def phase_rows(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) -> list[Row]:
@@ -149,6 +181,12 @@ def pivot_rows(
         )
         row[f"{columns} {entry[columns]}"] = _cell(entry, statistic)
     return list(found.values())
+
+
+def pivot_worth(table: Sequence[Row], columns: str) -> Worth:
+    """The columns of `pivot_rows` that go across, the last first and all but the first."""
+    across = [name for name in table[0] if name.startswith(f"{columns} ")] if table else []
+    return [(name,) for name in reversed(across[1:])]
 
 
 def _cell(entry: "pd.Series[Any]", statistic: str) -> str:

@@ -27,6 +27,7 @@ from bench.report.tables import (
     records,
     render,
 )
+from bench.report.terminal import Worth
 from bench.report.trend_chart import trend_chart
 from bench.report.units import duration, interval
 
@@ -52,6 +53,16 @@ ABOUT = (
     f"{MIN_LEVEL} runs. Of histories in which no case changes, at most 5% show a change in any."
 )
 
+WORTH: Worth = (
+    ("differs",),
+    ("doubtful",),
+    ("first",),
+    ("runs",),
+    ("last / first",),
+    ("changed at",),
+    ("after / before",),
+)
+
 
 def print_trend(
     files: Sequence[Path],
@@ -60,6 +71,7 @@ def print_trend(
     statistic: str,
     style: str,
     charts: Sequence[Path],
+    width: int | None = None,
 ) -> None:
     """Print the history of one machine's runs, then write charts of it.
 
@@ -76,7 +88,7 @@ def print_trend(
         check_chart(path)
     story = load_story(list(dict.fromkeys(files)) or run_files(results))
     found = trends(story.runs, story.labels, series, statistic)
-    print(trend_text(story, found, statistic, style))
+    print(trend_text(story, found, statistic, style, width))
     if charts:
         chart = trend_chart(found, {run: moment(story.run(run)) for run in story.labels})
         for path in charts:
@@ -84,7 +96,11 @@ def print_trend(
 
 
 def trend_text(
-    story: Story, found: Sequence[Trend], statistic: str = "quiet", style: str = "github"
+    story: Story,
+    found: Sequence[Trend],
+    statistic: str = "quiet",
+    style: str = "github",
+    width: int | None = None,
 ) -> str:
     """A row for each case of each history, and one more for each change but its first.
 
@@ -101,7 +117,7 @@ def trend_text(
             row["doubtful"] = row.pop("doubtful")  # last
     else:
         rows = [{name: cell for name, cell in row.items() if name != "doubtful"} for row in rows]
-    text = render(rows, style)
+    text = render(rows, style, WORTH, width)
     if style == "tsv":
         return text
     return "\n".join([text, *prose(_notes(story, found, everything, statistic), style)])

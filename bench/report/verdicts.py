@@ -16,11 +16,14 @@ from bench.records.gate import (
     SeriesVerdict,
 )
 from bench.report.tables import Row, records, render
+from bench.report.terminal import Worth
 from bench.report.units import duration, percent
 
 LONGEST_S = 3600.0
 """More time than that is not worth a proposal."""
 EXIT_STATUS = {REGRESSED: 1, INVALID: 3, INCONCLUSIVE: 3, IMPROVED: 0, EQUIVALENT: 0}
+
+WORTH: Worth = (("could see",), ("p slower",), ("base",), ("of",))
 
 
 def exit_status(report: GateReport) -> int:
@@ -28,7 +31,7 @@ def exit_status(report: GateReport) -> int:
     return EXIT_STATUS[report.outcome]
 
 
-def verdict_table(report: GateReport, style: str) -> str:
+def verdict_table(report: GateReport, style: str, width: int | None = None) -> str:
     """A row for each series, what matters most first."""
     if style == "csv":
         return render(_numeric_rows(report), style)
@@ -50,7 +53,7 @@ def verdict_table(report: GateReport, style: str) -> str:
             "could see": "-" if verdict.detectable is None else percent(verdict.detectable),
         }
         rows.append(row)
-    return render(rows, style) if rows else "Nothing was measured."
+    return render(rows, style, WORTH, width) if rows else "Nothing was measured."
 
 
 def verdict_lines(report: GateReport) -> list[str]:

@@ -17,8 +17,9 @@ from bench.measure.events import Plan
 from bench.records.machine import fingerprint
 from bench.records.schema import CaseRecord, CeilingRecord, RunRecord
 from bench.report.ceilings import ceilings_text
-from bench.report.comparison import comparison_text
+from bench.report.comparison import Request, comparison_text
 from bench.report.tables import machine_notes
+from bench.report.terminal import table_width
 from bench.suite.campaign import Campaign, resumable
 from bench.suite.options import (
     DEFAULT_RESULTS,
@@ -284,12 +285,13 @@ def pytest_terminal_summary(
         )
     elif campaign.run is not None and campaign.run_path is not None:
         run, labels = campaign.run, [campaign.run.machine.name]
+        width = table_width(config.getoption("wide"))
         if run.cases:
             terminalreporter.section("training steps")
-            terminalreporter.write_line(comparison_text([run], labels))
+            terminalreporter.write_line(comparison_text([run], labels, Request(width=width)))
         if run.ceilings:
             terminalreporter.section("ceilings")
-            terminalreporter.write_line(ceilings_text([run], labels))
+            terminalreporter.write_line(ceilings_text([run], labels, width=width))
             if not run.cases:
                 terminalreporter.write_line("\n".join(machine_notes([run], labels)))
         if campaign.trouble:

@@ -100,6 +100,9 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption("--environment", help=f"{' or '.join(ENVIRONMENTS)}")
     group.addoption("--order-seed", metavar="N", help="seeds the order of blocks")
+    group.addoption(
+        "--wide", action="store_true", help="tables with every column, also wider than the terminal"
+    )
     group.addoption("--results", type=Path, help="where run files go")
     group.addoption("--resume", type=Path, metavar="JOURNAL", help="finish an interrupted run")
 

@@ -77,6 +77,15 @@ def test_rows_stand_in_the_order_in_which_they_matter() -> None:
     assert [row["verdict"] for row in table(ONE_OF_EACH)] == list(VERDICTS)
 
 
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_narrow_table_keeps_what_was_found_of_each_series(width: int) -> None:
+    lines = verdict_table(ONE_OF_EACH, "github", width).splitlines()
+    heading = [cell.strip() for cell in lines[0].strip("|").split("|")]
+    assert max(map(len, lines[:-1])) <= width
+    assert {"verdict", "series", "head vs base"} <= {*heading}
+    assert lines[-1].startswith(f"Left out to fit {width} columns: ")
+
+
 def test_larger_slowdowns_come_first() -> None:
     found = of(*(verdict(REGRESSED, effect) for effect in (0.02, 0.3, 0.1)))
     assert [row["head vs base"].split("%")[0] for row in table(found)] == [
