@@ -54,6 +54,7 @@ def left_in(temporary: Path) -> list[Path]:
 # Real runs
 
 
+@pytest.mark.slow
 def test_slower_forward_pass_is_called_and_named(
     tmp_path: Path, temporary: Path, slower: Path
 ) -> None:
