@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import torch
 
 RESULTS = Path(__file__).parents[1] / "results"
 RUNS = Path(__file__).with_name("data") / "runs"
@@ -21,6 +22,9 @@ for name in [name for name in os.environ if name.startswith(USERS)]:
 os.environ.update(HOME=HOME.name, USER="tester", LOGNAME="tester")
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{HOME.name}/hypothesis"
 os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{HOME.name}/torchinductor"
+
+# Its nets are too small for two threads, which wait for each other where cores are busy.
+torch.set_num_threads(1)
 
 # Property tests say what holds, not how fast: a busy machine must not fail them.
 hypothesis.settings.register_profile("untimed", deadline=None)
