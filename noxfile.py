@@ -1,11 +1,15 @@
 """`nox -s bench`, `regress`, `compare`, `tests`, `lint`; what follows `--` goes to the command.
 
-SUMNET_TORCH names another torch requirement than the one below, and pip's own environment variables
-are honoured. `nox --no-venv -s bench` installs nothing and uses the torch that is there.
+All share one environment, which the session `install` makes before them. SUMNET_TORCH names another
+torch requirement than the one below, and pip's own environment variables are honoured.
+`nox --no-venv -s bench` installs nothing: it runs on nox's own interpreter and the torch it has.
 """
 
+import json
 import os
 import re
+import sys
+from pathlib import Path
 
 import nox
 from nox.command import CommandFailed
@@ -15,69 +19,93 @@ NOT_FINISHED = 4
 """The command line's own status for a machine that would not let it finish."""
 PATIENCE_S = 30
 """What an interrupted command has to write down what it knows; nox alone gives it 0.3 s."""
+WRITE = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2], encoding='utf-8')"
 
+nox.needs_version = ">=2025.5.1"  # the first with `requires`
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "tests"]
+environment = nox.session(venv_backend="none", requires=["install"])
+interpreter: str | None = None
+"""The interpreter of the environment, once `install` has run."""
 
 
-def install(session: nox.Session, *extras: str) -> None:
-    """torch first and alone, so that nothing else decides which build of it comes."""
-    if session.virtualenv.venv_backend == "none":
+@nox.session
+def install(session: nox.Session) -> None:
+    """Make the environment of the other sessions, where it is not as they want it already."""
+    global interpreter
+    if session.venv_backend == "none":
+        interpreter = sys.executable
         return
-    session.install(TORCH)
-    project = f".[{','.join(extras)}]" if extras else "."
-    session.install("--constraint", "constraints.txt", "--editable", project)
+    interpreter = str(Path(session.bin, "python"))
+    project = nox.project.load_toml("pyproject.toml")
+    wanted = json.dumps(
+        {
+            "torch": TORCH,
+            "constraints": Path("constraints.txt").read_text(encoding="utf-8"),
+            "project": [str(Path.cwd()), project["project"], project["build-system"]],
+            "interpreter": session.python or [sys.version, sys.base_prefix],
+        }
+    )
+    stamp = session.env_dir / "installed.json"
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    # Anew, for what is there may be half an installation or another interpreter's. nox skips these
+    # commands, the stamp's too, where it was asked to install nothing (-R).
+    of = ["--python", session.python] if session.python else []
+    new = [sys.executable, "-m", "virtualenv", "--no-periodic-update", "--clear", *of]
+    try:
+        session.run_install(*new, str(session.env_dir), external=True, silent=True)
+        session.install(TORCH)  # first and alone: nothing else decides which build of it comes
+        session.install("--constraint", "constraints.txt", "--editable", ".[dev]")
+        session.run_install("python", "-c", WRITE, str(stamp), wanted, log=False)
+    except CommandFailed:  # which nox has told of
+        raise SystemExit(NOT_FINISHED) from None
 
 
-def run(session: nox.Session, verb: str) -> None:
-    """Install, run a verb, and end with its exit status.
+def python(session: nox.Session, *words: str) -> None:
+    """Run the environment's interpreter, and end with its exit status if that is not 0.
 
     nox would end with 1 whatever failed, and to the gate a 1 is a regression. SystemExit it lets
     through; sessions queued behind this one are then not run.
     """
+    if interpreter is None:
+        session.error("the session install has to run first: drop --no-dependencies and --parallel")
     try:
-        install(session)
-    except CommandFailed:  # which nox has told of
-        raise SystemExit(NOT_FINISHED) from None
-    command = ("python", "-m", "bench", verb, *session.posargs)
-    try:
-        session.run(*command, interrupt_timeout=PATIENCE_S)
+        session.run(interpreter, *words, interrupt_timeout=PATIENCE_S)
     except CommandFailed as failed:
         returned = re.fullmatch(r"Returned code (-?\d+)", failed.reason or "")
         status = int(returned[1]) if returned else NOT_FINISHED
         raise SystemExit(status if status >= 0 else 128 - status) from None  # a signal, as in sh
 
 
-@nox.session
+@environment
 def bench(session: nox.Session) -> None:
     """Measure: `nox -s bench -- --preset standard`."""
-    run(session, "run")
+    python(session, "-m", "bench", "run", *session.posargs)
 
 
-@nox.session
+@environment
 def regress(session: nox.Session) -> None:
     """Gate: `nox -s regress -- --base main`."""
-    run(session, "regress")
+    python(session, "-m", "bench", "regress", *session.posargs)
 
 
-@nox.session
+@environment
 def compare(session: nox.Session) -> None:
     """Compare run files: `nox -s compare -- A.json B.json`."""
-    run(session, "compare")
+    python(session, "-m", "bench", "compare", *session.posargs)
 
 
-@nox.session
+@environment
 def tests(session: nox.Session) -> None:
-    """Test the suite itself: `nox -s tests -- -k store`."""
-    install(session, "dev")
-    session.run("python", "-m", "pytest", *session.posargs)
+    """Test the suite itself: `nox -s tests -- -k store`, or with `--all` the slow tests too."""
+    python(session, "-m", "pytest", *session.posargs)
 
 
-@nox.session
+@environment
 def lint(session: nox.Session) -> None:
     """Formatting, lint and types."""
-    install(session, "dev")
-    session.run("ruff", "format", "--check", ".")
-    session.run("ruff", "check", ".")
-    session.run("mypy")
+    python(session, "-m", "ruff", "format", "--check", ".")
+    python(session, "-m", "ruff", "check", ".")
+    python(session, "-m", "mypy")

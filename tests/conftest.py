@@ -1,6 +1,34 @@
-import pytest
+"""What every test has: its own home, and data of its own."""
 
-from bench.analysis import stats
+import gzip
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+RESULTS = Path(__file__).parents[1] / "results"
+RUNS = Path(__file__).with_name("data") / "runs"
+HOME = tempfile.TemporaryDirectory(prefix="sumnet-tests-")
+"""The home of the tests and of the commands they start, before anything reads it on import."""
+USERS = ("GIT_", "PIP_", "SUMNET_", "TORCHINDUCTOR_", "XDG_")
+"""What the names of variables begin with that hold a user's settings and folders."""
+
+for name in [name for name in os.environ if name.startswith(USERS)]:
+    del os.environ[name]
+os.environ.update(HOME=HOME.name, USER="tester", LOGNAME="tester")
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{HOME.name}/hypothesis"
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{HOME.name}/torchinductor"
+
+# Its nets are too small for two threads, which wait for each other where cores are busy.
+torch.set_num_threads(1)
+
+# Property tests say what holds, not how fast: a busy machine must not fail them.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -15,8 +43,39 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=slow)
 
 
+def pytest_unconfigure() -> None:
+    HOME.cleanup()
+
+
+def refuse_results(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook by which no test reads or writes what users measured."""
+    if event in ("open", "os.listdir", "os.scandir"):
+        path = arguments[0]
+        if isinstance(path, str | Path) and Path(path).absolute().is_relative_to(RESULTS):
+            raise AssertionError(f"a test opens {path}: give it data of its own")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_results() -> None:
+    """For all tests; it stays, as an audit hook does."""
+    sys.addaudithook(refuse_results)
+
+
+@pytest.fixture(scope="session")
+def stored_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with run files that were measured with earlier versions, by machine."""
+    folder = tmp_path_factory.mktemp("stored")
+    for packed in RUNS.glob("*/*.json.gz"):
+        path = folder / packed.relative_to(RUNS).with_suffix("")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(gzip.decompress(packed.read_bytes()))
+    return folder
+
+
 @pytest.fixture
 def no_drift(monkeypatch: pytest.MonkeyPatch) -> None:
     """Intervals of what replicates show alone, so that runs without noise have none."""
+    from bench.analysis import stats
+
     for statistic in stats.DRIFT:
         monkeypatch.setitem(stats.DRIFT, statistic, 0.0)

@@ -1,7 +1,6 @@
 """Limits: reckoned by hand, missing with their reasons, and never above what was measured."""
 
 import math
-from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -22,7 +21,6 @@ from tests import synthetic
 from tests.synthetic import Moods
 
 EXACT = Moods(noise=0, between=0, blocks=6)
-RESULTS = Path(__file__).parents[2] / "results"
 OP_NS, NODE_NS, LAUNCH_NS = 500.0, 2000.0, 4000.0
 GBS, GFLOPS = 100.0, 50.0
 """Bytes and FLOP a nanosecond."""
@@ -240,40 +238,38 @@ def test_limit_stands_where_only_the_time_is_missing() -> None:
     assert found.loc[WHOLE, "limit_ns"] > 0
 
 
-# Of the runs that are committed
+# Of a run that was measured
 
 
-@cache
-def committed() -> tuple[pd.DataFrame, list[RunRecord]]:
-    """The limits of every committed run that has them, and those runs."""
-    runs = [load_run(path) for path in sorted(RESULTS.glob("*/[0-9]*Z-*.json"))]
-    able = [run for run in runs if run.ceilings and any(case.profile for case in run.cases)]
-    return (limits_of(*able) if able else pd.DataFrame(columns=["limit_ns"])), able
+@pytest.fixture(scope="module")
+def stored(stored_runs: Path) -> RunRecord:
+    """A run with ceilings and profiles."""
+    return load_run(stored_runs / "amd-epyc-2c-24gib" / "20261125T163755Z-39203a121a.json")
 
 
-def test_some_committed_run_has_limits() -> None:
-    limits, _ = committed()
+@pytest.fixture(scope="module")
+def limits(stored: RunRecord) -> pd.DataFrame:
+    return limits_of(stored)
+
+
+def test_nothing_was_measured_below_its_limit(limits: pd.DataFrame) -> None:
     assert limits["limit_ns"].notna().any()
-
-
-def test_nothing_was_measured_below_its_limit() -> None:
-    limits, _ = committed()
     below = limits[limits["headroom"] < 1]
     assert below[["case", "series", "measured_ns", "limit_ns"]].to_dict("records") == []
     assert set(limits["series"]) <= set(LIMITED)
 
 
-def test_overhead_bounds_small_batches_and_never_the_largest_on_a_cpu() -> None:
-    limits, _ = committed()
+def test_overhead_bounds_small_batches_and_never_the_largest_on_a_cpu(
+    limits: pd.DataFrame,
+) -> None:
     whole = limits[(limits["series"] == WHOLE) & (limits["device"] == "cpu")]
     known = whole[whole["limit_ns"].notna()]
     assert set(known[known["batch"] >= 2**18]["bound"]) <= {"bandwidth", "compute"}
     assert set(known[known["batch"] == 2]["bound"]) == {"overhead"}
 
 
-def test_the_model_of_committed_runs_is_what_torch_was_counted_to_do() -> None:
-    _, runs = committed()
-    for record in (case for run in runs for case in run.cases if case.profile):
+def test_the_model_of_a_stored_run_is_what_torch_was_counted_to_do(stored: RunRecord) -> None:
+    for record in (case for case in stored.cases if case.profile):
         case, profile = msgspec.convert(record.axes, Case), record.profile
         assert profile is not None
         if WHOLE in profile.work:

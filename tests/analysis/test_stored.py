@@ -46,7 +46,6 @@ RULES = StoredRules()
 ASSUMED = DRIFT["quiet"] / SIGMAS
 """The standard deviation of the drift between two runs that is assumed."""
 CALM = Moods(noise=0.001, between=0.001, blocks=8)
-RESULTS = Path(__file__).parents[2] / "results" / "intel-xeon-2c-24gib"
 
 
 def run(times: dict[Case, float], **how: Any) -> RunRecord:
@@ -268,21 +267,20 @@ def test_identical_runs_that_drift_as_much_as_assumed_alarm_as_rarely_as_promise
 
 
 @pytest.fixture(scope="module")
-def committed() -> list[RunRecord]:
-    return [load_run(path) for path in sorted(RESULTS.glob("2026*.json"))]
+def stored(stored_runs: Path) -> list[RunRecord]:
+    """Runs of one machine and code: six of one plan, and one of another."""
+    return [load_run(path) for path in sorted((stored_runs / "intel-xeon-2c-24gib").iterdir())]
 
 
-def test_identical_runs_are_of_one_plan_and_code(committed: list[RunRecord]) -> None:
-    found = identical_runs(committed, committed[-1])
+def test_identical_runs_are_of_one_plan_and_code(stored: list[RunRecord]) -> None:
+    found = identical_runs(stored, stored[-1])
     assert len(found) == 6
     assert {len(run.cases) for run in found} == {6}
 
 
-def test_fewer_than_three_runs_or_those_of_another_place_are_none(
-    committed: list[RunRecord],
-) -> None:
-    assert identical_runs(committed[:2], committed[0]) == []
-    assert identical_runs(committed, run({SGD: 1e5})) == []
+def test_fewer_than_three_runs_or_those_of_another_place_are_none(stored: list[RunRecord]) -> None:
+    assert identical_runs(stored[:2], stored[0]) == []
+    assert identical_runs(stored, run({SGD: 1e5})) == []
 
 
 def test_runs_of_the_same_cases_come_before_more_runs_of_others() -> None:
@@ -299,8 +297,8 @@ def test_runs_that_were_cut_off_or_of_other_code_are_not_identical() -> None:
     assert identical_runs([whole, whole, other, other, cut], whole) == []
 
 
-def test_committed_identical_runs_raise_no_alarm(committed: list[RunRecord]) -> None:
-    found = calibrate(identical_runs(committed, committed[0]), RULES)
+def test_stored_identical_runs_raise_no_alarm(stored: list[RunRecord]) -> None:
+    found = calibrate(identical_runs(stored, stored[0]), RULES)
     assert (found.runs, found.series, found.pairs, found.disjoint) == (6, 24, 15, 3)
     assert found.alarming == 0
     assert found.at_most == pytest.approx(1 - 0.05 ** (1 / 3))

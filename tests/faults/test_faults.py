@@ -38,6 +38,8 @@ import sys
 import time
 from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 # A child that outlives its worker if it is let, and does not go when it is asked to.
 CHILD = subprocess.Popen(["sh", "-c", 'trap "" TERM; exec sleep 600'], stdin=subprocess.DEVNULL)
 with Path(__file__).with_name("pids").open("a") as file:

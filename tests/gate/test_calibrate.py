@@ -27,6 +27,7 @@ def calibrate(*words: object) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_tables_give_false_alarms_detection_and_intervals_with_their_uncertainty(
     tmp_path: Path,
 ) -> None:

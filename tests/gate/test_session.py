@@ -70,6 +70,7 @@ def test_report_without_a_commit_says_why(tmp_path: Path, monkeypatch: pytest.Mo
 # Real runs
 
 
+@pytest.mark.slow
 def test_slower_forward_pass_is_called_and_named(
     tmp_path: Path, temporary: Path, slower: Path
 ) -> None:

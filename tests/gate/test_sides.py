@@ -934,6 +934,7 @@ def write_wheel(folder: Path, name: str, version: str, module: str) -> None:
             wheel.writestr(file, text)
 
 
+@pytest.mark.slow
 def test_torch_is_installed_for_the_base(
     root: Path, tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -961,6 +962,7 @@ def test_torch_is_installed_for_the_base(
     assert f"PYTHONPATH puts torch 9.2, in {tmp_path}/path/torch, before the one" in why
 
 
+@pytest.mark.slow
 def test_torch_that_pip_does_not_find_is_refused_in_its_words(root: Path, index: Path) -> None:
     why = refusal(Asked(base_torch="9.9.9"), root)
     assert why.startswith(

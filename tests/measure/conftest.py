@@ -5,16 +5,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import hypothesis
 import msgspec
 import pytest
 
 from bench.measure.protocol import Request
 from bench.measure.worker_process import Side
-
-# A busy machine must not fail a test.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
 
 MakeSide = Callable[..., Side]
 

@@ -397,6 +397,7 @@ def test_what_goes_wrong_in_a_ceilings_block_is_a_refusal(
 
 @needs_compiler
 @quiet
+@pytest.mark.slow
 def test_a_first_step_is_compiled_anew_and_then_comes_out_of_the_cache(
     answers: Answers, compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -429,6 +430,7 @@ def shared_caches() -> Iterator[None]:
 
 @needs_compiler
 @quiet
+@pytest.mark.slow
 def test_a_case_that_passes_the_recompile_limit_is_invalid_and_not_a_failure(
     answers: Answers, compiler: None
 ) -> None:

@@ -182,6 +182,7 @@ def test_a_worker_that_does_not_start_is_a_reason_and_leaves_nothing_behind(
 
 
 @pytest.mark.skipif(Cpu().facts().compile_refusal is not None, reason="no C++ compiler")
+@pytest.mark.slow
 def test_a_real_compilation_misses_every_cache_when_cold_and_finds_it_when_warm(
     temporary: Path,
 ) -> None:

@@ -16,6 +16,8 @@ from bench.measure.protocol import KINDS, PHASES_KIND, WHOLE_KIND, Hello, subjec
 from bench.measure.worker_process import ROOT, Side
 from tests.measure.sides import same
 
+pytestmark = pytest.mark.slow
+
 SMALL, LARGE = Case(batch=2), Case(batch=1024)
 RAISING, DYING = Case(batch=16), Case(batch=64)
 ADAM, MOMENTUM = Case(optimizer="adam"), Case(optimizer="sgd-momentum")

@@ -205,6 +205,7 @@ def every() -> dict[Case, Outcome]:
     return dict(zip(EVERY, outcomes(EVERY), strict=True))
 
 
+@pytest.mark.slow
 def test_every_eager_case_is_verified_or_refused_with_a_reason(every: dict[Case, Outcome]) -> None:
     ends = {
         case.id: outcome
@@ -215,6 +216,7 @@ def test_every_eager_case_is_verified_or_refused_with_a_reason(every: dict[Case,
     assert ends == {}
 
 
+@pytest.mark.slow
 def test_every_optimizer_that_can_train_the_net_learns_in_every_dtype_but_perhaps_float16(
     every: dict[Case, Outcome],
 ) -> None:
@@ -230,6 +232,7 @@ def test_every_optimizer_that_can_train_the_net_learns_in_every_dtype_but_perhap
         assert default == able, dtype
 
 
+@pytest.mark.slow
 def test_a_verified_case_ran_as_what_it_is_called(every: dict[Case, Outcome]) -> None:
     paths = {"for-loop": "for-loop", "foreach": "foreach", "fused": "fused"}
     for case, told in every.items():
@@ -263,6 +266,7 @@ def test_every_optimizer_is_verified_on_an_accelerator(device: str) -> None:
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_compiled_cases_are_verified_with_their_graphs() -> None:
     cases = [
         Case(batch=64, optimizer="adam", compile="on"),

@@ -474,6 +474,7 @@ class Printing(SumNet):
 @quiet
 @pytest.mark.parametrize("build_model", [Broken, Printing])
 @pytest.mark.parametrize("compilation", ["loss", "on"])
+@pytest.mark.slow
 def test_a_compiled_loss_whose_graph_breaks_is_invalid(
     compiler: None, build_model: Callable[[], SumNet], compilation: str
 ) -> None:

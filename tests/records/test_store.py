@@ -40,8 +40,11 @@ ROOT = Path(__file__).parents[2]
 SGD = Case()
 ADAM = Case(optimizer="adam")
 COMPILED = Case(compile="on")
-SCHEMA_1 = ROOT / "results" / "intel-xeon-2c-24gib" / "20261123T183515Z-5ffc52103f.json"
-SCHEMA_2 = ROOT / "results" / "amd-epyc-2c-24gib" / "20261123T222806Z-9fd459cf37.json"
+OLDER = {
+    1: "intel-xeon-2c-24gib/20261123T183515Z-5ffc52103f.json",
+    2: "amd-epyc-2c-24gib/20261123T222806Z-9fd459cf37.json",
+}
+"""Schema to a run that was stored with it."""
 HEADER = synthetic.header([SGD, ADAM])
 EVENTS = synthetic.events(
     {SGD: 1e5}, replicates=2, moods=Moods(blocks=2), ended={ADAM: ("failed", "it broke")}
@@ -328,9 +331,11 @@ def test_file_that_is_not_a_run_is_refused_by_name(
         load_run(path)
 
 
-@pytest.mark.parametrize(("schema", "path"), [(1, SCHEMA_1), (2, SCHEMA_2)])
-def test_run_of_an_older_schema_is_read_with_what_it_knew(schema: int, path: Path) -> None:
-    run = load_run(path)
+@pytest.mark.parametrize(("schema", "name"), OLDER.items())
+def test_run_of_an_older_schema_is_read_with_what_it_knew(
+    stored_runs: Path, schema: int, name: str
+) -> None:
+    run = load_run(stored_runs / name)
     assert run.schema == schema
     assert run.complete
     assert {case.status for case in run.cases} <= {"ok", "unsupported", "invalid"}

@@ -250,6 +250,7 @@ def test_html_asks_the_network_for_nothing(tmp_path: Path) -> None:
     assert not re.search(r"\bimport\s*(?:\(|[\w{*][^;\n]*from)\s*[\"']https?:", page)
 
 
+@pytest.mark.slow
 @in_browser
 def test_html_draws_itself_in_a_browser_without_network(tmp_path: Path) -> None:
     path = tmp_path / "chart.html"
@@ -263,6 +264,7 @@ def test_html_draws_itself_in_a_browser_without_network(tmp_path: Path) -> None:
     assert "Save as PNG" in menu and "Editor" not in menu
 
 
+@pytest.mark.slow
 @in_browser
 def test_html_fits_a_window_and_is_not_blank(tmp_path: Path) -> None:
     path, screenshot = tmp_path / "chart.html", tmp_path / "screenshot.png"

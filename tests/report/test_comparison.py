@@ -22,10 +22,6 @@ BIG = Case(batch=1024)
 pytestmark = pytest.mark.usefixtures("no_drift")
 
 EXACT = Moods(noise=0, between=0, blocks=6)
-RESULTS = Path(__file__).parents[2] / "results" / "intel-xeon-2c-24gib"
-SCHEMA_1 = [
-    RESULTS / f"{time}-5ffc52103f.json" for time in ("20261123T183515Z", "20261123T183613Z")
-]
 OTHER = synthetic.machine("other-cpu-8c-16gib", cpu="Other CPU", torch="2.11.0")
 
 
@@ -83,13 +79,16 @@ def test_runs_with_one_file_name_are_compared_all_the_same(tmp_path: Path) -> No
     assert [row[ratio] for row in rows] == ["1", "2.000 ± 0.0%"]
 
 
-def test_runs_of_schema_1_are_compared_with_each_other_and_with_todays(tmp_path: Path) -> None:
+def test_runs_of_schema_1_are_compared_with_each_other_and_with_todays(
+    tmp_path: Path, stored_runs: Path
+) -> None:
+    schema_1 = sorted((stored_runs / "intel-xeon-2c-24gib").iterdir())[:2]
     new = synthetic.run_file(tmp_path / "new.json", OURS)
-    heading, *rows = table(compare_files([*SCHEMA_1, new], tmp_path, Request()))
+    heading, *rows = table(compare_files([*schema_1, new], tmp_path, Request()))
     known = [row[heading.index("quiet ± 95%")] for row in rows]
     assert len(rows) == 2 * 6 + 2
     assert all(" us ± " in time or " ms ± " in time for time in known)
-    ratios = [row[heading.index(f"vs run {SCHEMA_1[0].stem}")] for row in rows]
+    ratios = [row[heading.index(f"vs run {schema_1[0].stem}")] for row in rows]
     assert ratios.count("1") == 6 and "-" not in ratios[:2]
 
 

@@ -71,6 +71,7 @@ def test_operators_have_their_calls_and_their_own_share() -> None:
     assert first == ["forward", "aten::addmm", "2", "30%"]
 
 
+@pytest.mark.slow
 def test_the_command_profiles_its_cases_and_keeps_their_traces(tmp_path: Path) -> None:
     traces = tmp_path / "kept" / "traces"
     cases = (SEED_CASE, LBFGS_CASE)

@@ -24,8 +24,6 @@ from tests.synthetic import Moods
 SGD, ADAM = Case(), Case(optimizer="adam")
 RULES = StoredRules()
 CALM = Moods(noise=0.001, between=0.001, blocks=8)
-RESULTS = Path(__file__).parents[2] / "results"
-INTEL = sorted((RESULTS / "intel-xeon-2c-24gib").glob("2026*.json"))[:6]
 OTHER_CODE = synthetic.machine(code_hash="cccccccc-dddddddd")
 
 
@@ -50,6 +48,12 @@ def files(folder: Path, *runs: RunRecord) -> list[Path]:
         synthetic.run_file(folder / f"{name}.json", run)
         for name, run in zip(names, runs, strict=False)
     ]
+
+
+@pytest.fixture
+def identical(stored_runs: Path) -> list[Path]:
+    """Six stored runs of one plan and code."""
+    return sorted((stored_runs / "intel-xeon-2c-24gib").iterdir())[:6]
 
 
 def told(paths: list[Path], style: str = "github", results: Path = Path("nowhere")) -> str:
@@ -180,14 +184,14 @@ def test_machine_without_identical_runs_says_so_and_what_was_measured_elsewhere(
     assert f"on METHODOLOGY.md's machine: {guarantee_text(ELSEWHERE)}" in text
 
 
-def test_what_was_measured_elsewhere_is_what_the_committed_runs_say() -> None:
-    runs = [load_run(path) for path in INTEL]
+def test_what_was_measured_elsewhere_is_what_stored_runs_say(identical: list[Path]) -> None:
+    runs = [load_run(path) for path in identical]
     found = calibrate(identical_runs(runs, runs[0]), RULES)
     assert guarantee_text(found) == guarantee_text(ELSEWHERE)
 
 
-def test_committed_identical_runs_are_equivalent() -> None:
-    text, code = verdicts_of_files(INTEL[:2], RESULTS, RULES, "github")
+def test_stored_identical_runs_are_equivalent(stored_runs: Path, identical: list[Path]) -> None:
+    text, code = verdicts_of_files(identical[:2], stored_runs, RULES, "github")
     assert code == 0
     assert {row["verdict"] for row in table(text)} == {"equivalent"}
     assert guarantee_text(ELSEWHERE) in text

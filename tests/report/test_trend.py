@@ -307,6 +307,7 @@ def test_of_many_cases_those_that_change_are_drawn(
     assert "2 more cases do not change: see the table." in text
 
 
+@pytest.mark.slow
 @in_browser
 def test_the_page_draws_itself_without_a_network(tmp_path: Path) -> None:
     saved(tmp_path / "results", upgrade())

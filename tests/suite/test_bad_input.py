@@ -268,6 +268,7 @@ def test_file_in_the_place_of_the_results_folder_is_told_before_measuring(tmp_pa
     assert place.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_named_cases_that_cannot_run_here_are_each_told_why(tmp_path: Path) -> None:
     crowded = SEED_CASE.replace("t1", "t1024")
     fused = SEED_CASE.replace("default", "fused").replace("compile-off", "compile-on")
@@ -283,6 +284,7 @@ def test_named_cases_that_cannot_run_here_are_each_told_why(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+@pytest.mark.slow
 def test_selection_of_which_nothing_can_run_here_is_refused(tmp_path: Path) -> None:
     ran = bench_run("--preset=seed", "--device=cuda", *LEAST, f"--results={tmp_path}")
     assert ran.returncode == 2
@@ -292,6 +294,7 @@ def test_selection_of_which_nothing_can_run_here_is_refused(tmp_path: Path) -> N
     assert written(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_copy_that_cannot_be_written_costs_the_run_nothing(tmp_path: Path) -> None:
     results, copy = tmp_path / "results", tmp_path / "missing" / "copy.json"
     words = (f"--results={results}", f"--benchmark-json={copy}")

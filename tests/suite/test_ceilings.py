@@ -55,6 +55,7 @@ def run_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return path, ran.stdout
 
 
+@pytest.mark.slow
 def test_ceilings_that_were_selected_are_in_a_file_of_their_own(
     measured: tuple[Path, str],
 ) -> None:
@@ -72,6 +73,7 @@ def test_ceilings_that_were_selected_are_in_a_file_of_their_own(
         assert [len(blocks.at_s) for blocks in record.blocks] == [MIN_SWEEPS] * CEILING_REPLICATES
 
 
+@pytest.mark.slow
 def test_their_file_is_pytest_benchmarks_too(measured: tuple[Path, str]) -> None:
     path, _ = measured
     document = json.loads(path.read_text())
@@ -83,6 +85,7 @@ def test_their_file_is_pytest_benchmarks_too(measured: tuple[Path, str]) -> None
     assert "test_ceiling[cpu/t1/op]" in compared.stdout
 
 
+@pytest.mark.slow
 def test_table_is_printed_and_can_be_printed_again(measured: tuple[Path, str]) -> None:
     path, printed = measured
     assert f"Run file: {path}" in printed
@@ -93,6 +96,7 @@ def test_table_is_printed_and_can_be_printed_again(measured: tuple[Path, str]) -
         assert re.search(r"^\| +op \| +\S+ ns \| +x\.neg_\(\) of one number", table, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_run_holds_its_ceilings_profiles_and_health(run_file: tuple[Path, str]) -> None:
     run = load_run(run_file[0])
     (case,) = run.cases
@@ -103,6 +107,7 @@ def test_a_run_holds_its_ceilings_profiles_and_health(run_file: tuple[Path, str]
     assert any(sample.health.host.others is not None for sample in run.health)
 
 
+@pytest.mark.slow
 def test_a_run_prints_times_then_ceilings(run_file: tuple[Path, str]) -> None:
     _, printed = run_file
     assert printed.index("quiet ± 95%") < printed.index("all arrays") < printed.index("Run file: ")
@@ -110,6 +115,7 @@ def test_a_run_prints_times_then_ceilings(run_file: tuple[Path, str]) -> None:
 
 
 @pytest.mark.skipif(RaplCounter().read() is not None, reason="this CPU has a counter of energy")
+@pytest.mark.slow
 def test_energy_that_cannot_be_had_has_its_reason(run_file: tuple[Path, str]) -> None:
     path, printed = run_file
     assert "No energy: cpu has no counter of energy that can be read here." in printed
@@ -117,6 +123,7 @@ def test_energy_that_cannot_be_had_has_its_reason(run_file: tuple[Path, str]) ->
     assert (case.status, case.energy) == ("ok", None)
 
 
+@pytest.mark.slow
 def test_limit_of_its_case_is_printed(run_file: tuple[Path, str]) -> None:
     done = bench("compare", run_file[0], "--limits")
     assert done.returncode == 0, done.stderr
@@ -125,6 +132,7 @@ def test_limit_of_its_case_is_printed(run_file: tuple[Path, str]) -> None:
         assert "overhead" in row
 
 
+@pytest.mark.slow
 def test_interrupted_ceilings_are_finished_by_the_command_they_print(tmp_path: Path) -> None:
     command = start("bench", "ceilings", *COSTS, "--dtype=float32", f"--results={tmp_path}")
     wait_for("a block", lambda: any('"BlockMeasured"' in p.read_text() for p in journals(tmp_path)))
@@ -140,6 +148,7 @@ def test_interrupted_ceilings_are_finished_by_the_command_they_print(tmp_path: P
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+@pytest.mark.slow
 def test_device_that_is_not_there_is_refused_with_its_reason_once(tmp_path: Path) -> None:
     ran = bench("ceilings", "--device=cuda", f"--results={tmp_path}")
     assert ran.returncode == 2
@@ -153,6 +162,7 @@ def test_expression_that_selects_no_ceiling_is_refused(tmp_path: Path) -> None:
     assert "-k 'stars' selects no ceiling" in ran.stderr
 
 
+@pytest.mark.slow
 def test_the_other_ways_to_measure_run_in_turn_with_ours() -> None:
     ran = run_pytest(
         "bench/suite/test_ceilings_crosscheck.py",

@@ -1,8 +1,11 @@
 """The check of our times against pytest-benchmark's own loop: that it works, not what it finds."""
 
+import pytest
+
 from tests.suite.driving import SEED_CASE, run_pytest
 
 
+@pytest.mark.slow
 def test_crosscheck_runs_its_case_and_skips_what_cannot_run_here_with_the_reason() -> None:
     crowded = SEED_CASE.replace("t1", "t1024")
     ran = run_pytest(

@@ -37,12 +37,43 @@ if what == "wait":
 sys.exit(int(what))
 """
 """In place of the suite: it ends as it is told, or waits to be interrupted and takes a second."""
+PYPROJECT = """
+[project]
+name = "stand-in"
+version = "1"
+
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+WHEEL = """
+import sys, zipfile
+from pathlib import Path
+
+def write_wheel(folder, name):
+    file = f"{name}-1-py3-none-any.whl"
+    with zipfile.ZipFile(Path(folder, file), "w") as wheel:
+        info = f"{name}-1.dist-info"
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\\nName: {name}\\nVersion: 1\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return file
+
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    return write_wheel(folder, "stand_in")
+"""
+"""A build backend whose wheels are empty."""
+TORCH = "./torch-1-py3-none-any.whl"
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The noxfile, with a stand-in for the suite."""
     shutil.copy(ROOT / "noxfile.py", tmp_path)
+    (tmp_path / "pyproject.toml").write_text(PYPROJECT)
+    (tmp_path / "constraints.txt").touch()
+    (tmp_path / "backend.py").write_text(WHEEL)
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "__init__.py").touch()
     (tmp_path / "bench" / "__main__.py").write_text(STAND_IN)
@@ -50,14 +81,13 @@ def project(tmp_path: Path) -> Path:
 
 
 def nox(project: Path, *words: str) -> subprocess.Popen[str]:
-    """nox in a project; `python` there is the interpreter of these tests."""
+    """nox in a project, with only the system's folders on the PATH."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     try:
         return subprocess.Popen(
             [*NOX, *words],
             cwd=project,
-            env=surroundings(PATH=path),
+            env=surroundings(PATH="/usr/bin:/bin"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -114,6 +144,55 @@ def test_session_that_cannot_install_has_no_verdict(
     assert "stand-in" not in output
 
 
+@pytest.fixture
+def offline(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project with a torch that can be installed without a network."""
+    command = "import backend; backend.write_wheel('.', 'torch')"
+    subprocess.run([sys.executable, "-c", command], cwd=project, check=True)
+    monkeypatch.setenv("SUMNET_TORCH", TORCH)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    return project
+
+
+def installed(project: Path, *words: str, status: int = 0) -> tuple[int, str]:
+    """How many commands of pip a session took, and the interpreter it then ran on."""
+    process = nox(project, *words, "--", str(status))
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == status, output
+    (interpreter,) = re.findall(r"^nox > (\S+) -m bench ", output, re.MULTILINE)
+    return output.count("pip install"), interpreter
+
+
+@needs_nox
+@pytest.mark.slow
+def test_sessions_share_an_environment_that_is_made_once(offline: Path) -> None:
+    ours = str(offline / ".nox" / "install" / "bin" / "python")
+    assert installed(offline, "-s", "bench") == (2, ours)
+    assert installed(offline, "-s", "compare", status=3) == (0, ours)
+    (offline / "constraints.txt").write_text("torch==1\n")
+    assert installed(offline, "-R", "-s", "regress") == (0, ours)
+    assert installed(offline, "-s", "regress") == (2, ours)
+    assert installed(offline, "-r", "-s", "bench") == (0, ours)
+
+
+@needs_nox
+@pytest.mark.slow
+def test_half_an_installation_is_made_again(offline: Path) -> None:
+    pyproject = offline / "pyproject.toml"
+    pyproject.write_text(PYPROJECT.replace('"backend"', '"no_backend"'))
+    process = nox(offline, "-s", "bench", "--", "0")
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 4, output
+    assert "stand-in for run" not in output
+    pyproject.write_text(PYPROJECT)
+    assert installed(offline, "-s", "bench")[0] == 2
+
+
+@needs_nox
+def test_without_an_environment_commands_run_on_noxs_own_interpreter(project: Path) -> None:
+    assert installed(project, "--no-venv", "-s", "bench") == (0, sys.executable)
+
+
 def requirement_name(requirement: str) -> str:
     found = re.match(r"[A-Za-z0-9._-]+", requirement)
     assert found is not None, requirement
@@ -131,7 +210,7 @@ def test_noxfile_lists_its_sessions() -> None:
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     sessions = re.findall(r"^[*-] (\w+) -> \S", ran.stdout, flags=re.MULTILINE)
-    assert sorted(sessions) == ["bench", "compare", "lint", "regress", "tests"]
+    assert sorted(sessions) == ["bench", "compare", "install", "lint", "regress", "tests"]
 
 
 def test_constraints_pin_every_direct_dependency_but_torch() -> None:

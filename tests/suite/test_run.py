@@ -161,6 +161,7 @@ def test_case_that_cannot_run_here_is_a_row_with_its_reason(selected: Finished) 
 
 
 @without_cuda
+@pytest.mark.slow
 def test_case_that_cannot_run_here_is_skipped_with_its_reason_for_each_of_its_series() -> None:
     words = ("--preset=seed", "--device=cpu,cuda", "--benchmark-disable", "-rs")
     ran = run_pytest(PHASES, "-k", "train_step or dispatch", *words)
@@ -232,6 +233,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return finished(results, ran)
 
 
+@pytest.mark.slow
 def test_run_that_is_asked_to_profiles_its_cases(whole: Finished) -> None:
     (case,) = whole.run.cases
     assert case.profile is not None and case.profile_reason is None
@@ -239,6 +241,7 @@ def test_run_that_is_asked_to_profiles_its_cases(whole: Finished) -> None:
     assert all(phase.ops + phase.nodes > 0 for phase in case.profile.phases.values())
 
 
+@pytest.mark.slow
 def test_run_that_is_asked_for_energy_has_it_or_says_why_not(whole: Finished) -> None:
     (case,) = whole.run.cases
     if case.energy is not None:
@@ -248,6 +251,7 @@ def test_run_that_is_asked_for_energy_has_it_or_says_why_not(whole: Finished) ->
         assert f"No energy: {case.energy_reason}." in whole.ran.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_ceilings_are_those_that_the_selected_cases_are_held_against(whole: Finished) -> None:
     assert whole.run.plan.ceilings == ceilings_under(whole.run.plan.cases)
     assert [record.ceiling for record in whole.run.ceilings] == whole.run.plan.ceilings
@@ -258,6 +262,7 @@ def test_ceilings_are_those_that_the_selected_cases_are_held_against(whole: Fini
     assert f"then {len(whole.run.ceilings)} ceilings, about " in whole.ran.stderr
 
 
+@pytest.mark.slow
 def test_ceilings_are_measured_in_a_worker_of_their_own_after_the_cases(whole: Finished) -> None:
     of_case, of_ceilings = range(2)
     (case,) = whole.run.cases
@@ -266,6 +271,7 @@ def test_ceilings_are_measured_in_a_worker_of_their_own_after_the_cases(whole: F
     assert [worker.side for worker in whole.run.workers] == ["run", "run"]
 
 
+@pytest.mark.slow
 def test_ceilings_have_a_table_below_that_of_the_cases_and_are_no_benchmarks(
     whole: Finished,
 ) -> None:
@@ -275,6 +281,7 @@ def test_ceilings_have_a_table_below_that_of_the_cases_and_are_no_benchmarks(
     assert [b["group"] for b in whole.document["benchmarks"]] == list(SERIES)
 
 
+@pytest.mark.slow
 def test_every_run_samples_the_machines_health(selected: Finished, whole: Finished) -> None:
     for run, ran in ((selected.run, selected.ran), (whole.run, whole.ran)):
         assert run.health and run.health[0].at_s >= 0
@@ -319,6 +326,7 @@ def test_every_series_of_a_case_is_a_test_and_no_other(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_case_without_phases_is_one_benchmark(tmp_path: Path) -> None:
     ran = bench_run(LBFGS_CASE, *LEAST, f"--results={tmp_path}")
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -337,6 +345,7 @@ def test_worker_tells_what_it_verified_and_the_file_keeps_it(selected: Finished)
     assert prepared.verified.ratio == pytest.approx(prepared.verified.expected.ratio, rel=0.05)
 
 
+@pytest.mark.slow
 def test_only_compilations_of_selected_cases_are_timed_or_announced(tmp_path: Path) -> None:
     words = ("--preset=seed", "--compile=off,on", "--compile-times=all", "-k", "compile-off")
     ran = bench_run(*words, *LEAST, f"--results={tmp_path}")
@@ -345,6 +354,7 @@ def test_only_compilations_of_selected_cases_are_timed_or_announced(tmp_path: Pa
     assert finished(tmp_path, ran).run.plan.compile_timed == []
 
 
+@pytest.mark.slow
 def test_disabled_benchmarks_run_once_and_write_nothing(tmp_path: Path) -> None:
     words = ("--preset=seed", f"--results={tmp_path}")
     ran = bench_run("--benchmark-disable", *words)
@@ -354,6 +364,7 @@ def test_disabled_benchmarks_run_once_and_write_nothing(tmp_path: Path) -> None:
     assert written(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_plain_pytest_measures_and_keeps_what_its_expression_leaves_out(tmp_path: Path) -> None:
     words = ("--preset=seed", *LEAST, f"--results={tmp_path}")
     ran = run_pytest(PHASES, "-k", "backward", *words)
@@ -364,6 +375,7 @@ def test_plain_pytest_measures_and_keeps_what_its_expression_leaves_out(tmp_path
     assert len(blocks_of(done.run, SEED_CASE, "train_step")) >= 3
 
 
+@pytest.mark.slow
 def test_run_whose_worker_is_killed_goes_on_with_the_rest_and_exits_1(tmp_path: Path) -> None:
     words = (LARGE_CASE, SEED_CASE, *LEAST, f"--results={tmp_path}")
     command = start("bench", "run", *words)
@@ -383,6 +395,7 @@ def test_run_whose_worker_is_killed_goes_on_with_the_rest_and_exits_1(tmp_path: 
     assert journals(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_run_that_cannot_be_written_is_kept_and_finished_later(tmp_path: Path) -> None:
     obstacle = tmp_path / fingerprint().name / "floors.json"
     obstacle.mkdir(parents=True)
@@ -469,6 +482,7 @@ def test_interrupted_run_exits_130_keeps_its_journal_and_names_what_finishes_it(
     check_interrupted(interrupted)
 
 
+@pytest.mark.slow
 def test_terminated_run_ends_as_an_interrupted_one(tmp_path: Path) -> None:
     check_interrupted(break_run(tmp_path, signal.SIGTERM))
 
@@ -497,6 +511,7 @@ def test_run_shows_no_table_of_pytest_benchmarks_unless_asked(resumed: Finished)
     assert "Name (time in" not in resumed.ran.stdout
 
 
+@pytest.mark.slow
 def test_killed_run_leaves_no_worker_and_a_journal_that_resumes(tmp_path: Path) -> None:
     broken = break_run(tmp_path, signal.SIGKILL)
     assert broken.ran.returncode == -signal.SIGKILL
