@@ -10,7 +10,9 @@ LINKERS_LAST = "ld returned"
 TRACEBACK = "Traceback (most recent call last):"
 OTHERS = ("Exception ignored", "Exception in thread", "Error in ")
 """How the line before a traceback begins where that exception ended no process."""
-FATAL = "Fatal Python error: "
+FATAL = ("Fatal Python error: ", "what(): ")
+"""How the line of what ended a process at once begins: Python's own, and a C++ exception's, which
+torch writes a stack of frames below."""
 
 
 def reason_of(error: BaseException) -> str:
@@ -29,12 +31,12 @@ def reason_of(error: BaseException) -> str:
 def last_words(text: str, *, raised: bool) -> str:
     """The line that tells why a process died, of what it printed; "" where it printed nothing.
 
-    That is the interpreter's fatal error or, where it was `raised`, the exception: what runs at
-    exit may print after it. Else it is the last line.
+    That is the fatal error or, where it was `raised`, the exception, because what runs at exit may
+    print after it. Else it is the last line.
     """
     lines = text.strip().splitlines()
     for place in range(len(lines) - 1, -1, -1):
-        if lines[place].startswith(FATAL):
+        if lines[place].lstrip().startswith(FATAL):
             return _cut(lines[place])
         before = lines[place - 1] if place else ""
         if raised and lines[place] == TRACEBACK and not before.startswith(OTHERS):

@@ -89,6 +89,11 @@ Current thread 0x01 (most recent call first):
 
 Extension modules: numpy (total: 1)
 """
+ABORTED = """terminate called after throwing an instance of 'c10::Error'
+  what():  CUDA error: unspecified launch failure
+Exception raised from c10_cuda_check_implementation at CUDAException.cpp:44
+frame #0: c10::Error::Error + 0x80 (0x7f in libc10.so)
+"""
 IGNORED = """Traceback (most recent call last):
   File "worker.py", line 1, in <module>
 ValueError: the cause
@@ -107,6 +112,7 @@ OSError: no cause
         (UNCAUGHT, True, "ModuleNotFoundError: No module named 'torch'"),
         (UNCAUGHT + "free(): invalid pointer\n", False, "free(): invalid pointer"),
         (CRASHED, False, "Fatal Python error: Segmentation fault"),
+        (ABORTED, False, "what():  CUDA error: unspecified launch failure"),
         (IGNORED, True, "ValueError: the cause"),
         ("Traceback (most recent call last):\n  File", True, "File"),
         ("x" * 5000, False, "x" * (MAX_LINE - 3) + "..."),
