@@ -20,11 +20,10 @@ from bench.analysis.calibration import (
 from bench.gate.regress import Gate
 from bench.gate.session import judged, report_path
 from bench.gate.settings import Settings
-from bench.gate.sides import Asked, make_sides
+from bench.gate.sides import Asked, make_sides, subject_root
 from bench.matrix.case import Case
 from bench.measure.contests import Contest
 from bench.measure.interruption import end_as_if_interrupted
-from bench.measure.worker_process import ROOT
 from bench.records.gate import GateReport, Rules, load_report
 from bench.records.kinds import Kind, OtherKind
 from bench.report.calibration import calibration_text
@@ -47,7 +46,8 @@ def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results:
     end_as_if_interrupted()
     path = report_path(None, results, "pairs")
     budget = Settings(settings.rules, pairs * SLOW_PAIR_S)
-    with make_sides(Asked(same=True), ROOT, lambda text: say(console, text)) as sides:
+    asked = Asked(same=True)
+    with make_sides(asked, subject_root(asked), lambda text: say(console, text)) as sides:
         contests = [Contest(case, case) for case in cases]
         judged(Gate(contests, sides, budget, path, pairs_wanted=pairs), console)
     say(console, f"Report: {path}")

@@ -1,6 +1,7 @@
 """Another interpreter for the base: one with another torch, made here, or one that was named."""
 
 import contextlib
+import inspect
 import os
 import re
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 import msgspec
 
 from bench.errors import UsageError
+from bench.measure import interpreter
+from bench.measure.protocol import Interpreter
 
 IMPORTS = {
     "msgspec": "msgspec",
@@ -33,21 +36,6 @@ MAX_QUOTE = 300
 EXAMINE_S = 120.0
 """To import torch in, from a cold disk too."""
 
-EXAMINE = """
-import json, platform, sys
-failed, torch = {}, None
-for name in sys.argv[1:]:
-    try:
-        module = __import__(name)
-        if name == "torch":
-            torch = [str(module.__version__), str(module.__file__)]
-    except Exception as error:
-        failed[name] = str(error)
-names = [platform.python_implementation(), platform.python_version()]
-said = {"name": " ".join(names), "version": sys.version_info[:2], "failed": failed, "torch": torch}
-print(json.dumps(said))
-"""
-
 
 class Examined(msgspec.Struct, frozen=True):
     """What an interpreter says of itself."""
@@ -57,8 +45,10 @@ class Examined(msgspec.Struct, frozen=True):
     version: tuple[int, int]
     failed: dict[str, str]
     """Module to why it cannot be imported."""
-    torch: tuple[str, str] | None
-    """Its version, and the file it was loaded from."""
+    interpreter: Interpreter | None = None
+    """None where it cannot import torch."""
+    overridden: str | None = None
+    """The folder of a torch that it has and PYTHONPATH puts another before."""
 
 
 def check_version(version: str) -> None:
@@ -67,7 +57,7 @@ def check_version(version: str) -> None:
         raise UsageError(f"--base-torch: {version!r} is no version; one is 2.12.0, or 2.12.0+cpu")
 
 
-def named_interpreter(text: str, environment: Mapping[str, str]) -> tuple[str, str]:
+def named_interpreter(text: str, environment: Mapping[str, str]) -> tuple[str, Interpreter]:
     """The interpreter that --base-python names, by path or as a shell finds it, and what it is.
 
     `environment` is the base's own, added to ours. Raises UsageError where a worker could not run
@@ -79,14 +69,12 @@ def named_interpreter(text: str, environment: Mapping[str, str]) -> tuple[str, s
             f"--base-python: {text!r} is not there, or cannot be executed: name an interpreter"
         )
     python = str(Path(found).absolute())  # and not resolved: a virtual environment's is a link
-    said = _examined(python, environment, f"--base-python: {python}")
-    assert said.torch is not None  # which was checked
-    return python, f"{said.name}, torch {said.torch[0]}"
+    return python, _examined(python, environment, f"--base-python: {python}")
 
 
 def make_interpreter(
     version: str, folder: Path, environment: Mapping[str, str], tell: Callable[[str], None]
-) -> str:
+) -> tuple[str, Interpreter]:
     """The interpreter of a new virtual environment with that torch and all that workers import.
 
     Everything but torch and what torch itself needs is of the version installed here. pip obeys its
@@ -100,16 +88,22 @@ def make_interpreter(
     python = str(folder / "bin" / "python")
     options = ("--no-input", "--disable-pip-version-check")
     _install(version, python, "pip", "install", *options, f"torch=={version}", *others)
-    said = _examined(python, environment, f"--base-torch: the interpreter made for {version}")
-    assert said.torch is not None  # which was checked
-    found, file = said.torch
-    if not Path(file).resolve().is_relative_to(folder.resolve()):
+    found = _examined(python, environment, f"--base-torch: the interpreter made for {version}")
+    if _numbers(found.torch) != _numbers(version):
         raise UsageError(
-            f"--base-torch: PYTHONPATH puts torch {found}, in {Path(file).parent}, before the one "
-            "that was installed: unset it"
+            f"--base-torch: torch {version} was installed, and {found.torch} is what is imported, "
+            f"from {found.torch_folder}"
         )
-    tell(f"installed torch {found} for the base in {time.monotonic() - started:.0f} s")
-    return python
+    tell(f"installed torch {found.torch} for the base in {time.monotonic() - started:.0f} s")
+    return python, found
+
+
+def _numbers(version: str) -> list[int]:
+    """For example [2, 12, 1] of 2.12.1+cpu; 2.12.0 and 2.12 are one version."""
+    numbers = [int(digits) for digits in re.findall(r"\d+", version.partition("+")[0])]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return numbers
 
 
 def _pinned(distribution: str) -> str:
@@ -144,11 +138,11 @@ def _complaint(output: str) -> str:
     return errors[-1].removeprefix("ERROR: ") if errors else " ".join(output.split())[-MAX_QUOTE:]
 
 
-def _examined(python: str, environment: Mapping[str, str], who: str) -> Examined:
-    """What it says of itself; raises UsageError where a worker could not run on it."""
+def _examined(python: str, environment: Mapping[str, str], who: str) -> Interpreter:
+    """What it is; raises UsageError where a worker could not run on it with its own torch."""
     try:
         everything = {**os.environ, "PYTHONSAFEPATH": "1", **environment}
-        done = _run([python, "-c", EXAMINE, *IMPORTS], everything, EXAMINE_S)
+        done = _run([python, "-c", inspect.getsource(interpreter), *IMPORTS], everything, EXAMINE_S)
         # Whatever torch may print while it is imported comes before.
         said = msgspec.json.decode(done.stdout.splitlines()[-1], type=Examined)
     except OSError as error:
@@ -169,7 +163,14 @@ def _examined(python: str, environment: Mapping[str, str], who: str) -> Examined
             f"{who} cannot import what workers need ({reasons}): "
             f"`{python} -m pip install {' '.join(needs)}`"
         )
-    return said
+    found = said.interpreter
+    assert found is not None  # torch did not fail
+    if said.overridden is not None:
+        raise UsageError(
+            f"{who}: PYTHONPATH puts torch {found.torch}, in {found.torch_folder}, before the one "
+            f"that it has, in {said.overridden}: unset PYTHONPATH"
+        )
+    return found
 
 
 def _run(

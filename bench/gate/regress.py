@@ -17,7 +17,7 @@ from bench.measure.anonymous import anonymous
 from bench.measure.contests import Contest
 from bench.measure.environment import ENVIRONMENTS
 from bench.measure.pairs import SECONDS_A_CONTEST, Pair, Pairs
-from bench.measure.protocol import Hello
+from bench.measure.protocol import Hello, Interpreter
 from bench.records.gate import INVALID, GateReport, SeriesVerdict, SideRecord, write_report
 from bench.records.machine import fingerprint
 
@@ -125,8 +125,15 @@ class Gate:
             if made.subject_hash != hello.subject_hash:
                 raise UsageError(
                     f"the {made.side.name}'s worker loaded another subject ({hello.subject_hash}) "
-                    f"than it was given ({made.subject_hash}): is one installed in its interpreter?"
+                    f"than it was given ({made.subject_hash})"
                 )
+            if made.interpreter not in (None, hello.interpreter):
+                raise UsageError(
+                    f"the {made.side.name}'s worker runs on {_words(hello.interpreter)}, and what "
+                    f"was asked for is {_words(made.interpreter)}: see what its environment and "
+                    "the files that Python runs at its start put on its import path"
+                )
+        self._interpreters = [hello.interpreter for hello in hellos]
         self._check_threads(hellos)
         ended = self._pairs.ended
         nowhere = {c: e.reason for c, e in ended.items() if e.side == "both"}
@@ -173,7 +180,7 @@ class Gate:
             self._report.ended = self._ended()
             if pair is None:
                 return False
-            self._check_subjects(pair)
+            self._check_loaded(pair)
             self._report.pairs.append(
                 reduce_pair(pair, self._report.series, self._report.started_at)
             )
@@ -183,12 +190,18 @@ class Gate:
             self._check_budget()
         return True
 
-    def _check_subjects(self, pair: Pair) -> None:
-        """Raise MachineError where a worker loaded another subject than its side's."""
-        head = self.sides[0] if pair.control else self.sides[1]
-        for made, hello in zip((self.sides[0], head), pair.hellos, strict=True):
+    def _check_loaded(self, pair: Pair) -> None:
+        """Raise MachineError where a worker loaded something else than its side did before."""
+        places = (0, 0) if pair.control else (0, 1)
+        for place, hello in zip(places, pair.hellos, strict=True):
+            made, found = self.sides[place], self._interpreters[place]
             if made.subject_hash != hello.subject_hash:
                 raise MachineError(f"the {made.side.name}'s subject changed while it was measured")
+            if hello.interpreter != found:
+                raise MachineError(
+                    f"the {made.side.name} changed while it was measured: its worker runs on "
+                    f"{_words(hello.interpreter)}, and before on {_words(found)}"
+                )
 
     def _check_budget(self) -> None:
         """Raise UsageError as soon as it is clear that time will be up before the first look.
@@ -222,3 +235,10 @@ class Gate:
         words = [verdict.verdict for verdict in self._report.verdicts]
         counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
         self.tell(f"look at {taken} pairs: {counts}")
+
+
+def _words(found: Interpreter | None) -> str:
+    if found is None:
+        return "an unknown interpreter"
+    text = f"{found.python} of {found.prefix} with torch {found.torch} in {found.torch_folder}"
+    return anonymous(text)

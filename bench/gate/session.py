@@ -12,12 +12,11 @@ from bench.errors import UsageError
 from bench.gate.asking import axes_differ, contests, wanted
 from bench.gate.regress import Gate
 from bench.gate.settings import Settings, unmatched
-from bench.gate.sides import Asked, make_sides
+from bench.gate.sides import Asked, make_sides, subject_root
 from bench.matrix.case import Case
 from bench.matrix.presets import PRESETS, select
 from bench.measure.contests import Contest
 from bench.measure.interruption import end_as_if_interrupted
-from bench.measure.worker_process import ROOT
 from bench.records.gate import GateReport
 from bench.records.machine import commit_unknown, fingerprint
 from bench.report.github import tell_github
@@ -55,7 +54,8 @@ def run_gate(request: Request, settings: Settings) -> int:
     console, begun = Console(stderr=True), time.time()
     end_as_if_interrupted()
     try:
-        with make_sides(asked, ROOT, lambda text: say(console, text)) as sides:
+        root = subject_root(asked)
+        with make_sides(asked, root, lambda text: say(console, text)) as sides:
             report = judged(Gate(matches, sides, settings, path, named=request.named), console)
     except KeyboardInterrupt:
         if path.exists() and path.stat().st_mtime >= begun:  # and is not an older run's

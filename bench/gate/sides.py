@@ -15,11 +15,12 @@ from bench.gate.interpreters import check_version, make_interpreter, named_inter
 from bench.git import SUBJECT, Checkout
 from bench.measure.anonymous import anonymous
 from bench.measure.pairs import PADDING
-from bench.measure.protocol import subject_hash
-from bench.measure.worker_process import Side
+from bench.measure.protocol import Interpreter, subject_hash
+from bench.measure.worker_process import ROOT, Side
 
 OURS = {
-    "PYTHONPATH": "each side finds its subject and this instrument by it; --base names a subject",
+    "PYTHONPATH": "both sides import from the same folders; --base names a subject, and "
+    "--base-python an interpreter with a torch of its own",
     "PYTHONHASHSEED": "every pair draws one, for both sides alike",
     PADDING: "every pair draws its length, so that both environments are of one size",
 }
@@ -50,6 +51,18 @@ class Asked:
         """Whether the sides differ, whatever their subjects and their environment variables."""
         return self.axes_differ or self.base_torch is not None or self.base_python is not None
 
+    @property
+    def one_subject(self) -> bool:
+        """Whether a base that is not named is the head's subject."""
+        return self.same or self.differs_otherwise or bool(self.base_env)
+
+    @property
+    def needs_revisions(self) -> bool:
+        """Whether a subject has to come out of git."""
+        named = [text for text in (self.base, self.head) if text is not None]
+        unnamed = self.base is None and not self.one_subject
+        return unnamed or any(_as_folder(text) is None for text in named)
+
 
 @dataclass(frozen=True)
 class Made:
@@ -59,13 +72,43 @@ class Made:
     what: str
     """In words, and without anyone's name: "commit 1a2b3c4d5e (merge base with origin/main)"."""
     subject_hash: str
+    interpreter: Interpreter | None = None
+    """What was asked for and found when it was examined; None where it is this process's own."""
+
+
+def subject_root(asked: Asked) -> Path:
+    """The folder whose sumnet/ is compared, where the sides do not name others.
+
+    It is the current folder or the nearest above it, up to the top of its git checkout; where none
+    of them holds sumnet/, the one this instrument lies in. Raises UsageError where that is an
+    installed one, which has no revisions, and revisions are asked for.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / SUBJECT / "__init__.py").is_file():
+            return folder
+        if (folder / ".git").exists():
+            break
+    if asked.needs_revisions and _is_installed(ROOT):
+        raise UsageError(
+            f"there is no {SUBJECT}/ to take revisions of: not in {here} or its git checkout, and "
+            f"the one in {ROOT} is installed; run this in a checkout that holds {SUBJECT}/, name "
+            "folders with --base and --head, or compare the installed one with itself by --same, "
+            "--base-env, --base-python, --base-torch or the values of axes"
+        )
+    return ROOT
+
+
+def _is_installed(root: Path) -> bool:
+    """Whether the packages in a folder were put there by an installer."""
+    return any(root.glob("sumnet_bench-*.dist-info"))
 
 
 @contextmanager
 def make_sides(
     asked: Asked, root: Path, tell: Callable[[str], None]
 ) -> Iterator[tuple[Made, Made]]:
-    """The base and the head, for as long as the context lasts; `root` is the checkout.
+    """The base and the head, for as long as the context lasts; `root` is as of `subject_root`.
 
     Both subjects are copies, at paths of one length and with nothing beside them, so that neither
     later edits nor where they lie can tell them apart. A base that is not named is the head's
@@ -88,18 +131,19 @@ def make_sides(
         whats = _lay_both(asked, root, folder)
         hashes = [subject_hash(folder / name / SUBJECT) for name in ("base", "head")]
         _check_difference(asked, environment, whats, hashes)
-        python, words = sys.executable, []
+        python, found, words = sys.executable, None, []
         if asked.base_torch is not None:
-            python = make_interpreter(asked.base_torch, folder / "python", environment, tell)
+            place = folder / "python"
+            python, found = make_interpreter(asked.base_torch, place, environment, tell)
             words.append(f"torch {asked.base_torch}")
         elif asked.base_python is not None:
             python, found = named_interpreter(asked.base_python, environment)
-            words += [python, found]
+            words += [python, found.python, f"torch {found.torch}"]
         words += [f"{name}={value}" for name, value in environment.items()]
         base = Side("base", python, folder / "base", environment)
         head = Side("head", sys.executable, folder / "head")
         yield (
-            Made(base, anonymous(", ".join([whats[0], *words])), hashes[0]),
+            Made(base, anonymous(", ".join([whats[0], *words])), hashes[0], found),
             Made(head, anonymous(whats[1]), hashes[1]),
         )
 
@@ -137,7 +181,7 @@ def _lay_both(asked: Asked, root: Path, folder: Path) -> tuple[str, str]:
         head = _lay_working_tree(root, folder / "head")
     if asked.base is not None:
         return _lay_named("base", asked.base, root, folder / "base"), head
-    if asked.same or asked.differs_otherwise or asked.base_env:
+    if asked.one_subject:
         _copy(folder / "head", folder / "base")
         return head, head
     checkout = Checkout(root)
@@ -180,6 +224,8 @@ def _lay_working_tree(root: Path, target: Path) -> str:
     if not (root / SUBJECT).is_dir():
         raise UsageError(f"{root} holds no {SUBJECT}/: name a --head")
     _lay_folder(root, target)
+    if _is_installed(root):
+        return f"installed {SUBJECT}"
     try:
         checkout = Checkout(root)
         commit = checkout.commit("HEAD")

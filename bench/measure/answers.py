@@ -14,6 +14,7 @@ from bench.devices.base import Device
 from bench.devices.cpu import WallClock
 from bench.matrix.case import Case
 from bench.matrix.support import unsupported_reason
+from bench.measure.interpreter import describe
 from bench.measure.metronome import build_metronomes, listen
 from bench.measure.observe import cache_counts
 from bench.measure.protocol import (
@@ -22,6 +23,7 @@ from bench.measure.protocol import (
     CompileTimed,
     Held,
     Hello,
+    Interpreter,
     Measure,
     Prepare,
     PrepareCeiling,
@@ -37,6 +39,7 @@ from bench.measure.protocol import (
     Verify,
     subject_hash,
 )
+from bench.measure.reasons import reason_of
 from bench.measure.resident import NoEnergyError, Resident, build, verified
 from bench.measure.resident_probe import ResidentProbe
 from bench.measure.stopwatch import percentiles, slow_mean, time_calls
@@ -79,6 +82,7 @@ class Answers:
             cores=self._cores,
             sync_ns=_sync_ns(self._device),
             bus_id=self._device.bus_id(),
+            interpreter=Interpreter(**describe(torch)),
         )
 
     def answer(self, request: Request) -> Reply:
@@ -112,8 +116,7 @@ class Answers:
                 case, "invalid", "it passed torch.compile's recompile limit: it ran eager"
             )
         except Exception as error:
-            first_line = next(iter(str(error).strip().splitlines()), "no message")
-            return Refused(case, _status_of(error), f"{type(error).__name__}: {first_line}")
+            return Refused(case, _status_of(error), reason_of(error))
 
     def _prepare(self, request: Prepare) -> Prepared:
         resident = Resident(request.case, request.lr, request.expected)

@@ -160,6 +160,17 @@ class Profile(msgspec.Struct, tag=True, frozen=True):
 Request = Prepare | PrepareCeiling | Verify | TimeCompile | Measure | Spend | Profile
 
 
+class Interpreter(msgspec.Struct, frozen=True):
+    """What a process runs on: its Python, and the torch that it imported."""
+
+    python: str
+    """For example "CPython 3.11.7"."""
+    prefix: str
+    """Its sys.prefix: an environment's own."""
+    torch: str
+    torch_folder: str
+
+
 class Hello(msgspec.Struct, tag=True, frozen=True):
     """The worker's first words: what it is and what subject it loaded."""
 
@@ -173,6 +184,8 @@ class Hello(msgspec.Struct, tag=True, frozen=True):
     """What waiting for the idle device costs at least."""
     bus_id: str | None = None
     """Where on the PCI bus its device is, by which the driver's tools know it."""
+    interpreter: Interpreter | None = None
+    """None only in journals that were begun before it was said."""
 
 
 class Prepared(msgspec.Struct, tag=True, frozen=True):

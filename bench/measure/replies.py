@@ -1,4 +1,4 @@
-"""What of a worker's replies is an answer, and what is nonsense."""
+"""What of a worker's replies is an answer, and what is not valid."""
 
 from bench.measure.protocol import (
     KINDS,
@@ -42,13 +42,13 @@ def check(case: str, request: Request, reply: Reply) -> None:
                 raise WorkerLost(status, reason)
         case Prepare(), Prepared(named) if named == case:
             if reply.step_ns <= 0 or reply.verified is None:
-                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
+                raise WorkerLost("failed", f"the worker's reply is not valid: {reply!r:.200}")
         case PrepareCeiling(), CeilingPrepared(named) if named == case:
             if min(reply.sample_ns, reply.calls, reply.work) <= 0:
-                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
+                raise WorkerLost("failed", f"the worker's reply is not valid: {reply!r:.200}")
         case Spend(), Spent(named) if named == case:
             if min(reply.steps, reply.elapsed_ns, reply.joules) <= 0:
-                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
+                raise WorkerLost("failed", f"the worker's reply is not valid: {reply!r:.200}")
         case Measure(), Block(named) if named == case:
             values = [value for row in reply.quantiles_ns.values() for value in row]
             values += reply.readings_ns.values()
@@ -57,10 +57,10 @@ def check(case: str, request: Request, reply: Reply) -> None:
             complete = set(reply.quantiles_ns) == set(KINDS[request.kind])
             complete &= all(len(row) == len(QUANTILES) for row in reply.quantiles_ns.values())
             if not complete or min(values) <= 0:
-                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
+                raise WorkerLost("failed", f"the worker's reply is not valid: {reply!r:.200}")
         case TimeCompile(), CompileTimed(named) if named == case:
             if reply.first_step_ns <= 0:
-                raise WorkerLost("failed", f"the worker answered nonsense: {reply!r:.200}")
+                raise WorkerLost("failed", f"the worker's reply is not valid: {reply!r:.200}")
         case (Verify(), Held(named)) | (Profile(), Profiled(named)) if named == case:
             pass
         case _:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,17 +18,21 @@ import msgspec
 import bench
 from bench.errors import MachineError
 from bench.measure.protocol import OWN_THREADS, Hello, Reply, Request, Status
+from bench.measure.reasons import last_words
 
 ROOT = Path(bench.__file__).parent.parent
+"""The folder that holds this instrument: a source tree, or the site-packages it is installed in."""
+WORKER = ROOT / "bench" / "measure" / "worker.py"
 TERMINATE_S = 2.0
+UNCAUGHT = 1
+"""The exit status of a Python that an exception ended."""
 
 
 @dataclass(frozen=True)
 class Side:
     """What a worker runs: an interpreter, where the subject is found, and its environment.
 
-    `subject` is a folder that holds `sumnet/`. It comes first on the path, so unless it is this
-    instrument's own it must not hold a `bench/` beside it.
+    `subject` is a folder that holds `sumnet/`; nothing else is imported from it.
     """
 
     name: str = "run"
@@ -37,7 +42,7 @@ class Side:
 
 
 class WorkerLost(Exception):
-    """The worker died, hung or answered nonsense. `status` is what that makes of its case."""
+    """The worker died, hung or gave no valid reply. `status` is what that makes of its case."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
@@ -63,28 +68,32 @@ class WorkerProcess:
         """
         self._started = time.monotonic()
         self.setting = (device, threads)
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         words = [OWN_THREADS] if "OMP_NUM_THREADS" in side.environment else []
-        # The user's own path last: torch itself may come from there.
-        folders = [str(side.subject), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        path = os.pathsep.join(dict.fromkeys(folders))
+        # A socket of its own: standard output is open to whatever prints in the worker.
+        self._channel, theirs = socket.socketpair()
+        where = [str(theirs.fileno()), str(side.subject)]
         try:
             self._process = subprocess.Popen(
-                [side.python, "-P", "-m", "bench.measure.worker", device, str(threads), *words],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                env={**os.environ, "PYTHONPATH": path, **side.environment, **(environment or {})},
+                [side.python, "-P", str(WORKER), *where, device, str(threads), *words],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                env={**os.environ, **side.environment, **(environment or {})},
+                pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
         except OSError as error:
-            self._stderr.close()
+            self._channel.close()
+            self._output.close()
             raise MachineError(f"cannot start {side.python}: {error.strerror}") from None
+        finally:
+            theirs.close()
+        self._printed = 0
         self._buffer = b""
         self._decode = msgspec.json.Decoder(Reply).decode
         self._selector = selectors.DefaultSelector()
-        assert self._process.stdout is not None
-        self._selector.register(self._process.stdout, selectors.EVENT_READ)
+        self._selector.register(self._channel, selectors.EVENT_READ)
         if hello_s is not None:
             self.greet(hello_s)
 
@@ -106,10 +115,9 @@ class WorkerProcess:
 
     def ask(self, request: Request, deadline_s: float) -> Reply:
         """The reply to a request. Raises WorkerLost."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # a dead worker is noticed when its words end
-            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
-            self._process.stdin.flush()
+        # A dead worker is noticed when its replies end.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._channel.sendall(msgspec.json.encode(request) + b"\n")
         return self._reply(deadline_s)
 
     def close(self) -> None:
@@ -123,9 +131,8 @@ class WorkerProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._selector.close()
-        for stream in (self._process.stdin, self._process.stdout, self._stderr):
-            with contextlib.suppress(OSError):
-                stream.close()  # type: ignore[union-attr]
+        self._channel.close()
+        self._output.close()
 
     def _hello(self, deadline_s: float) -> Hello:
         reply = self._reply(deadline_s)
@@ -137,21 +144,24 @@ class WorkerProcess:
         line = self._read_line(deadline_s)
         try:
             reply: Reply = self._decode(line)
-            return reply
         except msgspec.DecodeError as error:
             text = line[:80].decode(errors="replace")
             raise WorkerLost(
-                "failed", f"the worker answered nonsense: {text!r} ({error})"
+                "failed", f"the worker's reply could not be read: {text!r} ({error})"
             ) from None
+        self._printed = os.fstat(self._output.fileno()).st_size
+        return reply
 
     def _read_line(self, deadline_s: float) -> bytes:
-        assert self._process.stdout is not None
         deadline = time.monotonic() + deadline_s
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
             if left <= 0 or not self._selector.select(left):
                 raise WorkerLost("timeout", f"no answer within {deadline_s:.0f} s")
-            chunk = os.read(self._process.stdout.fileno(), 1 << 16)
+            try:
+                chunk = self._channel.recv(1 << 16)
+            except ConnectionResetError:  # it ended with a request unread
+                chunk = b""
             if not chunk:
                 raise self._death()
             self._buffer += chunk
@@ -162,19 +172,21 @@ class WorkerProcess:
         try:
             code = self._process.wait(TERMINATE_S)
         except subprocess.TimeoutExpired:
-            return WorkerLost("failed", "the worker closed its output and went on running")
+            return WorkerLost("failed", "the worker closed its channel and went on running")
         if code < 0:
             name = _signal_name(-code)
             hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
             return WorkerLost(
-                "killed", f"the worker was killed by {name}{hint}{self._last_words()}"
+                "killed", f"the worker was killed by {name}{hint}{self._last_words(raised=False)}"
             )
-        return WorkerLost("failed", f"the worker exited with status {code}{self._last_words()}")
+        words = self._last_words(raised=code == UNCAUGHT)
+        return WorkerLost("failed", f"the worker exited with status {code}{words}")
 
-    def _last_words(self) -> str:
-        self._stderr.seek(0)
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        return f": {lines[-1].strip()}" if lines else ""
+    def _last_words(self, *, raised: bool) -> str:
+        """Of what it printed since its last reply: what it printed before is not about its end."""
+        self._output.seek(self._printed)
+        words = last_words(self._output.read().decode(errors="replace"), raised=raised)
+        return f": {words}" if words else ""
 
 
 def _signal_name(number: int) -> str:

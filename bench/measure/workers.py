@@ -3,10 +3,13 @@
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
+from bench.measure.anonymous import anonymous
 from bench.measure.events import Event, WorkerStarted
-from bench.measure.protocol import Reply, Request
+from bench.measure.protocol import Hello, Reply, Request
 from bench.measure.replies import ask
 from bench.measure.worker_process import Side, WorkerProcess
 
@@ -50,7 +53,7 @@ class Workers:
                 self._side.name,
                 time.time(),
                 worker.startup_s,
-                worker.hello,
+                _shareable(worker.hello),
                 what.device,
                 worker.pid,
             )
@@ -67,3 +70,11 @@ class Workers:
         if self._present is not None:
             self._present.close()
             self._present = None
+
+
+def _shareable(hello: Hello) -> Hello:
+    """The hello without its user's name in paths, as journals keep it."""
+    if (found := hello.interpreter) is None:
+        return hello
+    kept = {name: anonymous(text) for name, text in msgspec.structs.asdict(found).items()}
+    return msgspec.structs.replace(hello, interpreter=msgspec.structs.replace(found, **kept))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bench.gate import regress
 from bench.gate.regress import Gate
@@ -15,11 +16,13 @@ from bench.gate.sides import Made
 from bench.matrix.case import Case
 from bench.measure.contests import Contest
 from bench.measure.pairs import Ended, Pair, Turn
-from bench.measure.protocol import KINDS, Block, Hello
+from bench.measure.protocol import KINDS, Block, Hello, Interpreter
 from bench.measure.worker_process import Side
 from bench.records.gate import GateReport, Rules
 from tests.synthetic import FACTS
 
+INTERPRETER = Interpreter("CPython 3.11.9", "/env", "2.13.0", "/env/site-packages/torch")
+OTHER_TORCH = replace(INTERPRETER, torch="2.12.0", torch_folder="/other/site-packages/torch")
 HASHES = ("a" * 16, "b" * 16)
 CONTESTS = [Contest(case, case) for case in (Case(), Case(batch=64))]
 FIRST, SECOND = (contest.id for contest in CONTESTS)
@@ -58,6 +61,10 @@ class Script:
     hashes: tuple[str, str] = HASHES
     changed: dict[int, str] = field(default_factory=dict)
     """Number of a pair to the hash that its second worker says in place of its own."""
+    interpreters: tuple[Interpreter, Interpreter] = (INTERPRETER, INTERPRETER)
+    """What the sides' workers say they run on."""
+    exchanged: dict[int, Interpreter] = field(default_factory=dict)
+    """Number of a pair to what its second worker says in place of that."""
     survey_error: Exception | None = None
     taken: list[bool] = field(default_factory=list)
     """Of each pair whether it was a control."""
@@ -78,7 +85,7 @@ class FakePairs:
         if self.script.survey_error is not None:
             raise self.script.survey_error
         self.ended |= self.script.ends.get(-1, {})
-        base, head = (Hello(FACTS, "3.11.9", name, 1, [0]) for name in self.script.hashes)
+        base, head = map(said, self.script.hashes, self.script.interpreters)
         return base, head
 
     def measure(self, *, control: bool) -> Pair | None:
@@ -87,7 +94,9 @@ class FakePairs:
         self.script.taken.append(control)
         self.ended |= self.script.ends.get(number, {})
         names = HASHES[0], self.script.changed.get(number, HASHES[0 if control else 1])
-        base, head = (Hello(FACTS, "3.11.9", name, 1, [0]) for name in names)
+        usual = self.script.interpreters
+        runs_on = usual[0], self.script.exchanged.get(number, usual[0 if control else 1])
+        base, head = map(said, names, runs_on)
         pair = Pair(control, time.time(), (base, head), 1.0, self.script.wall_s(number))
         effect = self.script.control if control else self.script.effect
         for contest in self.contests:
@@ -96,6 +105,10 @@ class FakePairs:
                     kind: turns(contest.id, kind, number, effect) for kind in contest.kinds
                 }
         return pair if pair.turns else None
+
+
+def said(digest: str, interpreter: Interpreter) -> Hello:
+    return Hello(FACTS, "3.11.9", digest, 1, [0], interpreter=interpreter)
 
 
 def turns(contest: str, kind: str, number: int, effect: Effect) -> list[Turn]:

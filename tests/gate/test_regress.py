@@ -1,6 +1,7 @@
 """One run of the gate: how many pairs it takes, when it stops, and what the report keeps."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from bench.matrix.case import Case
 from bench.measure.contests import Contest
 from bench.measure.environment import ENVIRONMENTS
 from bench.measure.pairs import Ended
+from bench.measure.protocol import Interpreter
 from bench.records.gate import Rules, load_report
 from bench.report.verdicts import exit_status
 from tests.gate.faking import (
     CONTESTS,
     FIRST,
     HASHES,
+    INTERPRETER,
+    OTHER_TORCH,
     SECOND,
     count,
     fake,
@@ -282,6 +286,49 @@ def test_worker_that_loads_another_subject_is_refused(
     assert HASHES[wrong] in str(caught.value)
     assert script.taken == []
     assert not (tmp_path / "report.json").exists()
+
+
+@pytest.mark.parametrize("asked", [INTERPRETER, OTHER_TORCH])
+def test_worker_on_another_interpreter_than_was_asked_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: Interpreter
+) -> None:
+    script = fake(monkeypatch)
+    run = gate(tmp_path)
+    base, head = run.sides
+    run.sides = replace(base, interpreter=asked), head
+    if asked == INTERPRETER:
+        assert run.run().outcome == "equivalent"
+        return
+    with pytest.raises(UsageError) as caught:
+        run.run()
+    assert str(caught.value).startswith(
+        "the base's worker runs on CPython 3.11.9 of /env with torch 2.13.0 in "
+        "/env/site-packages/torch, and what was asked for is CPython 3.11.9 of /env with torch "
+        "2.12.0 in /other/site-packages/torch: "
+    )
+    assert script.taken == []
+
+
+@pytest.mark.parametrize("number", [0, 4])
+def test_interpreter_that_changes_meanwhile_makes_the_run_invalid(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int
+) -> None:
+    fake(monkeypatch, exchanged={number: OTHER_TORCH})
+    report = gate(tmp_path).run()
+    assert len(report.pairs) == number
+    assert report.outcome == "invalid"
+    assert "changed while it was measured: its worker runs on " in report.reason
+    assert "torch 2.12.0" in report.reason and "torch 2.13.0" in report.reason
+
+
+def test_sides_may_run_on_different_interpreters(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake(monkeypatch, interpreters=(OTHER_TORCH, INTERPRETER))
+    run = gate(tmp_path)
+    base, head = run.sides
+    run.sides = replace(base, interpreter=OTHER_TORCH), head
+    assert run.run().outcome == "equivalent"
 
 
 def test_side_that_never_starts_is_wrong_usage(

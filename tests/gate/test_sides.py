@@ -18,10 +18,11 @@ import pytest
 import torch
 
 from bench.errors import MachineError, UsageError
-from bench.gate import interpreters
-from bench.gate.sides import OURS, Asked, Made, make_sides
+from bench.gate import interpreters, sides
+from bench.gate.sides import OURS, Asked, Made, make_sides, subject_root
 from bench.git import TARGETS
-from bench.measure.protocol import subject_hash
+from bench.measure.interpreter import describe
+from bench.measure.protocol import Interpreter, subject_hash
 from tests.measure.processes import is_gone
 from tests.test_structure import ROOT, imported
 
@@ -526,14 +527,103 @@ def test_commit_that_is_damaged_is_told_in_gits_words(root: Path) -> None:
     assert f"git cannot read commit {base}: " in refusal(NO_BASE, root)
 
 
+# Where the subject is looked for
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This instrument lies there, with a subject, as an installer leaves them."""
+    folder = tmp_path / "env" / "site-packages"
+    write(folder, "installed")
+    (folder / "sumnet_bench-1.0.dist-info").mkdir()
+    monkeypatch.setattr(sides, "ROOT", folder)
+    return folder
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, in which there is nothing."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize("below", [".", "docs/deep"])
+def test_subject_is_that_of_the_checkout_around_the_current_folder(
+    root: Path, installed: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    (root / "sumnet" / "__init__.py").touch()
+    (root / below).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(root / below)
+    assert subject_root(NO_BASE) == root
+
+
+def test_current_folder_that_holds_a_subject_needs_no_checkout(
+    installed: Path, elsewhere: Path
+) -> None:
+    write(elsewhere, "here")
+    assert subject_root(Asked(same=True)) == installed, "a folder of that name is no package"
+    (elsewhere / "sumnet" / "__init__.py").touch()
+    assert subject_root(Asked(same=True)) == elsewhere
+
+
+NO_REVISIONS = [
+    Asked(same=True),
+    Asked(axes_differ=True),
+    Asked(base_env=["A=1"]),
+    Asked(base_python="python"),
+    Asked(base_torch="2.12.0"),
+]
+
+
+@pytest.mark.parametrize("asked", NO_REVISIONS)
+def test_installed_subject_can_be_compared_with_itself(
+    installed: Path, elsewhere: Path, asked: Asked
+) -> None:
+    git(elsewhere, "init", "--quiet")
+    assert subject_root(asked) == installed
+
+
+def test_installed_subject_is_called_so(installed: Path, elsewhere: Path) -> None:
+    same = Asked(same=True)
+    assert made(same, subject_root(same)) == ("installed",) * 2 + ("installed sumnet",) * 2
+
+
+@pytest.mark.parametrize("is_checkout", [False, True])
+@pytest.mark.parametrize("asked", [NO_BASE, Asked(base="HEAD~1"), Asked(same=True, head="main")])
+def test_installed_subject_has_no_revisions(
+    installed: Path, elsewhere: Path, asked: Asked, is_checkout: bool
+) -> None:
+    if is_checkout:
+        write(elsewhere.parent, "above it")
+        (elsewhere.parent / "sumnet" / "__init__.py").touch()
+        git(elsewhere, "init", "--quiet")
+    with pytest.raises(UsageError) as caught:
+        subject_root(asked)
+    assert f"not in {elsewhere} or its git checkout, and the one in {installed}" in str(
+        caught.value
+    )
+
+
+def test_folders_take_no_revisions(installed: Path, elsewhere: Path) -> None:
+    write(elsewhere / "old", "old")
+    asked = Asked(base="old")
+    assert made(asked, subject_root(asked))[:2] == ("old", "installed")
+
+
+def test_instrument_that_is_not_installed_has_the_subject_beside_it(elsewhere: Path) -> None:
+    assert subject_root(NO_BASE) == sides.ROOT == ROOT
+
+
 # Where they lie
 
 
 def test_subjects_lie_alone_at_paths_of_one_length(root: Path) -> None:
     (root / "bench").mkdir()
     (root / "sumnet" / "__pycache__").mkdir()
-    with make_sides(NO_BASE, root, print) as sides:
-        for made_side, name in zip(sides, ("base", "head"), strict=True):
+    with make_sides(NO_BASE, root, print) as both:
+        for made_side, name in zip(both, ("base", "head"), strict=True):
             folder = made_side.side.subject
             assert (made_side.side.name, folder.name) == (name, name)
             assert [path.name for path in folder.iterdir()] == ["sumnet"]
@@ -541,7 +631,7 @@ def test_subjects_lie_alone_at_paths_of_one_length(root: Path) -> None:
             assert made_side.subject_hash == subject_hash(folder / "sumnet")
             assert made_side.side.python == sys.executable
             assert made_side.side.environment == {}
-        base, head = (str(made_side.side.subject) for made_side in sides)
+        base, head = (str(made_side.side.subject) for made_side in both)
         assert len(base) == len(head) and base != head
 
 
@@ -823,6 +913,8 @@ def test_base_runs_on_the_interpreter_that_is_named(
             assert Path(base.side.python).absolute() == python.absolute()
             assert head.side.python == sys.executable
             assert f"torch {torch.__version__}" in base.what
+            assert base.interpreter == Interpreter(**describe(torch))
+            assert head.interpreter is None
             assert (says(base), says(head)) == ("second", "second")
 
 
@@ -874,6 +966,49 @@ def test_interpreter_must_have_what_workers_import(
     assert "(pynvml: import of pynvml halted; None in sys.modules; torch: import of torch" in why
     versions = f"nvidia-ml-py=={metadata.version('nvidia-ml-py')} torch"
     assert f"`{python} -m pip install {versions}`" in why
+
+
+@pytest.mark.parametrize("has_its_own", [True, False])
+def test_torch_of_pythonpath_before_the_interpreters_own_is_refused(
+    root: Path,
+    tmp_path: Path,
+    script: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    has_its_own: bool,
+) -> None:
+    """Where the interpreter has none, it may come from there."""
+    for name in ("path", "own"):
+        (tmp_path / name / "torch").mkdir(parents=True)
+        (tmp_path / name / "torch" / "__init__.py").write_text(f"__version__ = '9.{len(name)}'\n")
+    lacks = f"sys.path = [e for e in sys.path if not e.endswith('-packages')]; {STAND_INS}"
+    puts = f"sys.path.append({str(tmp_path / 'own')!r})" if has_its_own else "pass"
+    run = f"import sys; {lacks}; {puts}; sys.argv = sys.argv[2:]; exec(sys.argv[0])"
+    python = script(f'#!/bin/sh\nexec {sys.executable} -c {shlex.quote(run)} "$@"\n')
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    asked = Asked(base_python=python)
+    if has_its_own:
+        assert refusal(asked, root) == (
+            f"--base-python: {python}: PYTHONPATH puts torch 9.4, in {tmp_path}/path/torch, before "
+            f"the one that it has, in {tmp_path}/own/torch: unset PYTHONPATH"
+        )
+    else:
+        assert made(asked, root)[2].endswith("torch 9.4")
+
+
+STAND_INS = "sys.modules.update(dict.fromkeys(['msgspec', 'psutil', 'pynvml'], sys))"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("2.12", "2.12.0+cpu", True),
+        ("2.12.0rc1", "2.12.0-rc1+cu130", True),
+        ("2.12.0", "2.12.1", False),
+        ("2.12.0", "2.1.20", False),
+    ],
+)
+def test_versions_are_told_apart_by_their_numbers(one: str, other: str, alike: bool) -> None:
+    assert (interpreters._numbers(one) == interpreters._numbers(other)) == alike
 
 
 def test_interpreter_that_hangs_is_ended(

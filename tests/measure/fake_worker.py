@@ -1,12 +1,14 @@
 """A worker that measures nothing and answers at once: it speaks the protocol and needs no torch.
 
-Run as `python fake_worker.py OVERRIDES [-P -m bench.measure.worker] DEVICE THREADS`. OVERRIDES is a
+Run as `python fake_worker.py OVERRIDES -P WORKER CHANNEL SUBJECT DEVICE THREADS`. OVERRIDES is a
 Python file run in this module's names: what it defines takes the place of what is here.
 """
 
 import os
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # of a worker neither package is on the path
 
 import msgspec
 
@@ -38,7 +40,7 @@ from bench.measure.protocol import (
 )
 
 FOLDER = Path(sys.argv[1]).parent
-DEVICE, THREADS = sys.argv[-2], int(sys.argv[-1])
+CHANNEL, DEVICE, THREADS = int(sys.argv[4]), sys.argv[6], int(sys.argv[7])
 
 ACCELERATORS: dict[str, DeviceFacts] = {}
 """Kind to its facts, for each that this worker sees beside its CPU."""
@@ -126,7 +128,8 @@ def say(reply: Reply) -> None:
 
 
 def shout(text: bytes) -> None:
-    os.write(1, text)
+    while text:
+        text = text[os.write(CHANNEL, text) :]
 
 
 def start() -> None:
@@ -145,7 +148,7 @@ def serve() -> None:
         log.write(f"{os.getpid()} {DEVICE} {THREADS}\n")
     with (FOLDER / f"asked-{os.getpid()}").open("wb", buffering=0) as asked:
         start()
-        for line in sys.stdin.buffer:
+        for line in os.fdopen(CHANNEL, "rb"):
             asked.write(line)
             say(answer(msgspec.json.decode(line, type=Request)))
 

@@ -122,7 +122,7 @@ def test_a_second_process_that_did_not_find_everything_gives_no_warm_time(
         ("Refused(request.case.id, 'oom', 'no room')", "no room"),
         ("CompileTimed('cpu/other', 5, 0, 1)", "the worker answered out of turn"),
         ("Profiled(request.case.id, PROFILE)", "the worker answered out of turn"),
-        ("CompileTimed(request.case.id, 0, 0, 1)", "the worker answered nonsense"),
+        ("CompileTimed(request.case.id, 0, 0, 1)", "the worker's reply is not valid"),
         ("os._exit(3)", "the worker exited with status 3"),
         (
             "os.kill(os.getpid(), 9)",

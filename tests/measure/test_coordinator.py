@@ -30,9 +30,7 @@ from bench.measure.events import (
     WorkerStarted,
 )
 from bench.measure.health import GpuHealth, Health, HostHealth
-from bench.measure.protocol import (
-    kinds_of,
-)
+from bench.measure.protocol import Interpreter, kinds_of
 from bench.measure.worker_process import Side
 from tests.measure.conftest import MakeSide
 from tests.measure.driving import (
@@ -129,6 +127,23 @@ def test_the_side_names_its_workers(fake_side: MakeSide) -> None:
     side = fake_side()
     events = measure(plan(), Side("head", side.python))
     assert {event.side for event in only(WorkerStarted, events)} == {"head"}
+
+
+def test_paths_that_a_worker_says_are_told_without_their_user(
+    fake_side: MakeSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/people/alice")
+    body = """
+from bench.measure.protocol import Interpreter
+good_hello = hello
+
+def hello():
+    found = Interpreter("CPython 3.11.7", "/people/alice/env", "2.13.0", "/people/alice/env/torch")
+    return msgspec.structs.replace(good_hello(), interpreter=found)
+"""
+    (event,) = only(WorkerStarted, measure(plan(), fake_side(body)))
+    told = Interpreter("CPython 3.11.7", "~/env", "2.13.0", "~/env/torch")
+    assert event.hello.interpreter == told
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

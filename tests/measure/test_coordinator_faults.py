@@ -41,17 +41,22 @@ from tests.measure.processes import is_gone
 # A case that goes wrong. In each of these it is the second of three, and the others are well.
 
 OUT_OF_TURN = "the worker answered out of turn"
-NONSENSE = "the worker answered nonsense"
+UNREADABLE = "the worker's reply could not be read"
+NOT_VALID = "the worker's reply is not valid"
 
 PREPARING = [
     ("a hello", "hello()", OUT_OF_TURN),
-    ("no time", "structs.replace(good, step_ns=0)", NONSENSE),
-    ("no number", "structs.replace(good, verified=structs.replace(VERIFIED, ratio=NAN))", NONSENSE),
+    ("no time", "structs.replace(good, step_ns=0)", NOT_VALID),
+    (
+        "no number",
+        "structs.replace(good, verified=structs.replace(VERIFIED, ratio=NAN))",
+        UNREADABLE,
+    ),
 ]
 MEASURING = [
     ("a hello", "hello()", OUT_OF_TURN),
     ("another case", "structs.replace(good, case='cpu/other')", OUT_OF_TURN),
-    ("no time", "structs.replace(good, readings_ns={'dispatch': 0})", NONSENSE),
+    ("no time", "structs.replace(good, readings_ns={'dispatch': 0})", NOT_VALID),
 ]
 """What the worker answers in place of a good reply, and what is said of it."""
 
@@ -140,7 +145,7 @@ DEATHS = [
     ("exits", "os._exit(3)", "failed", "exited with status 3"),
     ("is killed", "os.kill(os.getpid(), 9)", "killed", "killed by SIGKILL"),
     ("crashes", "os.kill(os.getpid(), 11)", "killed", "killed by SIGSEGV"),
-    ("prints", "shout(b'ready\\n') or good", "failed", NONSENSE),
+    ("prints", "shout(b'ready\\n') or good", "failed", UNREADABLE),
     ("hangs", "__import__('time').sleep(600)", "timeout", "no answer within"),
 ]
 
@@ -293,7 +298,7 @@ ABOVE = [Ceiling("op"), Ceiling("copy", size=2**15), Ceiling("node")]
         ("ceiling_prepared", "Refused(name, 'oom', 'no room')", "oom", "no room", 3),
         ("ceiling_prepared", "os._exit(3)", "failed", "exited with status 3", 3),
         ("ceiling_prepared", "hello()", "failed", OUT_OF_TURN, 3),
-        ("ceiling_prepared", "structs.replace(good, work=0.0)", "failed", NONSENSE, 3),
+        ("ceiling_prepared", "structs.replace(good, work=0.0)", "failed", NOT_VALID, 3),
         ("block", "Refused(name, 'invalid', 'too fast')", "invalid", "too fast", 2),
         ("block", "os.kill(os.getpid(), 9)", "killed", "killed by SIGKILL", 3),
         ("block", "__import__('time').sleep(600)", "timeout", "no answer within", 3),

@@ -99,7 +99,7 @@ LOSSES = {
     "no memory": (refused("oom"), "oom", "it cannot"),
     "exits": ("os._exit(3)", "failed", "exited with status 3"),
     "is killed": ("os.kill(os.getpid(), 9)", "killed", "killed by SIGKILL"),
-    "nonsense": ("shout(b'ready\\n')", "failed", "answered nonsense"),
+    "cannot be read": ("shout(b'ready\\n')", "failed", "reply could not be read"),
     "out of turn": ("hello()", "failed", "answered out of turn"),
 }
 

@@ -1,4 +1,4 @@
-"""Replies: which are answers to what was asked, and which are nonsense."""
+"""Replies: which are answers to what was asked, and which are not valid."""
 
 from collections.abc import Callable
 from itertools import product
@@ -161,24 +161,24 @@ def test_a_failure_in_a_closer_look_loses_no_worker(request_: Request) -> None:
         ("nothing verified", replace(PREPARED, verified=None)),
     ],
 )
-def test_a_case_that_cannot_be_so_prepared_is_nonsense(what: str, reply: Reply) -> None:
+def test_a_case_that_cannot_be_so_prepared_is_not_valid(what: str, reply: Reply) -> None:
     error = lost(Prepare(CASE), reply)
     assert error.status == "failed"
-    assert error.reason.startswith("the worker answered nonsense: Prepared(")
+    assert error.reason.startswith("the worker's reply is not valid: Prepared(")
 
 
 @pytest.mark.parametrize("changes", [{"sample_ns": 0}, {"calls": 0}, {"work": -1.0}])
-def test_a_ceiling_that_cannot_be_so_prepared_is_nonsense(changes: dict[str, float]) -> None:
+def test_a_ceiling_that_cannot_be_so_prepared_is_not_valid(changes: dict[str, float]) -> None:
     error = lost(PrepareCeiling(Ceiling("op")), replace(READY, **changes))
     assert error.status == "failed"
-    assert error.reason.startswith("the worker answered nonsense: CeilingPrepared(")
+    assert error.reason.startswith("the worker's reply is not valid: CeilingPrepared(")
 
 
 @pytest.mark.parametrize("changes", [{"steps": 0}, {"elapsed_ns": 0}, {"joules": 0.0}])
-def test_energy_that_no_training_takes_is_nonsense(changes: dict[str, float]) -> None:
+def test_energy_that_no_training_takes_is_not_valid(changes: dict[str, float]) -> None:
     error = lost(Spend(ID, 3.0), replace(SPENT, **changes))
     assert error.status == "failed"
-    assert error.reason.startswith("the worker answered nonsense: Spent(")
+    assert error.reason.startswith("the worker's reply is not valid: Spent(")
 
 
 @pytest.mark.parametrize(
@@ -211,19 +211,19 @@ def test_a_block_that_was_not_asked_for_is_told_as_that(what: str, reply: Reply)
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_block_whose_times_cannot_be_is_nonsense(
+def test_a_block_whose_times_cannot_be_is_not_valid(
     kind: str, what: str, rows: Callable[[Rows], Rows]
 ) -> None:
     good = block(kind)
     error = lost(Measure(ID, kind, 8), replace(good, quantiles_ns=rows(good.quantiles_ns)))
     assert error.status == "failed"
-    assert error.reason.startswith("the worker answered nonsense: Block(")
+    assert error.reason.startswith("the worker's reply is not valid: Block(")
 
 
 @pytest.mark.parametrize("reading", [0, -1])
-def test_a_reading_that_cannot_be_is_nonsense(reading: int) -> None:
+def test_a_reading_that_cannot_be_is_not_valid(reading: int) -> None:
     error = lost(Measure(ID, PHASES_KIND, 8), replace(block(), readings_ns={"dispatch": reading}))
-    assert error.reason.startswith("the worker answered nonsense: Block(")
+    assert error.reason.startswith("the worker's reply is not valid: Block(")
 
 
 def test_a_long_answer_is_quoted_in_part() -> None:

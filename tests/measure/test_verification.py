@@ -125,7 +125,7 @@ def test_a_refusal_is_told_and_the_worker_goes_on(
         ("os._exit(3)", "failed", "the worker exited with status 3"),
         ("os.kill(os.getpid(), 9)", "killed", "the worker was killed by SIGKILL"),
         ("__import__('time').sleep(600)", "timeout", "no answer within"),
-        ("shout(b'ready\\n') or good(request)", "failed", "the worker answered nonsense"),
+        ("shout(b'ready\\n') or good(request)", "failed", "the worker's reply could not be read"),
         ("hello()", "failed", "the worker answered out of turn"),
         ("Held('cpu/other', VERIFIED)", "failed", "the worker answered out of turn"),
         ("Refused(request.case.id, 'oom', 'no room')", "oom", "no room"),

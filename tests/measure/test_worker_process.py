@@ -11,21 +11,24 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+import torch
 
 from bench.errors import MachineError
 from bench.matrix.case import Case
 from bench.measure import worker_process
+from bench.measure.interpreter import describe
 from bench.measure.protocol import (
     WHOLE_KIND,
     Block,
     Hello,
+    Interpreter,
     Measure,
     Prepare,
     Prepared,
-    Reply,
+    Refused,
     subject_hash,
 )
-from bench.measure.worker_process import ROOT, Side, WorkerLost, WorkerProcess
+from bench.measure.worker_process import ROOT, WORKER, Side, WorkerLost, WorkerProcess
 from tests.measure.conftest import MakeSide
 from tests.measure.processes import is_gone
 
@@ -82,20 +85,23 @@ def test_it_is_run_as_the_worker_module_with_its_device_and_threads(tmp_path: Pa
     interpreter.chmod(0o755)
     with pytest.raises(MachineError):
         WorkerProcess(Side(python=str(interpreter)), "cuda:1", 3, LATE_S)
-    assert (tmp_path / "words").read_text() == "-P -m bench.measure.worker cuda:1 3\n"
+    words = (tmp_path / "words").read_text().split()
+    assert words == ["-P", str(WORKER), words[2], str(ROOT), "cuda:1", "3"]
+    assert int(words[2]) > 2, "not one of the standard streams"
 
 
-def test_its_environment_is_ours_and_the_sides_with_the_subject_first_on_the_path(
+def test_its_environment_is_ours_and_the_sides(
     tmp_path: Path, script_side: MakeSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OF_OURS", "1")
     monkeypatch.setenv("OF_BOTH", "ours")
+    monkeypatch.setenv("PYTHONPATH", "/a:/b")
     python = script_side(f'env > "{tmp_path}/environment"').python
     side = Side("head", python, tmp_path / "subject", {"OF_THE_SIDE": "2", "OF_BOTH": "its"})
     refusal_to_start(side)
     lines = (tmp_path / "environment").read_text().splitlines()
     assert {"OF_OURS=1", "OF_THE_SIDE=2", "OF_BOTH=its"} <= set(lines)
-    assert f"PYTHONPATH={tmp_path / 'subject'}{os.pathsep}{ROOT}" in lines
+    assert [line for line in lines if line.startswith("PYTHONPATH=")] == ["PYTHONPATH=/a:/b"]
 
 
 def test_an_environment_of_its_own_comes_over_the_sides(
@@ -133,8 +139,8 @@ def prepared(request):
     return Prepared(request.case.id, 1, 1, ("x" * 1_000_000,))
 
 def say(reply):
-    sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\\n")
-    sys.stdout.flush()
+    with os.fdopen(CHANNEL, "wb", closefd=False) as replies:
+        replies.write(msgspec.json.encode(reply) + b"\\n")
 """
     started.append(worker := start(fake_side(body)))
     reply = worker.ask(PREPARE, LATE_S)
@@ -204,15 +210,15 @@ def start():
     )
 
 
-def test_one_that_talks_nonsense_is_quoted(script_side: MakeSide) -> None:
-    reason = refusal_to_start(script_side("echo Welcome to Python; sleep 600"))
+def test_reply_that_cannot_be_read_is_quoted(fake_side: MakeSide) -> None:
+    reason = refusal_to_start(fake_side("def start(): shout(b'Welcome to Python\\n')"))
     assert reason.startswith(
-        "a worker did not start: the worker answered nonsense: 'Welcome to Python' ("
+        "a worker did not start: the worker's reply could not be read: 'Welcome to Python' ("
     )
 
 
-def test_nonsense_is_quoted_in_part_and_need_not_be_text(script_side: MakeSide) -> None:
-    reason = refusal_to_start(script_side(r"printf '\377%0500d\n' 7; sleep 600"))
+def test_such_a_reply_is_quoted_in_part_and_need_not_be_text(fake_side: MakeSide) -> None:
+    reason = refusal_to_start(fake_side("def start(): shout(b'\\377' + b'0' * 500 + b'\\n')"))
     assert "'\N{REPLACEMENT CHARACTER}" + "0" * 79 + "'" in reason
 
 
@@ -307,13 +313,13 @@ def prepared(request):
     assert lost(worker, SOON_S).status == "timeout"
 
 
-def test_one_that_answers_nonsense_failed(
+def test_one_whose_reply_cannot_be_read_failed(
     fake_side: MakeSide, started: list[WorkerProcess]
 ) -> None:
     started.append(worker := start(fake_side('def prepared(request): shout(b"42 ms\\n")')))
     ended = lost(worker)
     assert ended.status == "failed"
-    assert ended.reason.startswith("the worker answered nonsense: '42 ms' (")
+    assert ended.reason.startswith("the worker's reply could not be read: '42 ms' (")
 
 
 def test_one_that_says_hello_twice_gives_the_second_as_its_answer(
@@ -324,15 +330,15 @@ def test_one_that_says_hello_twice_gives_the_second_as_its_answer(
     assert isinstance(worker.ask(PREPARE, LATE_S), Hello)
 
 
-def test_one_that_closes_its_output_and_stays_failed(
+def test_one_that_closes_its_channel_and_stays_failed(
     fake_side: MakeSide, started: list[WorkerProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_process, "TERMINATE_S", SOON_S)
-    body = "import time\ndef prepared(request): os.close(1); time.sleep(600)"
+    body = "import time\ndef prepared(request): os.close(CHANNEL); time.sleep(600)"
     started.append(worker := start(fake_side(body)))
     ended = lost(worker)
     assert ended.status == "failed"
-    assert ended.reason == "the worker closed its output and went on running"
+    assert ended.reason == "the worker closed its channel and went on running"
 
 
 # Its end
@@ -399,16 +405,69 @@ def test_closing_ends_a_grandchild_that_ignores_being_asked(
     assert is_gone(grandchild.pid)
 
 
+# Its surroundings
+
+NOISY = """
+import atexit, os, sys
+print("printed at start", flush=True)
+os.write(1, b"written at start\\n")
+sys.stdin.read()
+os.close(0)
+atexit.register(print, "printed at exit")
+"""
+"""A sitecustomize: what any environment may run in a worker before it is one."""
+
+
+@pytest.fixture
+def noisy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every Python prints when it starts, reads its input to the end and closes it."""
+    folder = tmp_path / "noisy"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(NOISY)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+@pytest.mark.usefixtures("noisy")
+def test_what_runs_when_python_starts_or_ends_is_no_reply(
+    fake_side: MakeSide, started: list[WorkerProcess]
+) -> None:
+    started.append(worker := start(fake_side("def block(request): sys.exit(5)")))
+    assert isinstance(worker.ask(PREPARE, LATE_S), Prepared)
+    with pytest.raises(WorkerLost) as ended:
+        worker.ask(Measure(Case().id, WHOLE_KIND, 8), LATE_S)
+    assert ended.value.reason == "the worker exited with status 5: printed at exit"
+
+
+@pytest.mark.usefixtures("noisy")
+def test_what_it_printed_before_its_last_reply_is_not_about_its_end(
+    fake_side: MakeSide, started: list[WorkerProcess]
+) -> None:
+    started.append(worker := start(fake_side("def prepared(request): os._exit(7)")))
+    assert lost(worker).reason == "the worker exited with status 7"
+
+
+@pytest.mark.usefixtures("noisy")
+def test_exception_that_ends_it_is_told_whatever_is_printed_at_exit(
+    fake_side: MakeSide, started: list[WorkerProcess]
+) -> None:
+    started.append(worker := start(fake_side("def prepared(request): return 1 / 0")))
+    assert lost(worker).reason == (
+        "the worker exited with status 1: ZeroDivisionError: division by zero"
+    )
+
+
 # A real one
 
 
-def test_a_real_worker_answers_whatever_its_subject_prints_and_ends_with_its_input(
-    tmp_path: Path,
-) -> None:
-    subject = tmp_path / "sumnet"
-    shutil.copytree(ROOT / "sumnet", subject, ignore=shutil.ignore_patterns("__pycache__"))
-    train = subject / "train.py"
-    loud = """
+def subject(folder: Path) -> Path:
+    """A folder with a copy of the subject."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "sumnet", folder / "sumnet", ignore=ignored)
+    return folder
+
+
+LOUD = """
+import ctypes
 import os
 import subprocess
 
@@ -417,28 +476,79 @@ print("importing", flush=True)
 def loud(value):
     print("printing", flush=True)
     os.write(1, b"writing\\n")
+    ctypes.CDLL(None).puts(b"from C")
+    ctypes.CDLL(None).fflush(None)
     subprocess.run(["echo", "echoing"])
     return value
 """
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("noisy")
+def test_a_real_worker_answers_whatever_is_printed_and_ends_with_its_channel(
+    tmp_path: Path, started: list[WorkerProcess]
+) -> None:
+    folder = subject(tmp_path / "loud")
+    train = folder / "sumnet" / "train.py"
     text = train.read_text()
     good = "def forward() -> torch.Tensor:\n        return loss(pairs, sums)"
     assert text.count(good) == 1
     text = text.replace(good, good.replace("loss(pairs, sums)", "loud(loss(pairs, sums))"))
-    train.write_text(text + loud)
-    case = Case()
-    requests = [Prepare(case), Measure(case.id, WHOLE_KIND, 8), Measure("no such case", "x", 8)]
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "bench.measure.worker", "cpu", "1"],
-        input=b"".join(msgspec.json.encode(request) + b"\n" for request in requests),
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
-    )
-    assert done.returncode == 0
-    lines = done.stdout.splitlines()
-    hello, prepared, block, refused = (msgspec.json.decode(line, type=Reply) for line in lines)
-    assert hello.subject_hash == subject_hash(subject) != subject_hash(ROOT / "sumnet")
-    assert prepared.case == block.case == case.id
-    assert (block.kind, block.samples) == (WHOLE_KIND, 8)
-    assert refused.status == "failed"
-    for word in (b"importing", b"printing", b"writing", b"echoing"):
-        assert word in done.stderr
+    train.write_text(text + LOUD)
+    started.append(worker := start(Side(subject=folder)))
+    subject_loaded = worker.hello.subject_hash
+    assert subject_loaded == subject_hash(folder / "sumnet") != subject_hash(ROOT / "sumnet")
+    prepared = worker.ask(PREPARE, LATE_S)
+    block = worker.ask(Measure(Case().id, WHOLE_KIND, 8), LATE_S)
+    refused = worker.ask(Measure("no such case", "x", 8), LATE_S)
+    assert isinstance(prepared, Prepared) and isinstance(block, Block)
+    assert (block.case, block.kind, block.samples) == (Case().id, WHOLE_KIND, 8)
+    assert isinstance(refused, Refused) and refused.status == "failed"
+    worker._channel.close()
+    assert worker._process.wait(LATE_S) == 0
+    worker._output.seek(0)
+    printed = worker._output.read().decode()
+    said = ("importing", "printing", "writing", "from C", "echoing", "printed at exit")
+    assert [word for word in said if word not in printed] == []
+
+
+ASK_HELLO = """
+import sys
+sys.path.append(sys.argv[1])
+import msgspec
+from bench.measure.worker_process import ROOT, Side, WorkerProcess
+assert str(ROOT) == sys.argv[1]
+worker = WorkerProcess(Side(), "cpu", 1, 60.0)
+print(msgspec.json.encode(worker.hello).decode())
+worker.close()
+"""
+
+
+@pytest.mark.slow
+def test_a_real_worker_loads_its_packages_and_its_own_torch_whatever_lies_beside_them(
+    tmp_path: Path, started: list[WorkerProcess]
+) -> None:
+    """As in a site-packages that is not its interpreter's."""
+    site = subject(tmp_path / "site-packages")
+    shutil.copytree(ROOT / "bench", site / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("torch", "msgspec", "psutil", "typing"):
+        (site / f"{name}.py").write_text("raise ImportError('of another interpreter')\n")
+    words = [sys.executable, "-P", "-c", ASK_HELLO, str(site)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    hello = msgspec.json.decode(done.stdout, type=Hello)
+    assert hello.subject_hash == subject_hash(site / "sumnet")
+    assert hello.interpreter == Interpreter(**describe(torch))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no process is bound to cores")
+@pytest.mark.parametrize("variable", ["GOMP_CPU_AFFINITY=0-1", "OMP_PROC_BIND=true"])
+def test_cores_are_those_it_may_run_on_whatever_openmp_binds_it_to(
+    started: list[WorkerProcess], monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    monkeypatch.setenv(*variable.split("="))
+    started.append(worker := start(Side()))
+    assert worker.hello.facts.cores == len(cores)
+    assert worker.hello.cores == cores[-1:]
+    assert sorted(os.sched_getaffinity(worker.pid)) == cores[-1:]

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from bench.measure.worker_process import WORKER
 from bench.suite.options import add_options
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +106,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 def _is_worker(process: psutil.Process) -> bool:
     try:
-        return "bench.measure.worker" in process.cmdline()
+        return str(WORKER) in process.cmdline()
     except psutil.NoSuchProcess:
         return False
 

@@ -1,0 +1,65 @@
+"""What went wrong in one line: from an exception, or from what a process printed before it died."""
+
+import re
+
+MAX_LINE = 300
+"""Characters of a line that are kept: commands of a compiler go on for thousands."""
+COMPILERS = re.compile(r"\b(?:error|fatal)\s*: |undefined reference to|\bld: cannot find ")
+"""What marks the line of a compiler or linker that tells the cause, g++'s and ptxas's alike."""
+LINKERS_LAST = "ld returned"
+TRACEBACK = "Traceback (most recent call last):"
+OTHERS = ("Exception ignored", "Exception in thread", "Error in ")
+"""How the line before a traceback begins where that exception ended no process."""
+FATAL = ("Fatal Python error: ", "what(): ")
+"""How the line of what ended a process at once begins: Python's own, and a C++ exception's, which
+torch writes a stack of frames below."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The exception's type and first line, then what caused it where that is another line."""
+    first = _headline(error)
+    deepest = error
+    while deepest.__cause__ is not None:
+        deepest = deepest.__cause__
+    cause = _compilers_line(str(error)) or _compilers_line(str(deepest))
+    # An exception that wraps another one often quotes it.
+    if cause is None and _first_line(deepest) not in first:
+        cause = _headline(deepest)
+    return _cut(first) if cause is None else f"{_cut(first)}: {_cut(cause)}"
+
+
+def last_words(text: str, *, raised: bool) -> str:
+    """The line that tells why a process died, of what it printed; "" where it printed nothing.
+
+    That is the fatal error or, where it was `raised`, the exception, because what runs at exit may
+    print after it. Else it is the last line.
+    """
+    lines = text.strip().splitlines()
+    for place in range(len(lines) - 1, -1, -1):
+        if lines[place].lstrip().startswith(FATAL):
+            return _cut(lines[place])
+        before = lines[place - 1] if place else ""
+        if raised and lines[place] == TRACEBACK and not before.startswith(OTHERS):
+            exceptions = (line for line in lines[place + 1 :] if line[:1].strip())
+            return _cut(next(exceptions, lines[-1]))
+    return _cut(lines[-1]) if lines else ""
+
+
+def _headline(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "no message")
+
+
+def _compilers_line(text: str) -> str | None:
+    """The first line below the first that a compiler would have written to tell the cause."""
+    lines = [line for line in text.strip().splitlines()[1:] if COMPILERS.search(line)]
+    causes = [line for line in lines if LINKERS_LAST not in line]
+    return next(iter(causes or lines), None)
+
+
+def _cut(line: str) -> str:
+    line = line.strip()
+    return line if len(line) <= MAX_LINE else f"{line[: MAX_LINE - 3]}..."
