@@ -154,7 +154,7 @@ def test_rank_is_a_command_that_names_the_fastest_and_where_it_changes(tmp_path:
         ("rank above.json", "above.json holds ceilings alone: `ceilings above.json` prints them"),
         ("compare above.json", "above.json holds ceilings alone: `ceilings above.json"),
         ("repeatability above.json above.json", "above.json holds ceilings alone: `ceilings abo"),
-        ("rank short.json", "nothing to rank: no case has a quiet time"),
+        ("rank broken.json", "nothing to rank: no case has a quiet time"),
         ("list --verify --preset quickest", "--preset: 'quickest' is not a preset; allowed: "),
         ("list --verify --dtype half", "--dtype: 'half' is not a value; allowed: float32, "),
         ("list --preset quickest", "--preset: 'quickest' is not a preset; allowed: seed, quick, "),
@@ -222,6 +222,8 @@ def test_error_is_one_line_and_status_2(
     for name in ("odd.json", "odd.journal"):
         Path(name).write_text("{")
     synthetic.run_file(Path("short.json"), synthetic.run({SGD: 1e5}, replicates=2))
+    broken = synthetic.run({SGD: 1e5}, ended={SGD: ("failed", "it broke")})
+    synthetic.run_file(Path("broken.json"), broken)
     above = synthetic.run({}, moods=EXACT, ceilings={Ceiling("op"): 500.0})
     synthetic.run_file(Path("above.json"), above)
     edited = synthetic.run({SGD: 1e5}, moods=EXACT)

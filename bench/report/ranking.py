@@ -13,9 +13,18 @@ from bench.matrix.axes import AXES
 from bench.matrix.case import THROUGHPUT, WHOLE
 from bench.records.schema import RunRecord
 from bench.report.comparison import load_runs
-from bench.report.tables import FORMATS, Row, bound_by, machine_notes, mark_lines, prose, render
+from bench.report.tables import (
+    FORMATS,
+    Row,
+    bound_by,
+    machine_notes,
+    mark_lines,
+    prose,
+    render,
+    time_cell,
+)
 from bench.report.terminal import Worth
-from bench.report.units import duration, interval, rate
+from bench.report.units import interval, rate
 
 WORTH: Worth = (("samples/s",), ("bound",), ("equal", "of"), ("next", "slower by"))
 
@@ -75,7 +84,7 @@ def _row(ranking: Ranking, asked: Sequence[str], statistic: str, bounds: bool) -
     row: Row = {
         **{str(name): ranking.task[name] for name in _told(ranking.task)},
         "fastest": _name(first, asked),
-        "step ± 95%": interval(duration(step), first[f"{statistic}_half"]),
+        "step ± 95%": time_cell(first, statistic),
         "samples/s": rate(first["batch"] / step * 1e9),
         **({"bound": bound_by(first["host_bound"])} if bounds else {}),
         "equal": len(ranking.table) - len(ranking.slower) - 1,

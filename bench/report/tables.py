@@ -111,8 +111,8 @@ def phase_rows(frame: pd.DataFrame, comparison: Comparison | None, statistic: st
         key = (entry["run"], entry["case"])
         row: Row = {name: entry[name] for name in names}
         row |= {
-            "quiet ± 95%": _cell(entry, "quiet"),
-            "typical ± 95%": _cell(entry, "typical"),
+            "quiet ± 95%": time_cell(entry, "quiet"),
+            "typical ± 95%": time_cell(entry, "typical"),
         }
         if comparison is not None:
             row[f"vs {comparison.by} {comparison.reference}"] = ratios.get(key, "-")
@@ -179,7 +179,7 @@ def pivot_rows(
             key,
             dict(zip(index, key, strict=True)) | {f"{columns} {value}": "" for value in values},
         )
-        row[f"{columns} {entry[columns]}"] = _cell(entry, statistic)
+        row[f"{columns} {entry[columns]}"] = time_cell(entry, statistic)
     return list(found.values())
 
 
@@ -189,7 +189,7 @@ def pivot_worth(table: Sequence[Row], columns: str) -> Worth:
     return [(name,) for name in reversed(across[1:])]
 
 
-def _cell(entry: "pd.Series[Any]", statistic: str) -> str:
+def time_cell(entry: "pd.Series[Any]", statistic: str) -> str:
     """A time, its interval and its marks; the status of a case that has no time."""
     if entry["status"] != "ok":
         return str(entry["status"])
