@@ -30,6 +30,7 @@ def torch_missing() -> UsageError:
 
 def probe() -> Facts:
     """What this machine and its torch can run. Imports torch; raises UsageError without one."""
+    cores = available_cores()  # before torch's OpenMP library binds this process to some of them
     try:
         import torch
     except ModuleNotFoundError:
@@ -37,7 +38,7 @@ def probe() -> Facts:
 
     return Facts(
         torch=str(torch.__version__),
-        cores=available_cores(),
+        cores=cores,
         thread_limit=thread_limit(),
         isolates_compiled="isolate_recompiles" in inspect.signature(torch.compile).parameters,
         devices={kind: device().facts() for kind, device in DEVICES.items()},

@@ -72,7 +72,8 @@ class WorkerProcess:
         words = [OWN_THREADS] if "OMP_NUM_THREADS" in side.environment else []
         # A socket of its own: standard output is open to whatever prints in the worker.
         self._channel, theirs = socket.socketpair()
-        where = [str(theirs.fileno()), str(side.subject)]
+        # Of one length for both sides of a pair, as the stack begins below a process's arguments.
+        where = [f"{theirs.fileno():05}", str(side.subject)]
         try:
             self._process = subprocess.Popen(
                 [side.python, "-P", str(WORKER), *where, device, str(threads), *words],

@@ -1,5 +1,6 @@
 """What is found out about a machine before anything is measured on it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,18 @@ def test_whether_compiled_loops_are_kept_apart_is_read_off_torch(
 def test_naming_the_devices_does_not_import_torch() -> None:
     code = "import sys, bench.devices; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no process is bound to cores")
+def test_cores_are_counted_before_openmp_binds_the_process() -> None:
+    code = "from bench.devices import probe; print(probe().cores)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "OMP_PROC_BIND": "true"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == len(os.sched_getaffinity(0))
