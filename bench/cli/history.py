@@ -17,7 +17,7 @@ def trend(
         list[Path] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Run files or journals of one machine; by default all its runs in the results.",
+            help="Run files or journals of one machine; by default this one's in the results.",
         ),
     ] = None,
     phase: Annotated[str, typer.Option(help=f"what was timed: {', '.join(SERIES)}")] = WHOLE,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.errors import UsageError
+from bench.records.machine import fingerprint
 from bench.records.schema import RunRecord
 from bench.records.store import RUN_FILES, load_cases
 from bench.report.comparison import run_labels
@@ -24,22 +25,25 @@ class Story:
 
 
 def run_files(results: Path) -> list[Path]:
-    """Every run file of the one machine under `results`, which may be the machine's own folder.
+    """Every run file of one machine under `results`, which may be the machine's own folder.
 
-    Raises UsageError where there is none, or several machines are.
+    Of several machines it is this one. Raises UsageError where there is none, or this is not among
+    them.
     """
     folders: dict[Path, list[Path]] = {}
     for path in sorted([*results.glob(RUN_FILES), *results.glob(f"*/{RUN_FILES}")]):
         folders.setdefault(path.parent, []).append(path)
     if not folders:
         raise UsageError(f"no run files under {results}: measure with `run`, or name files")
-    if len(folders) > 1:
+    mine = results / fingerprint().label
+    if len(folders) > 1 and mine not in folders:
         names = ", ".join(folder.name for folder in folders)
         raise UsageError(
             f"trend is the history of one machine, and {results} has those of {len(folders)}: "
-            f"{names}; name files, or one of them as --results {next(iter(folders))}"
+            f"{names}, and none of this machine; name files, or one of them as --results "
+            f"{next(iter(folders))}"
         )
-    return next(iter(folders.values()))
+    return folders.get(mine) or next(iter(folders.values()))
 
 
 def load_story(paths: Sequence[Path]) -> Story:

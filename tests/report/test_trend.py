@@ -19,7 +19,7 @@ from bench.errors import UsageError
 from bench.matrix.case import Case
 from bench.matrix.ceiling import ceilings
 from bench.measure.health import Health, HostHealth
-from bench.records.machine import Machine
+from bench.records.machine import Machine, fingerprint
 from bench.records.schema import RunRecord
 from bench.report import trend_chart
 from bench.report.trend_chart import HEIGHT, LINE, time_marks, time_range
@@ -129,6 +129,17 @@ def test_several_machines_are_refused_with_what_to_name(tmp_path: Path) -> None:
     message = printed("--results", tmp_path, status=2)
     assert OURS in message and OTHER.name in message
     assert f"name files, or one of them as --results {tmp_path / OTHER.name}" in message
+
+
+def test_this_machine_comes_before_others(tmp_path: Path) -> None:
+    saved(tmp_path, upgrade())
+    saved(tmp_path, [a_run(0, {SGD: 1e5}, OTHER)])
+    mine = fingerprint()
+    synthetic.run_file(
+        tmp_path / mine.label / "20270101T080000Z-a.json", synthetic.run({SGD: 1e5}, on=mine)
+    )
+    text = printed("--results", tmp_path)
+    assert mine.label in text and OURS not in text
 
 
 def test_mixed_files_are_refused_with_whose_each_is(tmp_path: Path) -> None:
