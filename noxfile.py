@@ -100,7 +100,7 @@ def compare(session: nox.Session) -> None:
 @environment
 def tests(session: nox.Session) -> None:
     """Test the suite itself: `nox -s tests -- -k store`, or with `--all` the slow tests too."""
-    python(session, "-m", "pytest", *session.posargs)
+    python(session, "-m", "pytest", "-n", "2", "--dist", "loadscope", *session.posargs)
 
 
 @environment

@@ -12,16 +12,19 @@ import torch
 
 RESULTS = Path(__file__).parents[1] / "results"
 RUNS = Path(__file__).with_name("data") / "runs"
-HOME = tempfile.TemporaryDirectory(prefix="sumnet-tests-")
-"""The home of the tests and of the commands they start, before anything reads it on import."""
 USERS = ("GIT_", "PIP_", "SUMNET_", "TORCHINDUCTOR_", "XDG_")
 """What the names of variables begin with that hold a user's settings and folders."""
+HOME: tempfile.TemporaryDirectory[str] | None = None
+"""The home of the tests and of the commands they start; processes of pytest-xdist inherit it."""
 
-for name in [name for name in os.environ if name.startswith(USERS)]:
-    del os.environ[name]
-os.environ.update(HOME=HOME.name, USER="tester", LOGNAME="tester")
-os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{HOME.name}/hypothesis"
-os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{HOME.name}/torchinductor"
+if "PYTEST_XDIST_WORKER" not in os.environ:  # before anything is imported that reads them
+    HOME = tempfile.TemporaryDirectory(prefix="sumnet-tests-")
+    for name in [name for name in os.environ if name.startswith(USERS)]:
+        del os.environ[name]
+    os.environ.setdefault("USER", Path.home().name)
+    os.environ["HOME"] = HOME.name
+    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{HOME.name}/hypothesis"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{HOME.name}/torchinductor"
 
 # Its nets are too small for two threads, which wait for each other where cores are busy.
 torch.set_num_threads(1)
@@ -44,17 +47,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_unconfigure() -> None:
-    HOME.cleanup()
+    if HOME is not None:
+        HOME.cleanup()
 
 
 def refuse_results(event: str, arguments: tuple[object, ...]) -> None:
     """An audit hook by which no test reads or writes what users measured."""
-    if event in ("open", "os.listdir", "os.scandir") and isinstance(arguments[0], str | Path):
-        path = Path(arguments[0])
-        # A bare name may be of another folder, whose descriptor the event does not show.
-        bare = len(path.parts) == 1
-        if not bare and path.absolute().is_relative_to(RESULTS):
-            raise AssertionError(f"a test opens {path}: give it data of its own")
+    if event not in ("open", "os.listdir", "os.scandir") or not isinstance(
+        arguments[0], str | Path
+    ):
+        return
+    path = Path(arguments[0])
+    relative_to_a_descriptor = event == "open" and arguments[1] is None and not path.is_absolute()
+    if not relative_to_a_descriptor and path.absolute().is_relative_to(RESULTS):
+        raise AssertionError(f"a test opens {path}: give it data of its own")
 
 
 @pytest.fixture(scope="session", autouse=True)

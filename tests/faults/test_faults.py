@@ -28,6 +28,8 @@ from bench.measure.protocol import kinds_of, subject_hash
 from bench.measure.worker_process import ROOT, Side
 from tests.measure.processes import is_gone
 
+pytestmark = pytest.mark.slow
+
 PREPARE_S = 6.0
 
 FAULTS = """
@@ -37,8 +39,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-
-pytestmark = pytest.mark.slow
 
 # A child that outlives its worker if it is let, and does not go when it is asked to.
 CHILD = subprocess.Popen(["sh", "-c", 'trap "" TERM; exec sleep 600'], stdin=subprocess.DEVNULL)

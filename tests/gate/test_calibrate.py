@@ -44,6 +44,7 @@ def test_tables_give_false_alarms_detection_and_intervals_with_their_uncertainty
     assert not re.search(r"\| +runs \|\s+1 \|", out)  # pairs that were only recorded are no run
 
 
+@pytest.mark.slow
 def test_runs_of_identical_sides_are_counted_with_a_bound(tmp_path: Path) -> None:
     paths = []
     for number in range(3):

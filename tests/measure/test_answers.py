@@ -444,6 +444,7 @@ def test_a_case_that_passes_the_recompile_limit_is_invalid_and_not_a_failure(
     assert isinstance(answers.answer(Prepare(second)), Prepared)
 
 
+@pytest.mark.slow
 @needs_compiler
 @quiet
 def test_of_a_case_that_was_verified_the_compiler_keeps_nothing(
@@ -454,6 +455,7 @@ def test_of_a_case_that_was_verified_the_compiler_keeps_nothing(
             assert isinstance(answers.answer(Verify(Case(compile="loss", batch=batch))), Held)
 
 
+@pytest.mark.slow
 @needs_compiler
 @quiet
 def test_a_compiled_case_that_would_compile_anew_inside_a_block_is_a_refusal(

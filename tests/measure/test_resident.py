@@ -404,6 +404,7 @@ def test_a_compiled_case_that_captured_nothing_is_invalid(monkeypatch: pytest.Mo
     assert str(invalid.value) == "torch.compile captured nothing of the loss"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which(CXX), reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

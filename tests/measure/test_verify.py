@@ -410,6 +410,7 @@ def test_one_parameter_without_a_gradient_is_invalid_and_named() -> None:
 # Whether it is compiled
 
 
+@pytest.mark.slow
 @needs_compiler
 @quiet
 @pytest.mark.parametrize(
@@ -432,6 +433,7 @@ def test_an_eager_loop_whose_case_says_compiled_is_invalid(compilation: str, wha
     assert reason == f"torch.compile captured nothing of the {what}"
 
 
+@pytest.mark.slow
 @needs_compiler
 @quiet
 @pytest.mark.parametrize(("compiled", "missing"), [("loss", "step"), ("step", "loss")])
@@ -442,6 +444,7 @@ def test_half_of_what_should_be_compiled_is_invalid(
     assert reason == f"torch.compile captured nothing of the {missing}"
 
 
+@pytest.mark.slow
 @needs_compiler
 @quiet
 @pytest.mark.parametrize("said", ["off", "loss", "step"])
@@ -486,6 +489,7 @@ def test_a_compiled_loss_whose_graph_breaks_is_invalid(
     assert reason.startswith("torch.compile broke the graph, and parts run eager: ")
 
 
+@pytest.mark.slow
 @needs_compiler
 @quiet
 def test_a_fused_step_that_is_said_to_be_compiled_is_invalid(compiler: None) -> None:

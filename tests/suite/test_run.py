@@ -26,7 +26,6 @@ from bench.records.schema import RunRecord
 from bench.records.store import load_run, read_journal
 from tests.suite.driving import (
     LEAST,
-    ROOT,
     SEED_CASE,
     alive,
     bench_run,
@@ -530,12 +529,7 @@ def test_killed_run_leaves_no_worker_and_a_journal_that_resumes(tmp_path: Path) 
 
 def test_run_collects_as_pytest_does(tmp_path: Path) -> None:
     words = ["--preset=standard", "-k", "b2/ and fused", "--collect-only"]
-    ran = subprocess.run(
-        [sys.executable, "-m", "bench", "run", *words, f"--results={tmp_path}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    ran = bench_run(*words, f"--results={tmp_path}")
     assert ran.returncode == 0
     listed = [line for line in ran.stdout.splitlines() if "::test_phase[" in line]
     assert listed
