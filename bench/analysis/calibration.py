@@ -145,6 +145,8 @@ def identical_sides(report: GateReport) -> bool:
 def _kind(report: GateReport) -> tuple[object, ...]:
     return (
         report.machine.label,
+        report.machine.available_cores,
+        report.machine.quota,
         report.sides[0].torch,
         report.sides[0].python,
         report.series,

@@ -87,7 +87,7 @@ def break_even(compile_s: float, row: dict[str, Any]) -> float:
     """
     if math.isnan(compile_s) or math.isnan(row["ratio"]):
         return UNCLEAR
-    if abs(math.log(row["ratio"])) <= row["ratio_half"]:
+    if not abs(math.log(row["ratio"])) > row["ratio_half"]:  # nor is it clear where that is NaN
         return UNCLEAR
     if row["ratio"] > 1:
         return NEVER

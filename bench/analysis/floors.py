@@ -1,9 +1,8 @@
 """The speed a run's quiet times refer to: the floor of each reference loop that serves it.
 
 A floor is the reading a reference loop reached when undisturbed. The lowest that a machine has
-shown is the one to refer to, where a run came near it; a run that did not, because the machine is
-in a slower state or the floor is another machine's, refers to the lowest floor that it did come
-near, at worst its own.
+shown is the one to refer to, where a run came near it. A run that did not, because the machine is
+in a slower state or the floor is another machine's, refers to the lowest floor of its own state.
 """
 
 from collections.abc import Iterable, Sequence
@@ -58,12 +57,16 @@ def floor_key(run: RunRecord, device: Value, threads: Value, metronome: str) -> 
 def floor_among(own_ns: int, known_ns: Iterable[int]) -> Floor:
     """The floor that serves a run whose own is `own_ns`, among those known of its machine.
 
-    The lowest that the run came within QUIET_TOLERANCE of, so that runs in one state of the machine
-    refer to one speed.
+    Floors of one state follow each other within QUIET_TOLERANCE; a wider gap separates two states.
+    The lowest of the run's own state serves it, so that runs in one state refer to one speed.
     """
-    known = [own_ns, *known_ns]
-    near = [floor for floor in known if own_ns <= (1 + QUIET_TOLERANCE) * floor]
-    return Floor(min(near), min(known))
+    known = sorted({own_ns, *known_ns})
+    serving = own_ns
+    for floor in reversed(known[: known.index(own_ns)]):
+        if serving > (1 + QUIET_TOLERANCE) * floor:
+            break
+        serving = floor
+    return Floor(serving, known[0])
 
 
 def serving_floors(runs: Sequence[RunRecord]) -> list[Floors]:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from bench.analysis.drift import estimated_drift
+from bench.analysis.drift import Means, estimated_drift
 from bench.analysis.floors import Floors, floor_key, serving_floors
 from bench.analysis.health import doubts
 from bench.analysis.stats import (
@@ -18,6 +18,7 @@ from bench.analysis.stats import (
     MIN_REPLICATES,
     Estimate,
     assumed_drift,
+    drift_half,
     estimates,
     geometric_mean,
     quiet_blocks,
@@ -51,8 +52,9 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = Tru
 
     Columns: run, machine, torch, environment, case, the axes, series, status, reason, replicates,
     quiet_replicates (that came near the serving floor), quiet_share, quiet_ns, quiet_half,
-    quiet_drift (standard deviation of the drift in it), quiet_drift_runs (how many runs that is
-    estimated from; 0 where it is assumed), the same for typical_, high_ns (the median block's
+    quiet_drift (standard deviation of the drift in it), quiet_drift_half (of an interval of drift
+    alone), quiet_drift_runs (how many runs it is estimated from; 0 where it is assumed), the same
+    for typical_, high_ns (the median block's
     90th percentile), floors (those that serve its case, nanoseconds), slower (how
     many times slower than its best the machine was at those), marks (of the quiet time: see
     `_marks`), and of the whole case busy_ns (how long a step keeps its device at work), doubts
@@ -64,13 +66,20 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = Tru
     measured = _measured_drifts(runs, evidence) if pooled else {}
     assumed = {name: assumed_drift(name) for name in STATISTICS}
     for run, of_run in zip(runs, evidence, strict=True):
-        drifts = assumed | run.drift | measured.get(_plan(run), {})
+        known = (assumed, run.drift, measured.get(_plan(run), {}))
+        drifts = {
+            name: max((of[name] for of in known if name in of), key=lambda drift: drift.runs)
+            for name in STATISTICS
+        }
         for name in STATISTICS:
             found = estimates([row.pop(name) for row in of_run], drifts[name])
             for row, estimate in zip(of_run, found, strict=True):
                 row |= _columns(name, estimate if row["status"] == "ok" else None)
-                row |= {f"{name}_drift": drifts[name].deviation}
-                row |= {f"{name}_drift_runs": drifts[name].runs}
+                row |= {
+                    f"{name}_drift": drifts[name].deviation,
+                    f"{name}_drift_half": drift_half(drifts[name]),
+                    f"{name}_drift_runs": drifts[name].runs,
+                }
         rows += of_run
     frame = pd.DataFrame(rows)
     frame["host_bound"] = _host_bound(frame)
@@ -148,9 +157,10 @@ def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
         )
         for series in msgspec.convert(case.axes, Case).series:
             workers = kind_of.get(series, [])
+            whole = [worker for worker in workers if len(worker.at_s) >= MIN_BLOCKS]
             replicates = [
                 replicate_of(worker, series, valid, on_host=device == "cpu")
-                for worker in [w for w in workers if len(w.at_s) >= MIN_BLOCKS] or workers
+                for worker in (whole if len(whole) >= MIN_REPLICATES else workers)
             ]
             quiet = [r.quiet_ns for r in replicates if r.quiet]
             enough = len(quiet) >= MIN_REPLICATES
@@ -186,12 +196,13 @@ def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
 def _marks(replicates: int, quiet: int, slower: float) -> tuple[str, ...]:
     """What a reader has to know of a quiet time.
 
-    FEW: it has fewer than MIN_REPLICATES replicates. BUSY: in fewer of them than that the machine
-    came near the speed that it refers to. SLOW: that speed is not the best it has shown.
+    FEW: it has fewer than MIN_REPLICATES replicates. BUSY: in fewer than that, or not in all of
+    those few, the machine came near the speed that it refers to. SLOW: that speed is not the best
+    it has shown.
     """
     found = {
         FEW: 0 < replicates < MIN_REPLICATES,
-        BUSY: quiet < MIN_REPLICATES <= replicates,
+        BUSY: quiet < min(replicates, MIN_REPLICATES),
         SLOW: slower > 1,
     }
     return tuple(mark for mark, holds in found.items() if holds)
@@ -202,33 +213,32 @@ def _measured_drifts(
 ) -> dict[object, dict[str, Drift]]:
     """Plan to statistic to the drift among its complete runs, where they are enough.
 
-    Runs of another code or operating system may differ by that: each set tells of its own.
+    Runs of another code, operating system or state of the machine may differ by that: each set
+    tells of its own.
     """
     plans: dict[object, dict[object, list[Evidence]]] = {}
     for run, rows in zip(runs, evidence, strict=True):
         if run.complete:
             alike = plans.setdefault(_plan(run), {})
-            alike.setdefault(key(run, ("code", *SYSTEM)), []).append(rows)
+            floors = [(row["case"], name, f) for row in rows for name, f in row["floors"].items()]
+            alike.setdefault((key(run, ("code", *SYSTEM)), tuple(floors)), []).append(rows)
     found: dict[object, dict[str, Drift]] = {}
     for plan, groups in plans.items():
         for name in STATISTICS:
-            means = [[_means(rows, name, group[-1]) for rows in group] for group in groups.values()]
+            means = [[_means(rows, name) for rows in group] for group in groups.values()]
             if drift := estimated_drift([list(filter(None, runs_of)) for runs_of in means]):
                 found.setdefault(plan, {})[name] = drift
     return found
 
 
-def _means(
-    rows: Sequence[dict[str, Any]], statistic: str, like: Sequence[dict[str, Any]]
-) -> dict[object, tuple[float, float]]:
-    """Each series' mean log time and its variance; a quiet time only at the speed of `like`."""
-    floors = {row["case"]: row["floors"] for row in like}
-    found: dict[object, tuple[float, float]] = {}
+def _means(rows: Evidence, statistic: str) -> Means:
+    """Each series' mean log time and its variance, where replicates are enough for it."""
+    found: dict[tuple[str, str], tuple[float, float]] = {}
     for row in rows:
         times = np.log(np.asarray(row[statistic], float))
         usable = row["status"] == "ok" and len(times) >= MIN_REPLICATES
         if statistic == QUIET:
-            usable &= BUSY not in row["marks"] and row["floors"] == floors[row["case"]]
+            usable &= BUSY not in row["marks"]
         if usable:
             variance = float(times.var(ddof=1)) / len(times)
             found[row["case"], row["series"]] = float(times.mean()), variance

@@ -53,9 +53,9 @@ def limit_frame(
 ) -> pd.DataFrame:
     """A row for each run, case and series of LIMITED that the case has; `frame` is the tidy one.
 
-    Columns: run, case, the axes, series, status, doubts, measured_ns and measured_half (quiet),
-    overhead_ns, bandwidth_ns, compute_ns, limit_ns (the largest of them), bound (its name),
-    headroom (measured over limit), fused_ns and fused_headroom (the same were each phase one
+    Columns: run, case, the axes, series, status, doubts, marks, measured_ns and measured_half
+    (quiet), overhead_ns, bandwidth_ns, compute_ns, limit_ns (the largest of them), bound (its
+    name), headroom (measured over limit), fused_ns and fused_headroom (the same were each phase one
     operator with the least traffic), flops, bytes, and reason, why there is no limit. NaN for what
     is not known.
     """
@@ -76,6 +76,7 @@ def limit_frame(
                         "series": series,
                         "status": record.status,
                         "doubts": row["doubts"],
+                        "marks": row["marks"],
                         "measured_ns": time,
                         "measured_half": row["quiet_half"],
                         **limits,

@@ -116,6 +116,11 @@ def estimates(series: Sequence[Sequence[float]], drift: Drift) -> list[Estimate 
     return found
 
 
+def drift_half(drift: Drift) -> float:
+    """What drift alone makes of an interval's half-width, a logarithm."""
+    return _half_width(0.0, 1.0, drift)
+
+
 def _half_width(variance: float, freedom: float, drift: Drift) -> float:
     """Of a prediction interval, from the variance of a mean and its degrees of freedom."""
     total = variance + drift.deviation**2

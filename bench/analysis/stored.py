@@ -179,10 +179,12 @@ def _why_unusable(run: str, row: dict[Hashable, Any] | None) -> str | None:
         return f"{run} does not have it"
     if row["status"] != "ok":
         return f"{row['status']} in {run}: {row['reason']}"
-    if {FEW, BUSY} & set(row["marks"]):
+    if FEW in row["marks"]:
+        return f"{run} has {row['replicates']} of the {MIN_REPLICATES} replicates a verdict needs"
+    if BUSY in row["marks"]:
         return (
-            f"{run}: the machine came near its best speed in {row['quiet_replicates']} of "
-            f"{row['replicates']} replicates; a verdict needs {MIN_REPLICATES}"
+            f"{run}: the machine was busy, and came near its speed in {row['quiet_replicates']} "
+            f"of {row['replicates']} replicates; a verdict needs {MIN_REPLICATES}"
         )
     return None if pd.notna(row["quiet_ns"]) else f"{run} has no time"
 

@@ -13,7 +13,7 @@ from ruptures.base import BaseCost
 from ruptures.detection import Pelt
 from scipy import special
 
-from bench.analysis.frame import QUIET, tidy
+from bench.analysis.frame import BUSY, FEW, QUIET, SLOW, tidy
 from bench.analysis.stats import CONFIDENCE, Floats
 from bench.errors import UsageError
 from bench.records.schema import RunRecord
@@ -23,6 +23,8 @@ MIN_LEVEL = 2
 MIN_RUNS = 2 * MIN_LEVEL
 """With fewer times a history is too short for a change point."""
 NO_LEVEL = -1
+HISTORY = ("environment", "metronome", "state")
+"""Columns whose values have histories of their own, for their times do not compare."""
 DEVIATIONS = float(special.ndtri((1 + CONFIDENCE) / 2))
 """How many standard deviations a half-width is."""
 
@@ -43,10 +45,11 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Trend:
-    """The history of one case, within one environment and one version of the metronome.
+    """The history of one case, within what HISTORY names.
 
     `table` has the rows of the tidy frame, in the order in which they were measured, and more
-    columns: metronome (its version), time_ns and half (of the statistic asked for), level (a number
+    columns: metronome (its version), state (how much slower the machine was than at its best),
+    time_ns and half (of the statistic asked for), level (a number
     from 0 on, or NO_LEVEL), level_ns and level_half (NaN where there is none), and lone (a time on
     no level, unlike those before and after it).
     """
@@ -125,8 +128,7 @@ def levels(logs: Floats, halves: Floats, pays: float) -> NDArray[np.int_]:
 def trends(
     runs: Sequence[RunRecord], labels: Sequence[str], series: str, statistic: str
 ) -> list[Trend]:
-    """One for each case of each environment and version of the metronome, whose times do not
-    compare. Runs come in the order in which they were measured.
+    """One for each case within each of HISTORY. Runs come in the order in which they were measured.
 
     Raises UsageError where no case has the series.
     """
@@ -137,18 +139,28 @@ def trends(
         raise UsageError(f"--phase: no case here is timed by {series}")
     versions = {label: run.metronome_version for run, label in zip(runs, labels, strict=True)}
     chosen["metronome"] = chosen["run"].map(versions)
-    # What the machine did in a slower state, or too busy to tell, is on no level of the code's.
-    usable = chosen["marks"].map(len) == 0 if statistic == QUIET else chosen["status"] == "ok"
-    chosen["time_ns"] = chosen[f"{statistic}_ns"].where(usable)
     chosen["half"] = chosen[f"{statistic}_half"]
+    usable = chosen["half"].notna()
+    if statistic == QUIET:
+        usable &= chosen["marks"].map(lambda marks: not {FEW, BUSY} & set(marks))
+    chosen["time_ns"] = chosen[f"{statistic}_ns"].where(usable)
+    chosen["state"] = _states(chosen) if statistic == QUIET else ""
     histories = [
         (str(case), table)
-        for _, history in chosen.groupby(["environment", "metronome"], sort=False)
+        for _, history in chosen.groupby(list(HISTORY), sort=False)
         for case, table in history.groupby("case", sort=False)
     ]
     counts = [int(table["time_ns"].notna().sum()) for _, table in histories]
     places = sum(count - 1 for count in counts if count >= MIN_RUNS)
     return [_trend(case, table, places) for case, table in histories]
+
+
+def _states(chosen: pd.DataFrame) -> list[str]:
+    """The state of the machine that each quiet time is of; nothing where that is its best."""
+    return [
+        f"{slower:.2g}x slower" if SLOW in marks else ""
+        for slower, marks in zip(chosen["slower"], chosen["marks"], strict=True)
+    ]
 
 
 def _trend(case: str, table: pd.DataFrame, places: int) -> Trend:

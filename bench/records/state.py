@@ -14,6 +14,7 @@ import platformdirs
 from filelock import FileLock
 
 from bench.errors import MachineError, UsageError
+from bench.records.circumstances import SOFTWARE, circumstances
 from bench.records.schema import RunRecord
 from bench.records.store import NOT_JSON, read_bytes, write_atomically
 
@@ -39,7 +40,7 @@ def remember_floors(run: RunRecord, own: Mapping[str, int]) -> tuple[Floors, str
     and of the software that runs them, so each has floors of its own.
     """
     path = state_folder() / "floors" / f"{run.machine.identity}.json"
-    software = f"metronome {run.metronome_version}, torch {run.machine.torch}, {run.machine.python}"
+    software = ", ".join(" ".join(item) for item in circumstances(run, SOFTWARE).items())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(str(path) + ".lock"):
@@ -49,8 +50,9 @@ def remember_floors(run: RunRecord, own: Mapping[str, int]) -> tuple[Floors, str
             for name, floor in own.items():
                 floors[name] = _remembered(floors.get(name, []), floor)
             write_atomically(path, msgspec.json.format(msgspec.json.encode(known), indent=1))
-    except (OSError, UsageError, MachineError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+    except (OSError, NotImplementedError, UsageError, MachineError) as error:
+        # A file system without locks is no OSError to filelock.
+        reason = getattr(error, "strerror", None) or error
         return {}, f"no floors of earlier runs in {path.parent}: {reason}"
     return earlier, trouble
 

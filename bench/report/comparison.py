@@ -16,6 +16,7 @@ from bench.report.tables import (
     FORMATS,
     drift_lines,
     machine_notes,
+    mark_lines,
     notes,
     numeric_rows,
     phase_rows,
@@ -109,15 +110,17 @@ def comparison_text(
         rows = asked.rows or next(n for n in ("batch", *varying(frame), RUN) if n != columns)
         table = pivot_rows(frame, rows, columns, asked.series, asked.statistic)
         worth = pivot_worth(table, columns)
+        shown, marks_of = frame[frame["series"] == asked.series], asked.statistic
     else:
         table = phase_rows(frame, comparison, asked.statistic)
         worth = phase_worth(asked.statistic)
+        shown, marks_of = frame, "quiet"
     text = render(table, asked.style, worth, asked.width) if table else "Nothing was measured."
     if by in (None, RUN, "compile") and asked.style != "tsv":
         compiled = compile_text(runs, labels, frame, asked.style, asked.width)
         text = "\n".join([text, *compiled])
     below = notes(frame, comparison, asked.statistic)
-    below += [*drift_lines(frame), *machine_notes(runs, labels)]
+    below += mark_lines(shown, marks_of) + drift_lines(frame) + machine_notes(runs, labels)
     if asked.style == "tsv":
         return text
     return "\n".join([text, *prose(below, asked.style)])

@@ -35,15 +35,17 @@ def run_files(results: Path) -> list[Path]:
         folders.setdefault(path.parent, []).append(path)
     if not folders:
         raise UsageError(f"no run files under {results}: measure with `run`, or name files")
-    mine = results / fingerprint().label
-    if len(folders) > 1 and mine not in folders:
+    if len(folders) == 1:
+        return next(iter(folders.values()))
+    mine = folders.get(results / fingerprint().label)
+    if mine is None:
         names = ", ".join(folder.name for folder in folders)
         raise UsageError(
             f"trend is the history of one machine, and {results} has those of {len(folders)}: "
             f"{names}, and none of this machine; name files, or one of them as --results "
             f"{next(iter(folders))}"
         )
-    return folders.get(mine) or next(iter(folders.values()))
+    return mine
 
 
 def load_story(paths: Sequence[Path]) -> Story:

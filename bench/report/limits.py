@@ -23,6 +23,7 @@ from bench.report.tables import (
     doubt_lines,
     machine_notes,
     mark_lines,
+    marked,
     prose,
     records,
     render,
@@ -73,7 +74,9 @@ def print_limits(
     frame = tidy(runs, labels)
     limits = limit_frame(runs, labels, frame, known)
     if style == "csv":
-        told = limits.assign(doubts=limits["doubts"].map(", ".join))
+        told = limits.assign(
+            doubts=limits["doubts"].map(", ".join), marks=limits["marks"].map(", ".join)
+        )
         print(render(records(told), style))
     else:
         print(limits_text(limits, series, style, width))
@@ -110,7 +113,9 @@ def _cells(row: "pd.Series[Any]") -> Row:
     heading = "step" if row["series"] == WHOLE else row["series"]
     measured = row["measured_ns"]
     return {
-        heading: duration(measured) if row["status"] == "ok" else row["status"],
+        heading: marked(duration(measured), row["marks"], "quiet")
+        if row["status"] == "ok"
+        else row["status"],
         "limit": duration(row["limit_ns"]),
         "bound": "-" if pd.isna(row["bound"]) else row["bound"],
         "over limit": factor(row["headroom"]),

@@ -72,7 +72,7 @@ def ranking_text(
         "others that may be as fast, within the intervals.",
         *(["A step bound by the host ranks the host, not the device."] if bounds else []),
         *(_crossover_text(found) for found in crossovers(frame, statistic)),
-        *mark_lines(frame[frame["series"].isin((WHOLE, THROUGHPUT))]),
+        *mark_lines(frame[frame["series"].isin((WHOLE, THROUGHPUT))], statistic),
         *machine_notes(runs, labels),
     ]
     return "\n".join([table, *prose(below, style)])

@@ -25,7 +25,16 @@ from bench.records.gate import INVALID, VERDICTS
 from bench.records.schema import RunRecord
 from bench.records.store import stored_runs
 from bench.report.comparison import load_runs
-from bench.report.tables import FORMATS, Row, doubt_lines, machine_notes, prose, records, render
+from bench.report.tables import (
+    FORMATS,
+    Row,
+    doubt_lines,
+    listed,
+    machine_notes,
+    prose,
+    records,
+    render,
+)
 from bench.report.terminal import Worth
 from bench.report.units import duration, interval, percent, share
 from bench.report.verdicts import EXIT_STATUS
@@ -152,9 +161,10 @@ def _invalid(table: pd.DataFrame) -> list[str]:
     for _, row in table[table["verdict"] == INVALID].iterrows():
         of_reason = series.setdefault(row["reason"], {})
         of_reason.setdefault(row["case"], []).append(row["series"])
+    cases = table["case"].nunique()
     return [
         f"Invalid: {reason}: "
-        + "; ".join(f"{case} ({', '.join(names)})" for case, names in of_reason.items())
+        + listed([f"{case} ({', '.join(names)})" for case, names in of_reason.items()], cases)
         + "."
         for reason, of_reason in series.items()
     ]

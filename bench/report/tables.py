@@ -1,6 +1,5 @@
 """Comparison tables, as people read them and as machines read them."""
 
-import math
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -13,13 +12,17 @@ from bench.analysis.compare import DIMENSIONS, Comparison, varying
 from bench.analysis.drift import MIN_FREEDOM
 from bench.analysis.frame import BUSY, FEW, SLOW, STATISTICS
 from bench.analysis.health import health_note
-from bench.analysis.stats import MIN_REPLICATES, SIGMAS
+from bench.analysis.stats import MIN_REPLICATES
 from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
 from bench.records.circumstances import EVERYTHING, UNSET, circumstances
 from bench.records.schema import RunRecord
 from bench.report.terminal import VARIANT, Worth, fit
-from bench.report.units import duration, interval, rate
+from bench.report.units import duration, interval, percent, rate
 
+ASSUMED = (
+    "an assumption, measured on one shared virtual machine with two Intel cores; "
+    f"{MIN_FREEDOM + 1} runs of one plan in one results folder replace it"
+)
 MARKS = {SLOW: "*", BUSY: "†", FEW: "‡"}
 NAMED = 3
 """Of what a line is about, as many are named; of more, the number is."""
@@ -196,32 +199,42 @@ def time_cell(entry: "pd.Series[Any]", statistic: str) -> str:
     time, half = entry[f"{statistic}_ns"], entry[f"{statistic}_half"]
     if pd.isna(time):
         return "-"
-    marks = "".join(MARKS[mark] for mark in entry["marks"] if statistic == "quiet" or mark == FEW)
-    return f"{interval(duration(time), half)} {marks}".rstrip()
+    return marked(interval(duration(time), half), entry["marks"], statistic)
 
 
 def mark_reason(row: "pd.Series[Any]") -> str:
     """What the marks of a quiet time mean, for one row."""
-    reasons = {
-        FEW: f"{row['replicates']} of the {MIN_REPLICATES} replicates that an interval needs",
+    return "; ".join(_mark_reasons(row)[mark] for mark in row["marks"])
+
+
+def _mark_reasons(row: "pd.Series[Any]") -> dict[str, str]:
+    replicates, quiet = row["replicates"], row["quiet_replicates"]
+    alone = ", and no interval" if replicates == 1 else ""
+    return {
+        FEW: f"{replicates} of the {MIN_REPLICATES} replicates that a verdict needs{alone}",
         BUSY: "the machine was busy: it came near the speed that these times refer to in "
-        f"{row['quiet_replicates']} of {row['replicates']} replicates, so they are from the "
-        "quietest blocks",
-        SLOW: f"this machine has been {row['slower']:.2g}x faster before: these times are at the "
-        "best speed it reached in this run",
+        f"{quiet} of {replicates} replicates, so they are from the quietest blocks",
+        SLOW: f"this machine has been {row['slower']:.2g}x faster before: these times are of its "
+        "present state",
     }
-    return "; ".join(reasons[mark] for mark in row["marks"])
 
 
-def mark_lines(frame: pd.DataFrame) -> list[str]:
+def marked(text: str, marks: Sequence[str], statistic: str) -> str:
+    """A figure of a statistic with its marks; all but FEW are of quiet times."""
+    told = "".join(MARKS[mark] for mark in marks if statistic == "quiet" or mark == FEW)
+    return f"{text} {told}" if told else text
+
+
+def mark_lines(frame: pd.DataFrame, statistic: str = "quiet") -> list[str]:
     """What the marks in a table mean: a line for each mark and reason; a row is a series."""
     several = frame["run"].nunique() > 1
     cases: dict[tuple[str, str], dict[str, None]] = {}
     for _, row in frame[(frame["status"] == "ok") & frame["quiet_ns"].notna()].iterrows():
         where = f"{row['case']} in {row['run']}" if several else str(row["case"])
+        reasons = _mark_reasons(row)
         for mark in row["marks"]:
-            reason = mark_reason(pd.Series(row.to_dict() | {"marks": (mark,)}))
-            cases.setdefault((mark, reason), {})[where] = None
+            if statistic == "quiet" or mark == FEW:
+                cases.setdefault((mark, reasons[mark]), {})[where] = None
     everything = frame[["run", "case"]].drop_duplicates()
     return [
         f"{MARKS[mark]} {reason}: {listed(list(names), len(everything))}."
@@ -231,22 +244,20 @@ def mark_lines(frame: pd.DataFrame) -> list[str]:
 
 def drift_lines(frame: pd.DataFrame) -> list[str]:
     """Which part of the intervals is how runs differ, and where that is known from."""
-    columns = [f"{name}_{what}" for name in STATISTICS for what in ("drift", "drift_runs")]
+    columns = [f"{name}_{what}" for name in STATISTICS for what in ("drift_half", "drift_runs")]
     lines = []
     for values, of_runs in frame[frame["quiet_half"].notna()].groupby(columns, sort=False):
-        quiet, runs, typical, _ = (float(str(value)) for value in values)
-        sizes = [f"{np.expm1(SIGMAS * math.sqrt(2) * each):.1%}" for each in (quiet, typical)]
+        numbers = [float(str(value)) for value in values]
+        sources: dict[str, list[str]] = {}
+        for name, half, runs in zip(STATISTICS, numbers[::2], numbers[1::2], strict=True):
+            known = f"from {runs:.0f} runs of this plan on this machine" if runs else ASSUMED
+            sources.setdefault(known, []).append(f"{percent(half)} ({name})")
         named = list(of_runs["run"].unique())
         whose = f"{', '.join(named)}: " if frame["run"].nunique() > len(named) else ""
-        known = (
-            f"from {runs:.0f} runs of this plan on this machine"
-            if runs
-            else "an assumption, measured on one shared virtual machine with two Intel cores; "
-            f"{MIN_FREEDOM + 1} runs of one plan in one results folder replace it"
-        )
+        parts = [f"{' and '.join(sizes)}, {known}" for known, sizes in sources.items()]
         lines.append(
-            f"{whose}± 95% is where another run lands. It holds {sizes[0]} (quiet) and {sizes[1]} "
-            f"(typical) for what runs differ by beyond their replicates: {known}."
+            f"{whose}± 95% is where another run lands. For what runs differ by beyond their "
+            f"replicates it holds {'; '.join(parts)}."
         )
     return lines
 
@@ -303,7 +314,6 @@ def notes(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) ->
         + _asynchronous(frame)
         + doubt_lines(frame[frame["series"] == WHOLE])
         + _no_energy(frame)
-        + mark_lines(frame)
         + _reasons(frame)
     )
 

@@ -12,7 +12,7 @@ import pandas as pd
 from bench.analysis.compare import RUN, varying
 from bench.analysis.frame import STATISTICS
 from bench.analysis.stats import ratio_half
-from bench.analysis.trend import MIN_LEVEL, MIN_RUNS, Change, Trend, trends
+from bench.analysis.trend import HISTORY, MIN_LEVEL, MIN_RUNS, Change, Trend, trends
 from bench.errors import check_allowed
 from bench.matrix.case import SERIES
 from bench.records.circumstances import CODE, SHARE, SYSTEM, VARIABLES, differences
@@ -110,7 +110,7 @@ def trend_text(
         return render(_numbers(story, found), style)
     everything = pd.concat([trend.table for trend in found])
     names = [name for name in varying(everything) if name != RUN] or ["case"]
-    names += [name for name in ("environment", "metronome") if everything[name].nunique() > 1]
+    names += [name for name in HISTORY if everything[name].nunique() > 1]
     rows = [row for trend in found for row in _rows(story, trend, names)]
     if everything["doubts"].map(bool).any():
         for row in rows:
@@ -248,12 +248,12 @@ def _moves(story: Story, found: Sequence[Trend]) -> list[str]:
 
 
 def _histories(everything: pd.DataFrame) -> list[str]:
-    kinds = everything[["environment", "metronome"]].drop_duplicates()
+    kinds = everything[list(HISTORY)].drop_duplicates()
     if len(kinds) == 1:
         return []
     told = "; ".join(
-        f"{environment} environment, metronome {version}"
-        for environment, version in kinds.itertuples(index=False)
+        f"{environment} environment, metronome {version}{f', {state}' if state else ''}"
+        for environment, version, state in kinds.itertuples(index=False)
     )
     return [f"Times of these do not compare, so each has a history of its own: {told}."]
 
@@ -265,7 +265,7 @@ def _missing(everything: pd.DataFrame, statistic: str) -> list[str]:
         if row["status"] != "ok":
             reason = f"{row['status']}: {row['reason']}"
         else:
-            reason = f"left out: {mark_reason(row)}"
+            reason = f"left out: {mark_reason(row) or 'no block was measured'}"
         cases.setdefault((str(row["run"]), reason), []).append(str(row["case"]))
     return [f"{run}: {reason}: {_listed(names)}." for (run, reason), names in cases.items()]
 

@@ -87,7 +87,7 @@ def verdict_lines(report: GateReport) -> list[str]:
         )
     machine = report.machine
     lines.append(
-        f"{machine.name}: {machine.cpu}, {machine.cores_used}; "
+        f"{machine.label}: {machine.cpu}, {machine.cores_used}; "
         f"instrument {machine.revision}, {report.environment} "
         "environment."
     )

@@ -295,7 +295,7 @@ def pytest_terminal_summary(
             if not run.cases:
                 terminalreporter.write_line("\n".join(machine_notes([run], labels)))
         if campaign.trouble:
-            terminalreporter.write_line(f"Quiet times refer to this run alone: {campaign.trouble}.")
+            terminalreporter.write_line(f"Warning: {campaign.trouble}.")
         terminalreporter.write_line(f"Run file: {campaign.run_path}")
 
 

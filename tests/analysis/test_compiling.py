@@ -47,6 +47,14 @@ def test_it_is_unclear_where_the_two_steps_may_be_as_fast(compiled_ns: float) ->
     assert math.isnan(row["cold_steps"]) and math.isnan(row["warm_steps"])
 
 
+def test_it_is_unclear_where_one_replicate_gives_no_interval() -> None:
+    run = synthetic.run(
+        {EAGER: 1e6, COMPILED: 5e5}, compiled=[compile_measured(COMPILED, 9.0, 1.0)], replicates=1
+    )
+    (row,) = compile_frame([run], ["ours"], tidy([run], ["ours"])).to_dict("records")
+    assert math.isnan(row["cold_steps"]) and math.isnan(row["warm_steps"])
+
+
 def test_width_of_the_ratio_joins_the_widths_of_both_steps() -> None:
     run = synthetic.run({EAGER: 1e6, COMPILED: 5e5}, compiled=[compile_measured(COMPILED, 9.0)])
     frame = tidy([run], ["ours"])

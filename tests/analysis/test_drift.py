@@ -26,7 +26,10 @@ def simulated(
 
 def means(run: list[list[float]]) -> Means:
     return {
-        place: (float(np.mean(times)), float(np.var(times, ddof=1)) / len(times))
+        (f"case {place}", "train_step"): (
+            float(np.mean(times)),
+            float(np.var(times, ddof=1)) / len(times),
+        )
         for place, times in enumerate(run)
     }
 
@@ -65,11 +68,12 @@ def test_groups_tell_of_drift_within_them_and_not_of_what_they_differ_by() -> No
 
 
 def test_series_that_a_run_lacks_do_not_count() -> None:
-    runs = [dict(means(run)) for run in simulated(np.random.default_rng(5), 3, 0.0, 0.0)]
-    for place in range(SERIES - 1):
-        del runs[0][place]
+    runs = [dict(means(run)) for run in simulated(np.random.default_rng(5), 4, 0.0, 0.0)]
+    for name in list(runs[0])[:-1]:
+        del runs[0][name]
+    del runs[1][next(iter(runs[1]))]
     found = estimated_drift([runs])
-    assert found is not None and found.freedom >= 2
+    assert found is not None and found.runs == 3, "the first has next to nothing"
 
 
 @pytest.mark.parametrize("runs", [3, 6])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.floors import own_floors
+from bench.analysis.floors import Floor, floor_among, own_floors
 from bench.analysis.frame import BUSY, FEW, SLOW, drift_of, tidy
 from bench.analysis.stats import DRIFT, MIN_BLOCKS, SIGMAS
 from bench.matrix.case import DISPATCH, SERIES, THROUGHPUT, WHOLE, Case
@@ -135,6 +135,16 @@ def test_runs_in_one_slower_state_refer_to_one_speed() -> None:
         assert found["quiet_ns"] == pytest.approx(1.40 * TRUE_NS[SMALL], rel=0.02)
         assert found["marks"] == (SLOW,)
     assert row(frame, SMALL, run="run1")["floors"] == row(frame, SMALL, run="run2")["floors"]
+
+
+def test_state_of_a_machine_reaches_as_far_as_its_floors_follow_each_other() -> None:
+    """Two runs whose floors differ by little refer to one speed, wherever a gap begins."""
+    for own in (103, 104, 114):
+        assert floor_among(own, [90, 100]).serving_ns == 90
+    assert floor_among(116, [90, 100]).serving_ns == 116
+    assert floor_among(116, [90, 100, 104]).serving_ns == 90
+    assert floor_among(140, [90, 100]) == Floor(140, 90)
+    assert floor_among(80, [90, 100]) == Floor(80, 80)
 
 
 def test_replicates_that_did_not_get_quiet_stand_in_where_too_few_did() -> None:

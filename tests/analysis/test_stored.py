@@ -169,7 +169,9 @@ def test_what_never_got_quiet_is_invalid_and_says_so() -> None:
             worker.readings_ns["dispatch"] = [2 * v for v in worker.readings_ns["dispatch"]]
     table = judged(run({SGD: 1e5}), busy)
     assert set(table["verdict"]) == {INVALID}
-    assert "head: the machine came near its best speed in 1 of 3" in table["reason"].iloc[0]
+    assert (
+        "head: the machine was busy, and came near its speed in 1 of 3" in table["reason"].iloc[0]
+    )
     assert "base" not in table["reason"].iloc[0]
 
 

@@ -200,6 +200,29 @@ def test_what_does_not_compare_has_a_history_of_its_own(other: str) -> None:
     assert [trend.changes for trend in found] == [(), ()]
 
 
+def test_slower_state_of_the_machine_has_a_history_of_its_own() -> None:
+    fast, slow = (
+        [synthetic.run({SGD: 1e5}, moods=Moods(seed=seed, speeds=(speed,))) for seed in range(4)]
+        for speed in (1.0, 1.5)
+    )
+    slow = [
+        synthetic.run({SGD: time}, moods=Moods(seed=seed, speeds=(1.5,)))
+        for seed, time in enumerate([1e5] * 3 + [1.3e5] * 3)
+    ]
+    found = trends([*fast, *slow], [f"r{n}" for n in range(10)], "train_step", "quiet")
+    assert [trend.table["state"].iloc[0] for trend in found] == ["", "1.5x slower"]
+    assert [len(trend.changes) for trend in found] == [0, 1]
+
+
+def test_run_of_one_replicate_is_on_no_level() -> None:
+    """It has no interval, so that nothing says how far off it may be."""
+    alone = synthetic.run({SGD: 3e5}, replicates=1)
+    runs = [*history([1e5] * 3), alone, *history([1e5] * 3)]
+    for statistic in ("quiet", "typical"):
+        (trend,) = trends(runs, [f"r{n}" for n in range(7)], "train_step", statistic)
+        assert trend.changes == () and len(trend.timed) == 6
+
+
 def test_each_case_has_its_own_history() -> None:
     runs = [
         synthetic.run({SGD: 1e5, ADAM: time}, moods=Moods(seed=seed))

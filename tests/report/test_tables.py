@@ -13,10 +13,12 @@ from bench.analysis.compare import Comparison, compare
 from bench.analysis.frame import tidy
 from bench.matrix.case import PHASES, SERIES, WHOLE, Case
 from bench.measure.health import Health, HostHealth
-from bench.records.schema import RunRecord
+from bench.records.schema import Drift, RunRecord
 from bench.report.tables import (
     FORMATS,
+    drift_lines,
     machine_notes,
+    mark_lines,
     notes,
     numeric_rows,
     phase_rows,
@@ -377,7 +379,7 @@ def test_marks_of_figures_are_explained_once() -> None:
     few = frame_of(synthetic.run({SGD: 1e5}, replicates=2))
     (row,) = phase_rows(few, None, "quiet")
     assert row["quiet ± 95%"].endswith(" ‡") and row["typical ± 95%"].endswith(" ‡")
-    (line,) = notes(few, None, "quiet")
+    (line,) = mark_lines(few)
     assert line.startswith("‡ 2 of the 3 replicates") and line.endswith(f": {SGD.id}.")
 
 
@@ -395,7 +397,7 @@ def test_busy_machine_is_said_of_its_quiet_times() -> None:
         worker.readings_ns["dispatch"] = [2 * value for value in worker.readings_ns["dispatch"]]
     (row,) = phase_rows(frame_of(run), None, "quiet")
     assert row["quiet ± 95%"].endswith("% †") and not row["typical ± 95%"].endswith("†")
-    (line,) = notes(frame_of(run), None, "quiet")
+    (line,) = mark_lines(frame_of(run))
     assert line.startswith("† the machine was busy") and "in 0 of 3 replicates" in line
 
 
@@ -405,9 +407,20 @@ def test_slower_state_says_how_much_faster_the_machine_has_been() -> None:
     run.floors_ns = {"dispatch, t1, stock": round(READINGS_NS["dispatch"] / 1.4)}
     rows = phase_rows(frame_of(run), None, "quiet")
     assert [row["quiet ± 95%"].split(" ")[-1] for row in rows] == ["*"] * 4
-    (line,) = notes(frame_of(run), None, "quiet")
+    (line,) = mark_lines(frame_of(run))
     assert line.startswith("* this machine has been 1.4x faster before")
+    assert mark_lines(frame_of(run), "typical") == []
     assert line.endswith(": 4 of 4 cases.")
+
+
+def test_drift_says_for_each_statistic_where_it_is_known_from() -> None:
+    run = synthetic.run({SGD: 1e5})
+    run.drift = {"typical": Drift(0.01, freedom=4.0, runs=5)}
+    (line,) = drift_lines(frame_of(run))
+    assert re.search(r"\(quiet\), an assumption, .*; 4.0% \(typical\), from 5 runs", line)
+    run.drift["quiet"] = Drift(0.002, freedom=4.0, runs=5)
+    (line,) = drift_lines(frame_of(run))
+    assert "0.8% (quiet) and 4.0% (typical), from 5 runs of this plan on this machine" in line
 
 
 def test_what_times_mean_is_told_only_where_a_device_works_through_a_queue() -> None:
