@@ -1,8 +1,9 @@
 """`nox -s bench`, `regress`, `compare`, `tests`, `lint`; what follows `--` goes to the command.
 
 All share one environment, which the session `install` makes before them. SUMNET_TORCH names another
-torch requirement than the one below, and pip's own environment variables are honoured.
-`nox --no-venv -s bench` installs nothing: it runs on nox's own interpreter and the torch it has.
+torch requirement than the one below, which then has an environment of its own, and pip's own
+environment variables are honoured. `nox --no-venv -s bench` installs nothing: it runs on nox's own
+interpreter and the torch it has.
 """
 
 import json
@@ -14,7 +15,11 @@ from pathlib import Path
 import nox
 from nox.command import CommandFailed
 
-TORCH = os.environ.get("SUMNET_TORCH", "torch==2.13.0")
+DEFAULT_TORCH = "torch==2.13.0"
+TORCH = os.environ.get("SUMNET_TORCH", DEFAULT_TORCH)
+PIP_SOURCES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
+"""Variables that decide which build of a version pip takes. One that is set has to be as it was
+when the environment was made; one that is not set now does not matter."""
 NOT_FINISHED = 4
 """The command line's own status for a machine that would not let it finish."""
 PATIENCE_S = 30
@@ -26,41 +31,57 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "tests"]
 environment = nox.session(venv_backend="none", requires=["install"])
-interpreter: str | None = None
-"""The interpreter of the environment, once `install` has run."""
+interpreters: dict[str | None, str] = {}
+"""The Python that nox was asked for to the interpreter of its environment, once `install` has run
+and left it complete."""
 
 
 @nox.session
 def install(session: nox.Session) -> None:
     """Make the environment of the other sessions, where it is not as they want it already."""
-    global interpreter
     if session.venv_backend == "none":
-        interpreter = sys.executable
+        interpreters[session.python] = sys.executable
         return
-    interpreter = str(Path(session.bin, "python"))
+    folder = session.env_dir
+    if TORCH != DEFAULT_TORCH:
+        folder = folder.with_name(f"{folder.name}-{re.sub('[^A-Za-z0-9.]+', '-', TORCH)}")
+    python = str(Path(folder, "Scripts" if os.name == "nt" else "bin", "python"))
     project = nox.project.load_toml("pyproject.toml")
-    wanted = json.dumps(
-        {
-            "torch": TORCH,
-            "constraints": Path("constraints.txt").read_text(encoding="utf-8"),
-            "project": [str(Path.cwd()), project["project"], project["build-system"]],
-            "interpreter": session.python or [sys.version, sys.base_prefix],
-        }
-    )
-    stamp = session.env_dir / "installed.json"
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
-        return
-    # Anew, for what is there may be half an installation or another interpreter's. nox skips these
-    # commands, the stamp's too, where it was asked to install nothing (-R).
-    of = ["--python", session.python] if session.python else []
-    new = [sys.executable, "-m", "virtualenv", "--no-periodic-update", "--clear", *of]
+    wanted = {
+        "torch": TORCH,
+        "constraints": Path("constraints.txt").read_text(encoding="utf-8"),
+        "project": [str(Path.cwd()), project["project"], project["build-system"]],
+        "interpreter": session.python or [sys.version, sys.base_prefix],
+    }
+    sources = {name: os.environ[name] for name in PIP_SOURCES if name in os.environ}
+    stamp = folder / "installed.json"
+    if not _is_made(stamp, wanted, sources):
+        # Anew, for what is there may be half an installation or another interpreter's. nox skips
+        # these commands, the stamp's too, where it was asked to install nothing (-R).
+        of = ["--python", session.python] if session.python else []
+        new = [sys.executable, "-m", "virtualenv", "--no-periodic-update", "--clear", *of]
+        pip = [python, "-m", "pip", "install"]
+        made = json.dumps({"wanted": wanted, "sources": sources})
+        try:
+            session.run_install(*new, str(folder), external=True, silent=True)
+            # torch first and alone: nothing else decides which build of it comes
+            session.run_install(*pip, TORCH, external=True, silent=True)
+            project_and_tools = ["--constraint", "constraints.txt", "--editable", ".[dev]"]
+            session.run_install(*pip, *project_and_tools, external=True, silent=True)
+            session.run_install(python, "-c", WRITE, str(stamp), made, external=True, log=False)
+        except CommandFailed:  # which nox has told of
+            raise SystemExit(NOT_FINISHED) from None
+    if stamp.exists():
+        interpreters[session.python] = python
+
+
+def _is_made(stamp: Path, wanted: dict[str, object], sources: dict[str, str]) -> bool:
+    """Whether the environment with this stamp is what is wanted, from these sources."""
     try:
-        session.run_install(*new, str(session.env_dir), external=True, silent=True)
-        session.install(TORCH)  # first and alone: nothing else decides which build of it comes
-        session.install("--constraint", "constraints.txt", "--editable", ".[dev]")
-        session.run_install("python", "-c", WRITE, str(stamp), wanted, log=False)
-    except CommandFailed:  # which nox has told of
-        raise SystemExit(NOT_FINISHED) from None
+        made = json.loads(stamp.read_text(encoding="utf-8"))
+        return made["wanted"] == wanted and sources.items() <= made["sources"].items()
+    except (FileNotFoundError, ValueError, KeyError):  # none, or another version's
+        return False
 
 
 def python(session: nox.Session, *words: str) -> None:
@@ -69,14 +90,22 @@ def python(session: nox.Session, *words: str) -> None:
     nox would end with 1 whatever failed, and to the gate a 1 is a regression. SystemExit it lets
     through; sessions queued behind this one are then not run.
     """
-    if interpreter is None:
-        session.error("the session install has to run first: drop --no-dependencies and --parallel")
     try:
-        session.run(interpreter, *words, interrupt_timeout=PATIENCE_S)
+        session.run(_interpreter(session), *words, interrupt_timeout=PATIENCE_S)
     except CommandFailed as failed:
         returned = re.fullmatch(r"Returned code (-?\d+)", failed.reason or "")
         status = int(returned[1]) if returned else NOT_FINISHED
         raise SystemExit(status if status >= 0 else 128 - status) from None  # a signal, as in sh
+
+
+def _interpreter(session: nox.Session) -> str:
+    if session.python not in interpreters:
+        session.warn(
+            "There is no complete environment: let the session install run first, without -R, "
+            "--no-dependencies and --parallel."
+        )
+        raise SystemExit(NOT_FINISHED)
+    return interpreters[session.python]
 
 
 @environment
@@ -100,12 +129,14 @@ def compare(session: nox.Session) -> None:
 @environment
 def tests(session: nox.Session) -> None:
     """Test the suite itself: `nox -s tests -- -k store`, or with `--all` the slow tests too."""
-    python(session, "-m", "pytest", "-n", "2", "--dist", "loadscope", *session.posargs)
+    command = ("-m", "pytest", "-n", "2", "--dist", "loadscope", *session.posargs)
+    session.run(_interpreter(session), *command)
 
 
 @environment
 def lint(session: nox.Session) -> None:
     """Formatting, lint and types."""
-    python(session, "-m", "ruff", "format", "--check", ".")
-    python(session, "-m", "ruff", "check", ".")
-    python(session, "-m", "mypy")
+    interpreter = _interpreter(session)
+    session.run(interpreter, "-m", "ruff", "format", "--check", ".")
+    session.run(interpreter, "-m", "ruff", "check", ".")
+    session.run(interpreter, "-m", "mypy")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.errors import MachineError, UsageError
+from bench.measure.protocol import modules_in
 
 SUBJECT = "sumnet"
 """The package that is measured, a folder of that name."""
@@ -99,11 +100,15 @@ class Checkout:
         file that git itself converted when it checked it out does not differ.
         """
         files = self._files(commit, *folders)
-        held = {path: file for path, file in files.items() if path.endswith(".py")}
+        held = {
+            path: file
+            for path, file in files.items()
+            if path.endswith(".py") and not path.rpartition("/")[2].startswith(".")
+        }
         there = {
             file.relative_to(self._root).as_posix()
             for folder in folders
-            for file in (self._root / folder).rglob("*.py")
+            for file in modules_in(self._root / folder)
         }
         return held.keys() != there or self._edited(held, self._root)[1]
 
@@ -120,7 +125,7 @@ class Checkout:
         name = _short(self._words("symbolic-ref", "--quiet", main) or main)
         done = self._run("merge-base", commit, main)
         if done.returncode > 1:
-            raise UsageError(f"git cannot find where {tip} left {name}: {_reason(done)}")
+            raise UsageError(f"git cannot find the merge base of {tip} and {name}: {_reason(done)}")
         base = done.stdout.decode().strip()
         if not base:
             raise self._missing(f"{tip} and {name} have no commit in common", "name a --base")

@@ -133,11 +133,12 @@ def pool_of(reports: Sequence[GateReport], budget_s: float) -> Pool:
 def identical_sides(report: GateReport) -> bool:
     """Whether both sides ran the same code in the same way."""
     base, head = report.sides
-    alike = (base.subject_hash, base.torch, base.python, base.environment) == (
+    alike = (base.subject_hash, base.torch, base.python, base.environment, base.interpreter) == (
         head.subject_hash,
         head.torch,
         head.python,
         head.environment,
+        head.interpreter,
     )
     return alike and all(contest.base == contest.head for contest in report.contests)
 

@@ -139,7 +139,9 @@ def run(
     words = given.pop("arguments") or []
     named = given.pop("plugins") or []
     if blocked := [name for name in named if name.startswith("no:")]:
-        raise UsageError(f"-p {blocked[0]}: only what -p names is loaded, so nothing is to block")
+        raise UsageError(
+            f"-p {blocked[0]}: only what -p names is loaded, so there is nothing to block"
+        )
     options = [word for word in words if word.startswith(("--benchmark-", "--collect-only"))]
     cases = [word for word in words if not word.startswith("-")]
     for word in words:

@@ -46,9 +46,7 @@ Files = Annotated[
 ]
 Statistic = Annotated[str, typer.Option(help="quiet or typical")]
 Format = Annotated[str, typer.Option(help="github, plain, html, latex, tsv or csv")]
-Wide = Annotated[
-    bool, typer.Option("--wide", help="every column, also where the terminal is narrower")
-]
+Wide = Annotated[bool, typer.Option("--wide", help="every column, even if wider than the terminal")]
 Results = Annotated[Path, typer.Option(help="where run files are looked for")]
 Environment = Annotated[
     str | None,

@@ -31,11 +31,18 @@ class Settings:
 
 
 def read_settings(folder: Path) -> Settings:
-    """What `[tool.sumnet-bench]` of the folder's pyproject.toml asks; defaults where it is silent.
+    """What `[tool.sumnet-bench]` of a project's pyproject.toml asks; defaults where it is silent.
 
-    Raises UsageError where the file cannot be read, or asks for something that is not there.
+    The file is the folder's, or the nearest above it up to the top of its git checkout. Raises
+    UsageError where it cannot be read, or asks for something that is not there.
     """
     path = folder / FILE
+    for above in (folder, *folder.absolute().parents):
+        if (above / FILE).exists():
+            path = above / FILE
+            break
+        if (above / ".git").exists():
+            break
     table = _table(path)
     where = f"{path}: [{TABLE}]"
     _refuse_unknown(table, where)

@@ -24,6 +24,9 @@ ROOT = Path(bench.__file__).parent.parent
 """The folder that holds this instrument: a source tree, or the site-packages it is installed in."""
 WORKER = ROOT / "bench" / "measure" / "worker.py"
 TERMINATE_S = 2.0
+PLACEMENT = ("GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_PLACES", "OMP_PROC_BIND")
+"""Variables by which OpenMP binds its threads to cores when it starts: a CPU's worker is bound to
+cores of its own, on which all its threads have to be. A side may set them all the same."""
 UNCAUGHT = 1
 """The exit status of a Python that an exception ended."""
 
@@ -80,7 +83,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
-                env={**os.environ, **side.environment, **(environment or {})},
+                env={**_inherited(device), **side.environment, **(environment or {})},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -116,8 +119,9 @@ class WorkerProcess:
 
     def ask(self, request: Request, deadline_s: float) -> Reply:
         """The reply to a request. Raises WorkerLost."""
-        # A dead worker is noticed when its replies end.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        # A dead worker is noticed when its replies end, one that reads nothing by its deadline.
+        self._channel.settimeout(deadline_s)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
             self._channel.sendall(msgspec.json.encode(request) + b"\n")
         return self._reply(deadline_s)
 
@@ -188,6 +192,12 @@ class WorkerProcess:
         self._output.seek(self._printed)
         words = last_words(self._output.read().decode(errors="replace"), raised=raised)
         return f": {words}" if words else ""
+
+
+def _inherited(device: str) -> dict[str, str]:
+    """This process's environment, as a worker on the device is given it."""
+    bound = PLACEMENT if device == "cpu" else ()
+    return {name: value for name, value in os.environ.items() if name not in bound}
 
 
 def _signal_name(number: int) -> str:

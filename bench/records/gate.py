@@ -7,6 +7,7 @@ import msgspec
 
 from bench.errors import UsageError
 from bench.measure.contests import Contest
+from bench.measure.protocol import Interpreter
 from bench.records.kinds import REPORT, OtherKind, kind_of
 from bench.records.machine import Machine
 from bench.records.store import read_bytes, write_atomically
@@ -41,6 +42,8 @@ class SideRecord(msgspec.Struct):
     threads: int
     environment: dict[str, str] = {}
     """Its own variables, beside those of both."""
+    interpreter: Interpreter | None = None
+    """What its workers ran on, without anyone's name; None in older reports."""
 
 
 class Rules(msgspec.Struct, frozen=True):

@@ -183,7 +183,8 @@ def commit_unknown() -> str | None:
     except NoCheckout:
         return None
     except UsageError as error:
-        return str(error)
+        in_checkout = any((folder / ".git").exists() for folder in (ROOT, *ROOT.parents))
+        return str(error) if in_checkout else None
     return None
 
 

@@ -66,7 +66,10 @@ class Campaign:
         """Write the run file from pytest-benchmark's document, and let go of the journal."""
         if self.journal is None or self.run is None:
             return
-        self._place_among_earlier_runs(self.run, self.journal.path.parent)
+        try:
+            self._place_among_earlier_runs(self.run, self.journal.path.parent)
+        except Exception as error:  # in reading other runs: this one has to be written
+            self.trouble = f"earlier runs were left out of account: {error!r}"
         document["sumnet"] = msgspec.to_builtins(self.run)
         write_run(self.journal.run_path(), document)
         self.run_path = self.journal.run_path()
@@ -100,6 +103,7 @@ class Campaign:
         display = ProgressDisplay(self.plan, console, spent_s)
 
         def keep(event: Event) -> None:
+            _check_torch(header, event)
             self._events.append(event)
             if self.journal is not None:
                 self.journal.tell(event)
@@ -124,6 +128,20 @@ class Campaign:
             if self.journal is not None:
                 self.journal.close()
         return assemble(header, self._events)
+
+
+def _check_torch(header: Header, event: Event) -> None:
+    """Raise UsageError where a worker loads another torch than the one the run is filed under.
+
+    What follows a plus names a build, which an installer's records may lack.
+    """
+    if isinstance(event, WorkerStarted):
+        loaded, installed = event.hello.facts.torch, header.machine.torch
+        if loaded.partition("+")[0] != installed.partition("+")[0]:
+            raise UsageError(
+                f"workers load torch {loaded}, and torch {installed} is what is installed here: "
+                "is there another on PYTHONPATH?"
+            )
 
 
 class _HealthWatch:

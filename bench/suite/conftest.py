@@ -190,7 +190,11 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
             raise
         return True
     wanted = {"record", "ceiling_record"} & _fixtures(session.items)
-    if wanted and config.stash[CAMPAIGN].run is None and not config.option.collectonly:
+    if (
+        wanted
+        and config.stash[CAMPAIGN].run is None
+        and not (config.option.collectonly or config.option.setupplan)
+    ):
         config.stash[ERROR] = UsageError(
             "nothing was measured: every test was skipped, or failed, before it could begin; "
             "drop the option, plugin or conftest.py that does that"
@@ -266,7 +270,7 @@ def pytest_terminal_summary(
 ) -> None:
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and CAMPAIGN in config.stash:
         given = [("-k", config.getoption("keyword")), ("-m", config.getoption("markexpr"))]
-        asked = " ".join(f"{flag} {text!r}" for flag, text in given if text) or "what is given"
+        asked = " ".join(f"{flag} {text!r}" for flag, text in given if text) or "the selection"
         if any("test_ceilings" in str(path) for path in config.args):
             _tell_error(f"{asked} selects no ceiling; without it all are measured")
         else:

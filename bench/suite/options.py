@@ -51,7 +51,7 @@ INTERFERING = {
     "forked": ("--forked", "every test in a process of its own would measure everything again"),
     "timeout": ("--timeout", AT_ONCE),
     "session_timeout": ("--session-timeout", AT_ONCE),
-    "reruns": ("--reruns", "a test that failed reports a measurement, which is not made again"),
+    "reruns": ("--reruns", "a rerun would repeat the report, not the measurement"),
 }
 """Settings of other plugins that spoil a measurement or end it early: by their name, the option
 that sets them and what is wrong with it."""
