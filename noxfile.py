@@ -42,7 +42,7 @@ def install(session: nox.Session) -> None:
     if session.venv_backend == "none":
         interpreters[session.python] = sys.executable
         return
-    folder = session.env_dir
+    folder = session.env_dir.absolute()
     if TORCH != DEFAULT_TORCH:
         folder = folder.with_name(f"{folder.name}-{re.sub('[^A-Za-z0-9.]+', '-', TORCH)}")
     python = str(Path(folder, "Scripts" if os.name == "nt" else "bin", "python"))

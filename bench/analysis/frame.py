@@ -226,7 +226,9 @@ def _measured_drifts(
     for plan, groups in plans.items():
         for name in STATISTICS:
             means = [[_means(rows, name) for rows in group] for group in groups.values()]
-            if drift := estimated_drift([list(filter(None, runs_of)) for runs_of in means]):
+            if drift := estimated_drift(
+                [list(filter(None, runs_of)) for runs_of in means], assumed_drift(name)
+            ):
                 found.setdefault(plan, {})[name] = drift
     return found
 

@@ -165,14 +165,22 @@ def installed(project: Path, *words: str, status: int = 0) -> tuple[int, str]:
 
 @needs_nox
 @pytest.mark.slow
-def test_sessions_share_an_environment_that_is_made_once(offline: Path) -> None:
-    ours = str(offline / ".nox" / "install" / "bin" / "python")
+def test_sessions_share_an_environment_that_is_made_once(
+    offline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for each torch that is asked for, so that they do not take turns in one."""
+    name = f"install-{re.sub('[^A-Za-z0-9.]+', '-', TORCH)}"
+    ours = str(offline / ".nox" / name / "bin" / "python")
     assert installed(offline, "-s", "bench") == (2, ours)
     assert installed(offline, "-s", "compare", status=3) == (0, ours)
     (offline / "constraints.txt").write_text("torch==1\n")
     assert installed(offline, "-R", "-s", "regress") == (0, ours)
     assert installed(offline, "-s", "regress") == (2, ours)
     assert installed(offline, "-r", "-s", "bench") == (0, ours)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(offline))
+    assert installed(offline, "-s", "bench") == (2, ours), "another source of builds"
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    assert installed(offline, "-s", "bench") == (0, ours)
 
 
 @needs_nox
