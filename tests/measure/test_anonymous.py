@@ -41,3 +41,11 @@ def test_home_that_is_no_folder_of_ones_own_changes_nothing(
     if home is not None:
         monkeypatch.setenv("HOME", home)
     assert anonymous("/usr/lib/x.so") == "/usr/lib/x.so"
+
+
+def test_account_is_taken_out_where_no_variable_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("USER", "LOGNAME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", "/nowhere")
+    monkeypatch.setattr("getpass.getuser", lambda: "alice")
+    assert anonymous("/tmp/torchinductor_alice/x") == "/tmp/torchinductor_USER/x"
