@@ -72,9 +72,8 @@ def blocks_of(run: RunRecord, case_id: str, series: str) -> list[float]:
 
 
 def kept_files(done: Finished) -> set[str]:
-    """What stands in the machine's folder, locks aside, which mean nothing when nobody runs."""
-    names = {path.name for path in written(done.path.parent)}
-    return names - {"floors.json.lock"}
+    """What stands in the machine's folder."""
+    return {path.name for path in written(done.path.parent)}
 
 
 def statuses(run: RunRecord) -> dict[str, str]:
@@ -103,13 +102,19 @@ def selected(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 def test_run_file_is_named_by_machine_time_and_commit(selected: Finished) -> None:
     machine = fingerprint()
-    assert selected.path.parent == selected.results / machine.name
+    assert selected.path.parent == selected.results / machine.label
     assert re.fullmatch(r"\d{8}T\d{6}Z-(\w+)(-dirty)?\.json", selected.path.name)
     assert selected.run.machine.commit in selected.path.name
 
 
-def test_run_leaves_its_file_and_the_machines_floors_and_nothing_else(selected: Finished) -> None:
-    assert kept_files(selected) == {selected.path.name, "floors.json"}
+def test_run_leaves_its_file_and_nothing_else(selected: Finished) -> None:
+    assert kept_files(selected) == {selected.path.name}
+
+
+def test_run_file_carries_the_floors_that_served_it(selected: Finished) -> None:
+    floors = selected.run.floors_ns
+    assert list(floors) == ["dispatch, t1, stock"]
+    assert selected.run.lowest_floors_ns["dispatch, t1, stock"] <= floors["dispatch, t1, stock"]
 
 
 def test_table_and_path_are_printed(selected: Finished) -> None:
@@ -396,9 +401,11 @@ def test_run_whose_worker_is_killed_goes_on_with_the_rest_and_exits_1(tmp_path: 
 
 @pytest.mark.slow
 def test_run_that_cannot_be_written_is_kept_and_finished_later(tmp_path: Path) -> None:
-    obstacle = tmp_path / fingerprint().name / "floors.json"
-    obstacle.mkdir(parents=True)
-    ran = bench_run("--preset=seed", *LEAST, f"--results={tmp_path}")
+    command = start("bench", "run", "--preset=seed", *LEAST, f"--results={tmp_path}")
+    (begun,) = wait_for("a journal", lambda: journals(tmp_path))
+    obstacle = begun.with_suffix(".json")
+    obstacle.mkdir()
+    ran = finish(command)
     assert ran.returncode == 4
     assert f"ERROR: cannot write {obstacle}: Is a directory" in ran.stderr
     (journal,) = journals(tmp_path)
@@ -503,7 +510,7 @@ def test_resumed_run_keeps_every_block_of_its_first_sitting(
 
 
 def test_resumed_run_leaves_no_journal(resumed: Finished) -> None:
-    assert kept_files(resumed) == {resumed.path.name, "floors.json"}
+    assert kept_files(resumed) == {resumed.path.name}
 
 
 def test_run_shows_no_table_of_pytest_benchmarks_unless_asked(resumed: Finished) -> None:

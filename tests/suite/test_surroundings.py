@@ -199,8 +199,9 @@ def test_pytest_without_pytest_benchmark_is_helped_by_what_the_refusal_says() ->
     ],
 )
 def test_option_of_another_plugin_that_interferes_is_refused(
-    option: str, given: dict[str, object]
+    monkeypatch: pytest.MonkeyPatch, option: str, given: dict[str, object]
 ) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     with pytest.raises(UsageError, match=rf": drop {option}$"):
         refuse_interfering(stub_config(**given))
 

@@ -149,7 +149,7 @@ def test_history_is_there_and_the_report_is_kept_whatever_happens() -> None:
 
 
 def test_torch_is_the_version_that_the_noxfile_has() -> None:
-    found = re.search(r'"(torch==[\d.]+)"\)', (ROOT / "noxfile.py").read_text())
+    found = re.search(r'"(torch==[\d.]+)"', (ROOT / "noxfile.py").read_text())
     assert found is not None
     assert f"SUMNET_TORCH: {found[1]}+cpu\n" in WORKFLOW
 
