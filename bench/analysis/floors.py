@@ -37,21 +37,21 @@ def own_floors(run: RunRecord) -> dict[str, int]:
     def collect(workers: Iterable[Blocks], device: Value, threads: Value) -> None:
         for blocks in workers:
             for name, readings in blocks.readings_ns.items():
-                key = floor_key(run, device, threads, name)
-                readings_of.setdefault(key, []).extend(readings)
+                floor = floor_key(run, device, threads, name)
+                readings_of.setdefault(floor, []).extend(readings)
 
     for case in run.cases:
         for workers in case.blocks.values():
             collect(workers, case.axes["device"], case.axes["threads"])
     for above in run.ceilings:
         collect(above.blocks, above.ceiling.device, above.ceiling.threads)
-    return {key: floor_of(values) for key, values in sorted(readings_of.items())}
+    return {name: floor_of(values) for name, values in sorted(readings_of.items())}
 
 
 def floor_key(run: RunRecord, device: Value, threads: Value, metronome: str) -> str:
     """What a floor is valid for, within one machine and its software."""
-    key = f"{metronome}, t{threads}, {run.plan.environment}"
-    return key if device == "cpu" else f"{key}, {device}"  # whose workers are not pinned
+    floor = f"{metronome}, t{threads}, {run.plan.environment}"
+    return floor if device == "cpu" else f"{floor}, {device}"  # whose workers are not pinned
 
 
 def floor_among(own_ns: int, known_ns: Iterable[int]) -> Floor:
@@ -73,15 +73,12 @@ def serving_floors(runs: Sequence[RunRecord]) -> list[Floors]:
     """For each run, key to the floor that serves it, among what these runs know of its machine."""
     known: dict[object, dict[str, list[int]]] = {}
     own = [own_floors(run) for run in runs]
-    for run, floors in zip(runs, own, strict=True):
-        of_machine = known.setdefault(key(run, (*MACHINE, *SOFTWARE)), {})
+    machines = [known.setdefault(key(run, (*MACHINE, *SOFTWARE)), {}) for run in runs]
+    for run, floors, machine in zip(runs, own, machines, strict=True):
         for source in (floors, run.floors_ns, run.lowest_floors_ns):
             for name, floor in source.items():
-                of_machine.setdefault(name, []).append(floor)
+                machine.setdefault(name, []).append(floor)
     return [
-        {
-            name: floor_among(floor, known[key(run, (*MACHINE, *SOFTWARE))][name])
-            for name, floor in floors.items()
-        }
-        for run, floors in zip(runs, own, strict=True)
+        {name: floor_among(floor, machine[name]) for name, floor in floors.items()}
+        for floors, machine in zip(own, machines, strict=True)
     ]

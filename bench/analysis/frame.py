@@ -54,12 +54,11 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = Tru
     quiet_replicates (that came near the serving floor), quiet_share, quiet_ns, quiet_half,
     quiet_drift (standard deviation of the drift in it), quiet_drift_half (of an interval of drift
     alone), quiet_drift_runs (how many runs it is estimated from; 0 where it is assumed), the same
-    for typical_, high_ns (the median block's
-    90th percentile), floors (those that serve its case, nanoseconds), slower (how
-    many times slower than its best the machine was at those), marks (of the quiet time: see
-    `_marks`), and of the whole case busy_ns (how long a step keeps its device at work), doubts
-    (word to sentence: what makes its times doubtful), joules (for a million samples),
-    energy_reason and host_bound (None on a CPU, where host and device are one).
+    for typical_, high_ns (the median block's 90th percentile), floors (those that serve its case,
+    nanoseconds), slower (how many times slower than its best the machine was at those), marks (of
+    the quiet time: see `_marks`), and of the whole case busy_ns (how long a step keeps its device
+    at work), doubts (word to sentence: what makes its times doubtful), joules (for a million
+    samples), energy_reason and host_bound (None on a CPU, where host and device are one).
     """
     evidence = [_evidence(*each) for each in zip(runs, labels, serving_floors(runs), strict=True)]
     rows: list[dict[str, Any]] = []
