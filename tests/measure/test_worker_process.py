@@ -513,8 +513,9 @@ def test_a_real_worker_answers_whatever_is_printed_and_ends_with_its_channel(
 
 
 ASK_HELLO = """
-import sys
-sys.path.append(sys.argv[1])
+import pathlib, sys
+elsewhere = [p for p in sys.path if not pathlib.Path(p, "bench").is_dir()]  # an editable install
+sys.path[:] = [*elsewhere, sys.argv[1]]
 import msgspec
 from bench.measure.worker_process import ROOT, Side, WorkerProcess
 assert str(ROOT) == sys.argv[1]
