@@ -103,7 +103,9 @@ class Checkout:
         held = {
             path: file
             for path, file in files.items()
-            if path.endswith(".py") and not path.rpartition("/")[2].startswith(".")
+            if path.endswith(".py")
+            and not path.rpartition("/")[2].startswith(".")
+            and not ((self._root / path).is_symlink() and not (self._root / path).is_file())
         }
         there = {
             file.relative_to(self._root).as_posix()

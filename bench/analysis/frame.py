@@ -65,7 +65,7 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = Tru
     measured = _measured_drifts(runs, evidence) if pooled else {}
     assumed = {name: assumed_drift(name) for name in STATISTICS}
     for run, of_run in zip(runs, evidence, strict=True):
-        known = (assumed, run.drift, measured.get(_plan(run), {}))
+        known = (measured.get(_plan(run), {}), run.drift, assumed)
         drifts = {
             name: max((of[name] for of in known if name in of), key=lambda drift: drift.runs)
             for name in STATISTICS
@@ -159,7 +159,7 @@ def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
             whole = [worker for worker in workers if len(worker.at_s) >= MIN_BLOCKS]
             replicates = [
                 replicate_of(worker, series, valid, on_host=device == "cpu")
-                for worker in (whole if len(whole) >= MIN_REPLICATES else workers)
+                for worker in whole or workers
             ]
             quiet = [r.quiet_ns for r in replicates if r.quiet]
             enough = len(quiet) >= MIN_REPLICATES
@@ -216,11 +216,14 @@ def _measured_drifts(
     tells of its own.
     """
     plans: dict[object, dict[object, list[Evidence]]] = {}
-    for run, rows in zip(runs, evidence, strict=True):
+    speeds = [
+        tuple(sorted((name, floor.serving_ns) for name, floor in floors.items()))
+        for floors in serving_floors(runs)
+    ]
+    for run, rows, speed in zip(runs, evidence, speeds, strict=True):
         if run.complete:
             alike = plans.setdefault(_plan(run), {})
-            floors = [(row["case"], name, f) for row in rows for name, f in row["floors"].items()]
-            alike.setdefault((key(run, ("code", *SYSTEM)), tuple(floors)), []).append(rows)
+            alike.setdefault((key(run, ("code", *SYSTEM)), speed), []).append(rows)
     found: dict[object, dict[str, Drift]] = {}
     for plan, groups in plans.items():
         for name in STATISTICS:

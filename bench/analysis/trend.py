@@ -13,7 +13,7 @@ from ruptures.base import BaseCost
 from ruptures.detection import Pelt
 from scipy import special
 
-from bench.analysis.frame import BUSY, FEW, QUIET, SLOW, tidy
+from bench.analysis.frame import BUSY, FEW, QUIET, tidy
 from bench.analysis.stats import CONFIDENCE, Floats
 from bench.errors import UsageError
 from bench.records.schema import RunRecord
@@ -155,12 +155,20 @@ def trends(
     return [_trend(case, table, places) for case, table in histories]
 
 
-def _states(chosen: pd.DataFrame) -> list[str]:
-    """The state of the machine that each quiet time is of; nothing where that is its best."""
-    return [
-        f"{slower:.2g}x slower" if SLOW in marks else ""
-        for slower, marks in zip(chosen["slower"], chosen["marks"], strict=True)
-    ]
+def history_name(environment: str, version: int, state: str) -> str:
+    """What a history is of, by the values of HISTORY."""
+    return f"{environment} environment, metronome {version}" + (f", {state}" if state else "")
+
+
+def _states(chosen: pd.DataFrame) -> "pd.Series[str]":
+    """The state of the machine that each quiet time is of; nothing where that is its best.
+
+    A case without a block has that of the others of its run.
+    """
+    measured = chosen["replicates"] > 0
+    words = chosen["slower"].map("{:.2g}x slower".format).where(chosen["slower"] > 1, "")
+    of_run = words[measured].groupby(chosen["run"]).first()
+    return words.where(measured, chosen["run"].map(of_run).fillna(""))
 
 
 def _trend(case: str, table: pd.DataFrame, places: int) -> Trend:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from bench.devices.readings import reading
 from bench.errors import UsageError
 from bench.measure.contests import Contest
 from bench.quantities import SHARES, check_within_margin, number_from, share_from
@@ -37,11 +38,11 @@ def read_settings(folder: Path) -> Settings:
     UsageError where it cannot be read, or asks for something that is not there.
     """
     path = folder / FILE
-    for above in (folder, *folder.absolute().parents):
-        if (above / FILE).exists():
-            path = above / FILE
-            break
-        if (above / ".git").exists():
+    above = [folder, *folder.absolute().parents]
+    tops = [place for place, parent in enumerate(above) if reading((parent / ".git").exists)]
+    for parent in above[: tops[0] + 1] if tops else ():
+        if reading((parent / FILE).exists):
+            path = parent / FILE
             break
     table = _table(path)
     where = f"{path}: [{TABLE}]"

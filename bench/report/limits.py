@@ -112,10 +112,10 @@ def limits_text(
 def _cells(row: "pd.Series[Any]") -> Row:
     heading = "step" if row["series"] == WHOLE else row["series"]
     measured = row["measured_ns"]
+    marks = () if pd.isna(measured) else row["marks"]
+    time = marked(duration(measured), marks, "quiet")
     return {
-        heading: marked(duration(measured), row["marks"], "quiet")
-        if row["status"] == "ok"
-        else row["status"],
+        heading: time if row["status"] == "ok" else row["status"],
         "limit": duration(row["limit_ns"]),
         "bound": "-" if pd.isna(row["bound"]) else row["bound"],
         "over limit": factor(row["headroom"]),

@@ -202,9 +202,9 @@ def time_cell(entry: "pd.Series[Any]", statistic: str) -> str:
     return marked(interval(duration(time), half), entry["marks"], statistic)
 
 
-def mark_reason(row: "pd.Series[Any]") -> str:
-    """What the marks of a quiet time mean, for one row."""
-    return "; ".join(_mark_reasons(row)[mark] for mark in row["marks"])
+def mark_reason(row: "pd.Series[Any]", among: Sequence[str]) -> str:
+    """What those of a row's marks mean that are among these; nothing without any."""
+    return "; ".join(_mark_reasons(row)[mark] for mark in row["marks"] if mark in among)
 
 
 def _mark_reasons(row: "pd.Series[Any]") -> dict[str, str]:

@@ -10,9 +10,17 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.compare import RUN, varying
-from bench.analysis.frame import STATISTICS
+from bench.analysis.frame import BUSY, FEW, QUIET, STATISTICS
 from bench.analysis.stats import ratio_half
-from bench.analysis.trend import HISTORY, MIN_LEVEL, MIN_RUNS, Change, Trend, trends
+from bench.analysis.trend import (
+    HISTORY,
+    MIN_LEVEL,
+    MIN_RUNS,
+    Change,
+    Trend,
+    history_name,
+    trends,
+)
 from bench.errors import check_allowed
 from bench.matrix.case import SERIES
 from bench.records.circumstances import CODE, SHARE, SYSTEM, VARIABLES, differences
@@ -252,7 +260,7 @@ def _histories(everything: pd.DataFrame) -> list[str]:
     if len(kinds) == 1:
         return []
     told = "; ".join(
-        f"{environment} environment, metronome {version}{f', {state}' if state else ''}"
+        history_name(environment, version, state)
         for environment, version, state in kinds.itertuples(index=False)
     )
     return [f"Times of these do not compare, so each has a history of its own: {told}."]
@@ -265,7 +273,8 @@ def _missing(everything: pd.DataFrame, statistic: str) -> list[str]:
         if row["status"] != "ok":
             reason = f"{row['status']}: {row['reason']}"
         else:
-            reason = f"left out: {mark_reason(row) or 'no block was measured'}"
+            why = mark_reason(row, (FEW,) if statistic != QUIET else (FEW, BUSY))
+            reason = f"left out: {why or 'no block was measured'}"
         cases.setdefault((str(row["run"]), reason), []).append(str(row["case"]))
     return [f"{run}: {reason}: {_listed(names)}." for (run, reason), names in cases.items()]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.compare import RUN, varying
-from bench.analysis.trend import Trend
+from bench.analysis.trend import HISTORY, Trend, history_name
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
 from bench.report.layout import LETTER, Range, decades
@@ -57,14 +57,14 @@ def trend_chart(found: Sequence[Trend], moments: Mapping[str, str]) -> "alt.VCon
     drawn = [trend for trend in timed if trend in most]
     tables = pd.concat([trend.table for trend in drawn])
     names = [name for name in varying(tables) if name != RUN] or ["optimizer", "batch"]
-    kinds = tables[["environment", "metronome"]].drop_duplicates()
+    kinds = tables[list(HISTORY)].drop_duplicates()
     several = len(kinds) > 1
     histories = []
-    for environment, version in kinds.itertuples(index=False):
+    for environment, version, state in kinds.itertuples(index=False):
         of_it = [
             trend
             for trend in drawn
-            if tuple(trend.table.iloc[0][["environment", "metronome"]]) == (environment, version)
+            if tuple(trend.table.iloc[0][list(HISTORY)]) == (environment, version, state)
         ]
         seen = {run for trend in of_it for run in trend.table["run"]}
         runs = {run: at for run, at in moments.items() if run in seen}
@@ -72,7 +72,7 @@ def trend_chart(found: Sequence[Trend], moments: Mapping[str, str]) -> "alt.VCon
             _panel(trend, runs, _name(trend, names), below=number + COLUMNS >= len(of_it))
             for number, trend in enumerate(of_it)
         ]
-        title = f"{environment} environment, metronome {version}" if several else ""
+        title = history_name(environment, version, state) if several else ""
         histories.append(
             alt.concat(*panels, columns=COLUMNS, spacing={"row": 14, "column": 18}).properties(
                 title=alt.Title(title, anchor="start", offset=8)

@@ -316,6 +316,12 @@ def test_runs_of_another_code_tell_of_drift_among_themselves() -> None:
     assert found["quiet_drift"] < 0.01
 
 
+def test_case_that_one_run_lacks_does_not_set_the_run_apart() -> None:
+    runs = drifting(0.001, 3)
+    runs[1].cases[1].blocks.clear()
+    assert set(frame_of(*runs)["quiet_drift_runs"]) == {3}
+
+
 def test_run_carries_the_drift_that_was_known_when_it_was_written() -> None:
     *others, last = drifting(0.003, 4)
     last.drift = drift_of(last, others)

@@ -207,3 +207,14 @@ def test_no_text_is_anything_but_a_share_in_range_or_refused(text: str) -> None:
         assert repr(text) in str(error)
     else:
         assert 0.001 <= rules.alpha <= 0.2
+
+
+def test_settings_are_those_of_the_checkout_around_the_folder(tmp_path: Path) -> None:
+    checkout, below = tmp_path / "checkout", tmp_path / "checkout" / "docs" / "deep"
+    below.mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text("[tool.sumnet-bench]\nbudget = 11\n")
+    assert read_settings(below).budget_s == BUDGET_S, "no checkout: only the folder's own file"
+    (checkout / ".git").mkdir()
+    assert read_settings(below).budget_s == BUDGET_S, "above the checkout is somebody else's"
+    (checkout / "pyproject.toml").write_text("[tool.sumnet-bench]\nbudget = 99\n")
+    assert read_settings(below).budget_s == 99
