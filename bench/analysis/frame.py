@@ -60,9 +60,10 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = Tru
     at work), doubts (word to sentence: what makes its times doubtful), joules (for a million
     samples), energy_reason and host_bound (None on a CPU, where host and device are one).
     """
-    evidence = [_evidence(*each) for each in zip(runs, labels, serving_floors(runs), strict=True)]
+    floors = serving_floors(runs)
+    evidence = [_evidence(*each) for each in zip(runs, labels, floors, strict=True)]
     rows: list[dict[str, Any]] = []
-    measured = _measured_drifts(runs, evidence) if pooled else {}
+    measured = _measured_drifts(runs, floors, evidence) if pooled else {}
     assumed = {name: assumed_drift(name) for name in STATISTICS}
     for run, of_run in zip(runs, evidence, strict=True):
         known = (measured.get(_plan(run), {}), run.drift, assumed)
@@ -91,10 +92,9 @@ def drift_of(run: RunRecord, others: Sequence[RunRecord]) -> dict[str, Drift]:
     Statistic to it; empty where the runs are too few.
     """
     runs = [*(other for other in others if _plan(other) == _plan(run)), run]
-    evidence = [
-        _evidence(each, "", floors) for each, floors in zip(runs, serving_floors(runs), strict=True)
-    ]
-    return _measured_drifts(runs, evidence).get(_plan(run), {})
+    floors = serving_floors(runs)
+    evidence = [_evidence(each, "", of_run) for each, of_run in zip(runs, floors, strict=True)]
+    return _measured_drifts(runs, floors, evidence).get(_plan(run), {})
 
 
 Evidence = list[dict[str, Any]]
@@ -208,7 +208,7 @@ def _marks(replicates: int, quiet: int, slower: float) -> tuple[str, ...]:
 
 
 def _measured_drifts(
-    runs: Sequence[RunRecord], evidence: Sequence[Evidence]
+    runs: Sequence[RunRecord], floors: Sequence[Floors], evidence: Sequence[Evidence]
 ) -> dict[object, dict[str, Drift]]:
     """Plan to statistic to the drift among its complete runs, where they are enough.
 
@@ -216,12 +216,9 @@ def _measured_drifts(
     tells of its own.
     """
     plans: dict[object, dict[object, list[Evidence]]] = {}
-    speeds = [
-        tuple(sorted((name, floor.serving_ns) for name, floor in floors.items()))
-        for floors in serving_floors(runs)
-    ]
-    for run, rows, speed in zip(runs, evidence, speeds, strict=True):
+    for run, of_run, rows in zip(runs, floors, evidence, strict=True):
         if run.complete:
+            speed = tuple(sorted((name, floor.serving_ns) for name, floor in of_run.items()))
             alike = plans.setdefault(_plan(run), {})
             alike.setdefault((key(run, ("code", *SYSTEM)), speed), []).append(rows)
     found: dict[object, dict[str, Drift]] = {}

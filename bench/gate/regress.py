@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from bench.analysis.control import control_moved
 from bench.analysis.looks import FIRST_LOOKS, controls_by, looks, slots
 from bench.analysis.pairs import reduce_pair
@@ -20,6 +18,7 @@ from bench.measure.contests import Contest
 from bench.measure.environment import ENVIRONMENTS
 from bench.measure.pairs import SECONDS_A_CONTEST, Pair, Pairs
 from bench.measure.protocol import Hello, Interpreter
+from bench.measure.workers import shareable
 from bench.records.gate import INVALID, GateReport, SeriesVerdict, SideRecord, write_report
 from bench.records.machine import fingerprint
 
@@ -74,7 +73,7 @@ class Gate:
                     hello.facts.torch,
                     hello.threads,
                     {k: anonymous(v) for k, v in made.side.environment.items()},
-                    _nameless(hello.interpreter),
+                    shareable(hello).interpreter,
                 )
                 for made, hello in zip(self.sides, hellos, strict=True)
             ],
@@ -245,14 +244,3 @@ def _words(found: Interpreter | None) -> str:
         return "an unknown interpreter"
     text = f"{found.python} of {found.prefix} with torch {found.torch} in {found.torch_folder}"
     return anonymous(text)
-
-
-def _nameless(interpreter: Interpreter | None) -> Interpreter | None:
-    """What a worker ran on, without the user's name in its folders."""
-    if interpreter is None:
-        return None
-    return msgspec.structs.replace(
-        interpreter,
-        prefix=anonymous(interpreter.prefix),
-        torch_folder=anonymous(interpreter.torch_folder),
-    )

@@ -53,7 +53,7 @@ class Workers:
                 self._side.name,
                 time.time(),
                 worker.startup_s,
-                _shareable(worker.hello),
+                shareable(worker.hello),
                 what.device,
                 worker.pid,
             )
@@ -72,8 +72,8 @@ class Workers:
             self._present = None
 
 
-def _shareable(hello: Hello) -> Hello:
-    """The hello without its user's name in paths, as journals keep it."""
+def shareable(hello: Hello) -> Hello:
+    """The hello without its user's name in paths, as journals and reports keep it."""
     if (found := hello.interpreter) is None:
         return hello
     kept = {name: anonymous(text) for name, text in msgspec.structs.asdict(found).items()}

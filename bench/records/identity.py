@@ -13,6 +13,8 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench.devices.readings import reading
+
 APPLICATION = b"sumnet-bench machine identity 1"
 """Makes the hash specific to this program, as machine-id(5) asks: the id itself stays secret."""
 DIGITS = 16
@@ -86,23 +88,22 @@ def _caches(root: Path) -> list[str]:
 
 
 def _mac_id() -> str:
-    found = IO_PLATFORM_UUID.search(_output("ioreg", "-rd1", "-c", "IOPlatformExpertDevice"))
+    found = IO_PLATFORM_UUID.search(command_output("ioreg", "-rd1", "-c", "IOPlatformExpertDevice"))
     return found[1] if found else ""
 
 
 def _sysctl(name: str) -> str:
-    return _output("sysctl", "-n", f"machdep.cpu.{name}")
+    return command_output("sysctl", "-n", f"machdep.cpu.{name}")
 
 
-def _output(*command: str) -> str:
+def command_output(*command: str) -> str:
+    """What a command prints; nothing where it fails, or is not there."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:
         return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""
+    return (reading(lambda: path.read_text(errors="replace")) or "").strip()

@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from bench.git import Checkout, NoCheckout
 from bench.measure.anonymous import anonymous
 from bench.measure.protocol import subject_hash
 from bench.measure.worker_process import ROOT
-from bench.records.identity import machine_identity
+from bench.records.identity import command_output, machine_identity
 
 CODE = ("bench", "sumnet")
 """What a timing depends on: results land in the same tree and do not make it dirty."""
@@ -139,7 +138,7 @@ def _cpu_model() -> str:
                 return value.strip()
         return f"{platform.machine()} CPU"
     if platform.system() == "Darwin":
-        return _output("sysctl", "-n", "machdep.cpu.brand_string") or "unknown"
+        return command_output("sysctl", "-n", "machdep.cpu.brand_string") or "unknown"
     return platform.processor() or platform.machine()
 
 
@@ -151,7 +150,7 @@ class Gpu(NamedTuple):
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    """None where there is no driver, or one that does not answer."""
+    """None of them where there is no driver, or one that does not answer."""
     return reading(_ask_driver) or ()
 
 
@@ -193,11 +192,3 @@ def _commit() -> tuple[str, bool]:
     checkout = Checkout(ROOT)
     commit = checkout.commit("HEAD")
     return commit[:10], checkout.dirty(commit, *CODE)
-
-
-def _output(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from bench.analysis.compare import DIMENSIONS, Comparison, varying
 from bench.analysis.drift import MIN_FREEDOM
-from bench.analysis.frame import BUSY, FEW, SLOW, STATISTICS
+from bench.analysis.frame import BUSY, FEW, QUIET, SLOW, STATISTICS
 from bench.analysis.health import health_note
 from bench.analysis.stats import MIN_REPLICATES
 from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
@@ -220,9 +220,14 @@ def _mark_reasons(row: "pd.Series[Any]") -> dict[str, str]:
 
 
 def marked(text: str, marks: Sequence[str], statistic: str) -> str:
-    """A figure of a statistic with its marks; all but FEW are of quiet times."""
-    told = "".join(MARKS[mark] for mark in marks if statistic == "quiet" or mark == FEW)
+    """A figure of a statistic with its marks."""
+    told = "".join(MARKS[mark] for mark in _of(statistic, marks))
     return f"{text} {told}" if told else text
+
+
+def _of(statistic: str, marks: Sequence[str]) -> list[str]:
+    """Those of the marks that a statistic has: all but FEW are of quiet times."""
+    return [mark for mark in marks if statistic == QUIET or mark == FEW]
 
 
 def mark_lines(frame: pd.DataFrame, statistic: str = "quiet") -> list[str]:
@@ -232,9 +237,8 @@ def mark_lines(frame: pd.DataFrame, statistic: str = "quiet") -> list[str]:
     for _, row in frame[(frame["status"] == "ok") & frame["quiet_ns"].notna()].iterrows():
         where = f"{row['case']} in {row['run']}" if several else str(row["case"])
         reasons = _mark_reasons(row)
-        for mark in row["marks"]:
-            if statistic == "quiet" or mark == FEW:
-                cases.setdefault((mark, reasons[mark]), {})[where] = None
+        for mark in _of(statistic, row["marks"]):
+            cases.setdefault((mark, reasons[mark]), {})[where] = None
     everything = frame[["run", "case"]].drop_duplicates()
     return [
         f"{MARKS[mark]} {reason}: {listed(list(names), len(everything))}."

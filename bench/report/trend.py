@@ -28,6 +28,7 @@ from bench.report.charts import check_chart, save_chart
 from bench.report.history import Story, load_story, moment, run_files
 from bench.report.tables import (
     FORMATS,
+    NAMED,
     Row,
     doubt_lines,
     mark_reason,
@@ -54,8 +55,6 @@ TOLD_IN_FULL = ("torch", "python")
 """Differences whose values stand in the table; the others have their names there."""
 EXPECTED = {"commit", "code", "cases in the plan"}
 """Differences between runs that need no line of their own where nothing changed."""
-NAMED = 3
-"""Of what a line is about, as many are named; of more, the number is."""
 ABOUT = (
     f"after / before: where the level of a case's times moved, with a 95% interval; a level needs "
     f"{MIN_LEVEL} runs. Of histories in which no case changes, at most 5% show a change in any."
