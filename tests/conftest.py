@@ -83,7 +83,7 @@ def stored_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_drift(monkeypatch: pytest.MonkeyPatch) -> None:
     """Intervals of what replicates show alone, so that runs without noise have none."""
-    from bench.analysis import stats
+    from bench.stats import estimates as stats
 
     for statistic in stats.DRIFT:
         monkeypatch.setitem(stats.DRIFT, statistic, 0.0)

@@ -9,48 +9,48 @@ from typing import Any
 
 import msgspec
 
+from bench.machine.fingerprint import Machine
+from bench.machine.sampling import Health
 from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
 from bench.matrix.ceiling import COPY, MATMUL, TRIAD, Ceiling
+from bench.matrix.plan import Plan
 from bench.matrix.support import DeviceFacts, Facts
-from bench.measure.breakdown import Operator, PhaseProfile, StepProfile, Work
-from bench.measure.coordinator import CEILING_REPLICATES
-from bench.measure.events import (
-    BlockMeasured,
-    CaseEnded,
-    CasePrepared,
-    CaseProfiled,
-    CeilingReady,
-    CompileMeasured,
-    EnergySpent,
-    Event,
-    HealthSampled,
-    Plan,
-    ReplicateDone,
-    SittingEnded,
-    SittingStarted,
-    WorkerStarted,
-)
-from bench.measure.groups import group_ceilings
-from bench.measure.health import Health
-from bench.measure.metronome import metronomes_for
-from bench.measure.protocol import (
+from bench.protocol.messages import (
     CEILING,
     KINDS,
     QUANTILES,
     Block,
     CeilingPrepared,
     CompileTimed,
+    EnergyMeasured,
     Expected,
     Graphs,
     Hello,
     Prepared,
-    Spent,
     Verified,
     kinds_of,
 )
-from bench.records.machine import Machine
-from bench.records.schema import Header, RunRecord, assemble
+from bench.protocol.profile import Operator, PhaseProfile, StepProfile, Work
+from bench.protocol.reference_loops import reference_loops_for
+from bench.records.run_file import Header, RunRecord, assemble
 from bench.records.store import write_run
+from bench.runner.batches import group_ceilings
+from bench.runner.coordinator import CEILING_REPLICATES
+from bench.runner.events import (
+    BlockMeasured,
+    CaseEnded,
+    CaseEnergy,
+    CasePrepared,
+    CaseProfiled,
+    CeilingReady,
+    CompileMeasured,
+    Event,
+    HealthSampled,
+    ReplicateDone,
+    SessionEnded,
+    SessionStarted,
+    WorkerStarted,
+)
 
 EPOCH = 1_800_000_000.0
 STARTUP_S = 1.5
@@ -61,7 +61,7 @@ STEPS = 1000
 """Trained while energy is counted."""
 
 READINGS_NS = {"dispatch": 80_000, "memory": 350_000}
-"""What each metronome reads on the undisturbed machine."""
+"""What each reference loop reads on the undisturbed machine."""
 SHARES = {
     "forward": 0.4,
     "backward": 0.4,
@@ -93,7 +93,7 @@ class Moods:
 
     speeds: tuple[float, ...] = (1.0,)
     strain: float = 1.0
-    """A case is slower by this power of what slows the metronomes."""
+    """A case is slower by this power of what slows the reference loops."""
     noise: float = 0.005
     """Standard deviation of the logarithm of every reading and block."""
     between: float = 0.005
@@ -149,7 +149,7 @@ def verified(**changes: Any) -> Verified:
 
 
 def case_prepared(worker: int, case: Case, step_ns: float = 1e5) -> CasePrepared:
-    prepared = Prepared(case.id, round(step_ns), 12, tuple(_metronomes(case)), verified())
+    prepared = Prepared(case.id, round(step_ns), 12, tuple(_reference_loops(case)), verified())
     return CasePrepared(worker, prepared, SAMPLES)
 
 
@@ -177,7 +177,7 @@ def block_measured(
         kind=kind,
         samples=SAMPLES,
         elapsed_ns=round(time_ns * (SAMPLES + 1)),
-        readings_ns={name: round(readings_ns[name]) for name in _metronomes(what)},
+        readings_ns={name: round(readings_ns[name]) for name in _reference_loops(what)},
         quantiles_ns={
             series: [round(time_ns * shares[series] * SPREAD[q]) for q in QUANTILES]
             for series in KINDS[kind]
@@ -232,11 +232,11 @@ def case_profiled(case: Case, profile: StepProfile | str) -> CaseProfiled:
     return CaseProfiled(case.id, profile)
 
 
-def energy_spent(case: Case, joules: float | str, step_ns: float = 1e5) -> EnergySpent:
+def energy_spent(case: Case, joules: float | str, step_ns: float = 1e5) -> CaseEnergy:
     """What STEPS steps took, or why that is not known."""
     if isinstance(joules, str):
-        return EnergySpent(case.id, reason=joules)
-    return EnergySpent(case.id, Spent(case.id, STEPS, round(STEPS * step_ns), joules))
+        return CaseEnergy(case.id, reason=joules)
+    return CaseEnergy(case.id, EnergyMeasured(case.id, STEPS, round(STEPS * step_ns), joules))
 
 
 def compile_measured(
@@ -260,7 +260,7 @@ def events(
     shares: Mapping[str, float] | None = None,
     compiled: Sequence[CompileMeasured] = (),
 ) -> list[Event]:
-    """One sitting, in which what is in `ended` ended with its status and reason.
+    """One session, in which what is in `ended` ended with its status and reason.
 
     `profiles` are what a profiler told of some cases, `energy` the joules that STEPS steps of some
     took; a text is the reason why it is not known. `ceilings` has the nanoseconds of a call, see
@@ -277,7 +277,7 @@ def events(
 
     now = EPOCH
     worker = -1
-    told: list[Event] = [SittingStarted(now)]
+    told: list[Event] = [SessionStarted(now)]
 
     def start(device: str) -> None:
         nonlocal now, worker
@@ -318,7 +318,7 @@ def events(
             sweep(samples, [(ceiling, CEILING) for ceiling in above])
             told.append(ReplicateDone(replicate, group))
     told += [CaseEnded(what.id, *why) for what, why in (ended or {}).items()]
-    return [*_with_health(told, health, now), *compiled, SittingEnded(now)]
+    return [*_with_health(told, health, now), *compiled, SessionEnded(now)]
 
 
 def run(
@@ -384,7 +384,7 @@ def _with_health(told: list[Event], health: Sequence[Health], end: float) -> lis
     return [*whole, *due]
 
 
-def _metronomes(what: Case | Ceiling) -> tuple[str, ...]:
+def _reference_loops(what: Case | Ceiling) -> tuple[str, ...]:
     if isinstance(what, Ceiling):
-        return metronomes_for(what.size or 0 if what.what in (COPY, TRIAD) else 0)
-    return metronomes_for(4 * what.batch * what.hidden)
+        return reference_loops_for(what.size or 0 if what.what in (COPY, TRIAD) else 0)
+    return reference_loops_for(4 * what.batch * what.hidden)

@@ -17,7 +17,7 @@ from bench.cli import app, main
 from bench.errors import BenchError, MachineError, UsageError
 from bench.matrix.case import SERIES, Case
 from bench.matrix.ceiling import Ceiling
-from bench.records.schema import SCHEMA
+from bench.records.run_file import SCHEMA
 from tests import synthetic
 from tests.synthetic import Moods
 
@@ -244,7 +244,7 @@ def test_exit_status_is_the_errors_own(
     def fail(*_: object) -> None:
         raise kind("what was wrong")
 
-    monkeypatch.setattr("bench.report.comparison.compare_files", fail)
+    monkeypatch.setattr("bench.compare.views.compare_files", fail)
     assert status_of(monkeypatch, "compare") == kind.exit_status
     assert capsys.readouterr().err == "error: what was wrong\n"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.errors import UsageError
-from bench.quantities import number_from, share_from, whole_number_from
+from bench.units import number_from, share_from, whole_number_from
 
 
 @pytest.mark.parametrize(

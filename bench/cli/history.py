@@ -31,7 +31,7 @@ def trend(
     results: Results = Path("results"),
 ) -> None:
     """Tell one machine's history, and at which runs its times changed."""
-    from bench.report.trend import print_trend
+    from bench.trend.views import print_trend
 
     width = table_width(wide)
     print_trend(files or [], results, phase, statistic, format, chart or [], width)

@@ -49,7 +49,7 @@ def list_cases(
     chosen = {name: text for name, text in locals().items() if name in AXES and text is not None}
     cases = select(DEFAULT_PRESET if preset is None else preset, chosen)
     if verify:
-        from bench.report.verification import print_verification
+        from bench.verification.verb import print_verification
 
         raise typer.Exit(print_verification(cases))
     from bench.devices import probe
@@ -191,11 +191,11 @@ def profile(
     if files:
         if len(files) < len(cases or []) or traces is not None:
             raise UsageError("run files are printed and nothing is profiled: name files alone")
-        from bench.report.profiles import print_stored_profiles
+        from bench.profiles.views import print_stored_profiles
 
         print_stored_profiles(files, table_width(wide))
         return
-    from bench.report.profiles import print_profiles
+    from bench.profiles.views import print_profiles
 
     wanted = selected(cases, preset, chosen, default=DEFAULT_PRESET)
     raise typer.Exit(print_profiles(wanted, traces, table_width(wide)))
@@ -234,7 +234,7 @@ def ceilings(
     if files:
         if options:
             raise UsageError(f"files are printed and nothing is measured: drop {options[0]}")
-        from bench.report.ceilings import ceilings_files
+        from bench.roofline.ceilings_view import ceilings_files
 
         print(ceilings_files(files, format or "github", table_width(wide)))
         return

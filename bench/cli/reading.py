@@ -65,7 +65,7 @@ def compare(
     if verdicts:
         layout |= {"phase": None if phase == WHOLE else phase, "limits": limits or None}
         _refuse_layout("--verdicts", layout)
-        from bench.report.stored import rules_of, verdicts_of_files
+        from bench.compare.two_runs_view import rules_of, verdicts_of_files
 
         rules = rules_of(margin, threshold)
         text, status = verdicts_of_files(files or [], results, rules, format, width)
@@ -73,11 +73,11 @@ def compare(
         raise typer.Exit(status)
     if limits:
         _refuse_layout("--limits", layout)
-        from bench.report.limits import print_limits
+        from bench.roofline.views import print_limits
 
         print_limits(files or [], results, phase, format, roofline or [], width)
         return
-    from bench.report.comparison import Request, compare_files
+    from bench.compare.views import Request, compare_files
 
     print(
         compare_files(
@@ -112,7 +112,7 @@ def rank(
     results: Results = Path("results"),
 ) -> None:
     """Name the fastest configuration at each batch size, and where one device overtakes another."""
-    from bench.report.ranking import rank_files
+    from bench.rank.views import rank_files
 
     print(rank_files(files or [], results, by, statistic, format, table_width(wide)))
 
@@ -123,6 +123,6 @@ def repeatability(
     wide: Wide = False,
 ) -> None:
     """Say how well identical runs agree on this machine, and how often intervals held."""
-    from bench.report.repeatability import repeatability_text
+    from bench.repeatability.views import repeatability_text
 
     print(repeatability_text(files, table_width(wide)))

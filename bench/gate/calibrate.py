@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.analysis.calibration import (
+from bench.gate.calibration import (
     Pool,
     Replays,
     Slowdown,
@@ -17,18 +17,18 @@ from bench.analysis.calibration import (
     pool_of,
     replay,
 )
+from bench.gate.calibration_view import calibration_text
 from bench.gate.regress import Gate
 from bench.gate.session import judged, report_path
 from bench.gate.settings import Settings
 from bench.gate.sides import Asked, make_sides, subject_root
 from bench.matrix.case import Case
-from bench.measure.contests import Contest
-from bench.measure.interruption import end_as_if_interrupted
-from bench.records.gate import GateReport, Rules, load_report
+from bench.matrix.comparison import Comparison
+from bench.records.gate_report import GateReport, Rules, load_report
 from bench.records.kinds import Kind, OtherKind
-from bench.report.calibration import calibration_text
-from bench.report.files import load_each
+from bench.records.loading import load_each
 from bench.report.progress import say
+from bench.runner.interruption import end_as_if_interrupted
 
 BATCH = 100
 """Replays that one process makes at a time, from a seed of their own."""
@@ -48,8 +48,8 @@ def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results:
     budget = Settings(settings.rules, pairs * SLOW_PAIR_S)
     asked = Asked(same=True)
     with make_sides(asked, subject_root(asked), lambda text: say(console, text)) as sides:
-        contests = [Contest(case, case) for case in cases]
-        judged(Gate(contests, sides, budget, path, pairs_wanted=pairs), console)
+        comparisons = [Comparison(case, case) for case in cases]
+        judged(Gate(comparisons, sides, budget, path, pairs_wanted=pairs), console)
     say(console, f"Report: {path}")
     return path
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from bench.errors import UsageError
-from bench.measure import interpreter
-from bench.measure.protocol import Interpreter
+from bench.protocol import interpreter
+from bench.protocol.messages import Interpreter
 
 IMPORTS = {
     "msgspec": "msgspec",

@@ -6,21 +6,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.analysis.control import control_moved
-from bench.analysis.looks import FIRST_LOOKS, controls_by, looks, slots
-from bench.analysis.pairs import reduce_pair
-from bench.analysis.verdicts import decided, judge, outcome_of
 from bench.errors import MachineError, UsageError
+from bench.gate.aa_control import control_moved
+from bench.gate.interim_looks import FIRST_LOOKS, controls_by, looks, slots
+from bench.gate.reduction import reduce_pair
 from bench.gate.settings import Settings
 from bench.gate.sides import Made
-from bench.measure.anonymous import anonymous
-from bench.measure.contests import Contest
-from bench.measure.environment import ENVIRONMENTS
-from bench.measure.pairs import SECONDS_A_CONTEST, Pair, Pairs
-from bench.measure.protocol import Hello, Interpreter
-from bench.measure.workers import shareable
-from bench.records.gate import INVALID, GateReport, SeriesVerdict, SideRecord, write_report
-from bench.records.machine import fingerprint
+from bench.gate.verdicts import decided, judge, outcome_of
+from bench.machine.fingerprint import fingerprint
+from bench.machine.redact import redacted
+from bench.matrix.comparison import Comparison
+from bench.matrix.plan import ENVIRONMENTS
+from bench.protocol.messages import Hello, Interpreter
+from bench.records.gate_report import GateReport, SeriesVerdict, SideRecord, write_report
+from bench.records.verdicts import INVALID
+from bench.runner.pairs import SECONDS_PER_COMPARISON, Pairs, ProcessPair
+from bench.runner.pool import shareable
 
 ENVIRONMENT = "steady"
 """Of both sides: what malloc gives back to the kernel differs from process to process."""
@@ -33,13 +34,13 @@ ROOM = 1.1
 class Gate:
     """Measures and judges; the report is on disk after every pair."""
 
-    contests: Sequence[Contest]
+    comparisons: Sequence[Comparison]
     sides: tuple[Made, Made]
     settings: Settings
     path: Path
     tell: Callable[[str], None] = lambda text: None
     seed: int = 0
-    seconds: float = SECONDS_A_CONTEST
+    seconds: float = SECONDS_PER_COMPARISON
     named: bool = False
     """Whether the cases were asked for by name, so that one that cannot run is an error."""
     pairs_wanted: int | None = None
@@ -53,7 +54,7 @@ class Gate:
         started = time.monotonic()
         draw = random.Random(self.seed)
         self._pairs = Pairs(
-            self.contests,
+            self.comparisons,
             (self.sides[0].side, self.sides[1].side),
             ENVIRONMENTS[ENVIRONMENT],
             seed=draw.randrange(2**32),
@@ -72,7 +73,7 @@ class Gate:
                     hello.python,
                     hello.facts.torch,
                     hello.threads,
-                    {k: anonymous(v) for k, v in made.side.environment.items()},
+                    {k: redacted(v) for k, v in made.side.environment.items()},
                     shareable(hello).interpreter,
                 )
                 for made, hello in zip(self.sides, hellos, strict=True)
@@ -81,8 +82,8 @@ class Gate:
             budget_s=self.settings.budget_s,
             environment=ENVIRONMENT,
             seed=self.seed,
-            contests=list(self.contests),
-            series=[(c.id, s) for c in self._judged_contests for s in c.series],
+            comparisons=list(self.comparisons),
+            series=[(c.id, s) for c in self._judged_comparisons for s in c.series],
             ended=self._ended(),
             recorded=self.pairs_wanted is not None,
         )
@@ -139,11 +140,11 @@ class Gate:
         self._check_threads(hellos)
         ended = self._pairs.ended
         nowhere = {c: e.reason for c, e in ended.items() if e.side == "both"}
-        if nowhere and (self.named or len(nowhere) == len(self.contests)):
-            lines = [f"  {contest}: {reason}" for contest, reason in nowhere.items()]
+        if nowhere and (self.named or len(nowhere) == len(self.comparisons)):
+            lines = [f"  {comparison}: {reason}" for comparison, reason in nowhere.items()]
             raise UsageError("\n".join(["cannot run here, on either side:", *lines]))
         # What neither side can do here is no difference between them: it is told, and not judged.
-        self._judged_contests = [c for c in self.contests if c.id not in nowhere]
+        self._judged_comparisons = [c for c in self.comparisons if c.id not in nowhere]
         return hellos
 
     def _check_threads(self, hellos: tuple[Hello, Hello]) -> None:
@@ -153,8 +154,8 @@ class Gate:
             same = self.sides[0].subject_hash == self.sides[1].subject_hash
             same &= base.python == head.python
             same &= all(
-                contest.base == contest.head and contest.base.threads == hellos[0].threads
-                for contest in self.contests
+                comparison.base == comparison.head and comparison.base.threads == hellos[0].threads
+                for comparison in self.comparisons
             )
             if same:
                 raise UsageError(
@@ -192,7 +193,7 @@ class Gate:
             self._check_budget()
         return True
 
-    def _check_loaded(self, pair: Pair) -> None:
+    def _check_loaded(self, pair: ProcessPair) -> None:
         """Raise MachineError where a worker loaded something else than its side did before."""
         places = (0, 0) if pair.control else (0, 1)
         for place, hello in zip(places, pair.hellos, strict=True):
@@ -222,8 +223,8 @@ class Gate:
 
     def _ended(self) -> dict[str, str]:
         return {
-            contest: f"{ended.status} on {ended.side}: {ended.reason}"
-            for contest, ended in self._pairs.ended.items()
+            comparison: f"{ended.status} on {ended.side}: {ended.reason}"
+            for comparison, ended in self._pairs.ended.items()
         }
 
     def _taken(self, *, control: bool) -> int:
@@ -243,4 +244,4 @@ def _words(found: Interpreter | None) -> str:
     if found is None:
         return "an unknown interpreter"
     text = f"{found.python} of {found.prefix} with torch {found.torch} in {found.torch_folder}"
-    return anonymous(text)
+    return redacted(text)

@@ -9,20 +9,20 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.errors import UsageError
-from bench.gate.asking import axes_differ, contests, wanted
+from bench.gate.github import tell_github
 from bench.gate.regress import Gate
 from bench.gate.settings import Settings, unmatched
+from bench.gate.side_spec import axes_differ, comparisons, wanted
 from bench.gate.sides import Asked, make_sides, subject_root
+from bench.gate.views import exit_status, headline, verdict_lines, verdict_table
+from bench.machine.fingerprint import commit_unknown, fingerprint
 from bench.matrix.case import Case
+from bench.matrix.comparison import Comparison
 from bench.matrix.presets import PRESETS, select
-from bench.measure.contests import Contest
-from bench.measure.interruption import end_as_if_interrupted
-from bench.records.gate import GateReport
-from bench.records.machine import commit_unknown, fingerprint
-from bench.report.github import tell_github
+from bench.records.gate_report import GateReport
 from bench.report.progress import say
 from bench.report.tables import prose
-from bench.report.verdicts import exit_status, headline, verdict_lines, verdict_table
+from bench.runner.interruption import end_as_if_interrupted
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def run_gate(request: Request, settings: Settings) -> int:
     """Measure and judge; the exit status. Raises UsageError and MachineError."""
     base, head = wanted("base", request.base), wanted("head", request.head)
     differ = axes_differ(base, head)
-    matches = contests(request.cases, base, head)
+    matches = comparisons(request.cases, base, head)
     _check_patterns(settings, matches)
     asked = replace(request.sides, base=base.subject, head=head.subject, axes_differ=differ)
     path = report_path(request.report, request.results, "regress")
@@ -71,7 +71,7 @@ def run_gate(request: Request, settings: Settings) -> int:
 def judged(gate: Gate, console: Console) -> GateReport:
     """Run the gate, and show how it gets on: a live line on a terminal, plain lines elsewhere."""
     gate.seed = int.from_bytes(os.urandom(4))
-    cases = f"{len(gate.contests)} cases, at most {gate.settings.budget_s:.0f} s"
+    cases = f"{len(gate.comparisons)} cases, at most {gate.settings.budget_s:.0f} s"
     if (why := commit_unknown()) is not None:
         say(console, f"the report names no commit of the instrument: {why}")
     if not console.is_terminal:
@@ -106,9 +106,9 @@ def report_path(asked: Path | None, results: Path, kind: str) -> Path:
     return asked
 
 
-def _check_patterns(settings: Settings, matches: Sequence[Contest]) -> None:
+def _check_patterns(settings: Settings, matches: Sequence[Comparison]) -> None:
     """Raise UsageError for a pattern of thresholds that fits no case of any kind."""
-    everything = [*matches, *(Contest(c, c) for name in PRESETS for c in select(name, {}))]
+    everything = [*matches, *(Comparison(c, c) for name in PRESETS for c in select(name, {}))]
     if lost := unmatched(settings, everything):
         raise UsageError(
             f"[tool.sumnet-bench.thresholds]: {lost[0]!r} fits no case of any preset: "

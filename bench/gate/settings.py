@@ -11,9 +11,9 @@ import msgspec
 
 from bench.devices.readings import reading
 from bench.errors import UsageError
-from bench.measure.contests import Contest
-from bench.quantities import SHARES, check_within_margin, number_from, share_from
-from bench.records.gate import Rules
+from bench.matrix.comparison import Comparison
+from bench.records.gate_report import Rules
+from bench.units import SHARES, check_within_margin, number_from, share_from
 
 FILE = "pyproject.toml"
 TABLE = "tool.sumnet-bench"
@@ -83,9 +83,9 @@ def overridden(
     return Settings(rules, _budget("--budget", budget))
 
 
-def unmatched(settings: Settings, contests: Iterable[Contest]) -> list[str]:
-    """Patterns of thresholds that fit none of the contests; among all contests, typing errors."""
-    ids = [contest.id for contest in contests]
+def unmatched(settings: Settings, comparisons: Iterable[Comparison]) -> list[str]:
+    """Patterns of thresholds that fit none of the comparisons: among all, typing errors."""
+    ids = [comparison.id for comparison in comparisons]
     return [
         pattern
         for pattern in settings.rules.thresholds

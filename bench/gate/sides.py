@@ -12,11 +12,12 @@ from pathlib import Path
 
 from bench.errors import MachineError, UsageError
 from bench.gate.interpreters import check_version, make_interpreter, named_interpreter
-from bench.git import SUBJECT, Checkout
-from bench.measure.anonymous import anonymous
-from bench.measure.pairs import PADDING
-from bench.measure.protocol import Interpreter, subject_hash
-from bench.measure.worker_process import ROOT, Side
+from bench.machine.checkout import SUBJECT, Checkout
+from bench.machine.redact import redacted
+from bench.protocol.messages import Interpreter
+from bench.protocol.subject import ROOT, subject_hash
+from bench.runner.pairs import PADDING
+from bench.runner.process import Side
 
 OURS = {
     "PYTHONPATH": "both sides import from the same folders; --base names a subject, and "
@@ -143,8 +144,8 @@ def make_sides(
         base = Side("base", python, folder / "base", environment)
         head = Side("head", sys.executable, folder / "head")
         yield (
-            Made(base, anonymous(", ".join([whats[0], *words])), hashes[0], found),
-            Made(head, anonymous(whats[1]), hashes[1]),
+            Made(base, redacted(", ".join([whats[0], *words])), hashes[0], found),
+            Made(head, redacted(whats[1]), hashes[1]),
         )
 
 

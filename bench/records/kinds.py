@@ -37,8 +37,8 @@ def kind_of(document: object) -> Kind | None:
         return None
     if "sumnet" in document:
         return RUN
-    if {"sides", "rules", "contests", "series", "pairs"} <= document.keys():
+    if {"sides", "rules", "comparisons", "series", "pairs"} <= document.keys():
         return REPORT
-    if document and all(key.startswith("metronome ") for key in document):
+    if document and all(key.startswith("reference loop ") for key in document):
         return FLOORS
     return None

@@ -14,8 +14,8 @@ import platformdirs
 from filelock import FileLock
 
 from bench.errors import MachineError, UsageError
-from bench.records.circumstances import SOFTWARE, circumstances
-from bench.records.schema import RunRecord
+from bench.machine.circumstances import SOFTWARE, circumstances
+from bench.records.run_file import RunRecord
 from bench.records.store import NOT_JSON, read_bytes, write_atomically
 
 STATE = "SUMNET_STATE"

@@ -14,8 +14,10 @@ from typing import Any, Self
 import msgspec
 
 from bench.errors import MachineError, UsageError
-from bench.measure.coordinator import Settled
-from bench.measure.events import (
+from bench.records.kinds import CEILINGS, RUN, OtherKind, kind_of
+from bench.records.run_file import SCHEMA, Header, RunRecord, assemble, inconsistency
+from bench.runner.coordinator import ResumeState
+from bench.runner.events import (
     CaseEnded,
     CasePrepared,
     CeilingReady,
@@ -24,8 +26,6 @@ from bench.measure.events import (
     ReplicateDone,
     WorkerStarted,
 )
-from bench.records.kinds import CEILINGS, RUN, OtherKind, kind_of
-from bench.records.schema import SCHEMA, Header, RunRecord, assemble, inconsistency
 
 JOURNAL_SUFFIX = ".journal"
 RUN_FILES = "[0-9]*Z-*.json"
@@ -131,9 +131,9 @@ def read_journal(path: Path) -> tuple[Header, list[Event]]:
     return header, events
 
 
-def settled_by(events: list[Event], spent_s: float) -> Settled:
-    """What these events have settled, for a further sitting."""
-    settled = Settled(spent_s=spent_s)
+def resume_state(events: list[Event], spent_s: float) -> ResumeState:
+    """What these events have settled, for a further session."""
+    settled = ResumeState(spent_s=spent_s)
     for event in events:
         match event:
             case CaseEnded(case_id):

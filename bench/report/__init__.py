@@ -1,1 +1,1 @@
-"""Who reads it: tables and progress."""
+"""Views as text, pages and charts; progress."""

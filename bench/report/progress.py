@@ -7,13 +7,13 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from bench.measure.events import (
+from bench.matrix.plan import Plan
+from bench.runner.events import (
     BlockMeasured,
     CaseEnded,
     CasePrepared,
     CompileMeasured,
     Event,
-    Plan,
     WorkerStarted,
 )
 

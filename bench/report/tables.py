@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from bench.analysis.compare import DIMENSIONS, Comparison, varying
-from bench.analysis.drift import MIN_FREEDOM
-from bench.analysis.frame import BUSY, FEW, QUIET, SLOW, STATISTICS
-from bench.analysis.health import health_note
-from bench.analysis.stats import MIN_REPLICATES
+from bench.compare.analysis import Ratios
+from bench.machine.circumstances import EVERYTHING, UNSET, circumstances
 from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
-from bench.records.circumstances import EVERYTHING, UNSET, circumstances
-from bench.records.schema import RunRecord
+from bench.records.run_file import RunRecord
 from bench.report.terminal import VARIANT, Worth, fit
-from bench.report.units import duration, interval, percent, rate
+from bench.stats.drift import MIN_FREEDOM
+from bench.stats.estimates import MIN_REPLICATES
+from bench.stats.flags import health_note
+from bench.stats.frame import BUSY, DIMENSIONS, FEW, QUIET, SLOW, STATISTICS, varying
+from bench.units import duration, interval, percent, rate
 
 ASSUMED = (
     "an assumption, measured on one shared virtual machine with two Intel cores; "
@@ -94,11 +94,11 @@ def phase_worth(statistic: str) -> Worth:
         ("J/M samples",),
         ("samples/s",),
         ("bound",),
-        ("doubtful",),
+        ("flags",),
     )
 
 
-def phase_rows(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) -> list[Row]:
+def phase_rows(frame: pd.DataFrame, comparison: Ratios | None, statistic: str) -> list[Row]:
     """A row for each case of each run: whole step, phases, throughput, ratio.
 
     A case without evidence has its status where the time would be.
@@ -130,15 +130,15 @@ def phase_rows(frame: pd.DataFrame, comparison: Comparison | None, statistic: st
             }
         step = times.get((*key, THROUGHPUT), entry[f"{statistic}_ns"])
         row["samples/s"] = rate(entry["batch"] / step * 1e9)
-        if frame["doubts"].map(bool).any():
-            row["doubtful"] = ", ".join(entry["doubts"])
+        if frame["flags"].map(bool).any():
+            row["flags"] = ", ".join(entry["flags"])
         if frame["joules"].notna().any():
             row["J/M samples"] = "-" if pd.isna(entry["joules"]) else f"{entry['joules']:.3g}"
         rows.append(row)
     return rows
 
 
-def _in_order(frame: pd.DataFrame, comparison: Comparison | None) -> list["pd.Series[Any]"]:
+def _in_order(frame: pd.DataFrame, comparison: Ratios | None) -> list["pd.Series[Any]"]:
     """One entry per run and case, with what is compared side by side."""
     whole = frame[frame["series"] == WHOLE]
     if comparison is not None:
@@ -156,7 +156,7 @@ def _by_key(frame: pd.DataFrame, column: str) -> dict[tuple[str, str, str], floa
     return dict(zip(keys, frame[column], strict=True))
 
 
-def _ratios(comparison: Comparison) -> dict[tuple[str, str], str]:
+def _ratios(comparison: Ratios) -> dict[tuple[str, str], str]:
     table = comparison.table
     texts = map(_ratio, table["ratio"], table["ratio_half"])
     return dict(zip(zip(table["run"], table["case"], strict=True), texts, strict=True))
@@ -276,10 +276,10 @@ def records(frame: pd.DataFrame) -> list[Row]:
     return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
-def numeric_rows(frame: pd.DataFrame, comparison: Comparison | None) -> list[Row]:
+def numeric_rows(frame: pd.DataFrame, comparison: Ratios | None) -> list[Row]:
     """Everything the frame knows, a row for each run, case and series, numbers as numbers."""
     table = frame.drop(columns=["quiet_half", "typical_half", "floors"])
-    for name in ("doubts", "marks"):
+    for name in ("flags", "marks"):
         table[name] = frame[name].map(", ".join)
     for name in ("quiet", "typical"):
         for bound, sign in (("low", -1), ("high", 1)):
@@ -291,7 +291,7 @@ def numeric_rows(frame: pd.DataFrame, comparison: Comparison | None) -> list[Row
     return records(table)
 
 
-def notes(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) -> list[str]:
+def notes(frame: pd.DataFrame, comparison: Ratios | None, statistic: str) -> list[str]:
     """What a reader of the table must know: means, what only one side has, what has no row."""
     lines: list[str] = []
     if comparison is not None and len(comparison.means) > 1:
@@ -316,7 +316,7 @@ def notes(frame: pd.DataFrame, comparison: Comparison | None, statistic: str) ->
     return (
         lines
         + _asynchronous(frame)
-        + doubt_lines(frame[frame["series"] == WHOLE])
+        + flag_lines(frame[frame["series"] == WHOLE])
         + _no_energy(frame)
         + _reasons(frame)
     )
@@ -340,17 +340,17 @@ def _asynchronous(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def doubt_lines(frame: pd.DataFrame) -> list[str]:
+def flag_lines(frame: pd.DataFrame) -> list[str]:
     """What makes figures doubtful, a line for each thing that does; a row is a case."""
     told: dict[str, dict[str, str]] = {}
-    for case, doubts in zip(frame["case"], frame["doubts"], strict=True):
-        for word, sentence in doubts.items():
+    for case, flags in zip(frame["case"], frame["flags"], strict=True):
+        for word, sentence in flags.items():
             told.setdefault(word, {})[case] = sentence
     lines = []
     for word, sentences in told.items():
         case, sentence = next(iter(sentences.items()))
         more = f", and of {len(sentences) - 1} more" if len(sentences) > 1 else ""
-        lines.append(f"Doubtful ({word}): of {case}{more}: {sentence}.")
+        lines.append(f"Flagged ({word}): of {case}{more}: {sentence}.")
     return lines
 
 

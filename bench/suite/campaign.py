@@ -8,13 +8,8 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from bench.analysis.floors import floor_among, own_floors
-from bench.analysis.frame import drift_of
 from bench.errors import UsageError
-from bench.measure.coordinator import Coordinator
-from bench.measure.events import Event, HealthSampled, Plan, WorkerStarted
-from bench.measure.health import HealthMonitor
-from bench.records.circumstances import (
+from bench.machine.circumstances import (
     HARDWARE,
     MACHINE,
     SHARE,
@@ -22,14 +17,20 @@ from bench.records.circumstances import (
     VARIABLES,
     differences,
 )
-from bench.records.machine import commit_unknown, fingerprint
-from bench.records.schema import Header, RunRecord, assemble
+from bench.machine.fingerprint import commit_unknown, fingerprint
+from bench.machine.sampling import HealthMonitor
+from bench.matrix.plan import Plan
+from bench.records.run_file import Header, RunRecord, assemble
 from bench.records.state import remember_floors
-from bench.records.store import Journal, read_journal, settled_by, stored_runs, write_run
+from bench.records.store import Journal, read_journal, resume_state, stored_runs, write_run
 from bench.report.progress import ProgressDisplay, say
+from bench.runner.coordinator import Coordinator
+from bench.runner.events import Event, HealthSampled, WorkerStarted
+from bench.stats.floors import floor_among, own_floors
+from bench.stats.frame import drift_of
 
 RESUMABLE = (*MACHINE, *HARDWARE, *SHARE, *SOFTWARE, *VARIABLES, "code")
-"""Circumstances that must not have changed between two sittings of one run."""
+"""Circumstances that must not have changed between two sessions of one run."""
 MOST_OTHERS = 20
 """Earlier runs of a machine that are read, the newest, to see how runs of one plan differ."""
 
@@ -92,8 +93,8 @@ class Campaign:
         spent_s = 0.0
         if self._resume is not None:
             header, earlier = resumable(self._resume)
-            sittings = assemble(header, earlier).sittings
-            spent_s = sum(sitting.ended_at - sitting.started_at for sitting in sittings)
+            sessions = assemble(header, earlier).sessions
+            spent_s = sum(session.ended_at - session.started_at for session in sessions)
             self.journal = Journal.reopen(self._resume, header)
         elif not self._brief:
             self.journal = Journal.create(self.results, header)
@@ -115,7 +116,7 @@ class Campaign:
             display.tell(event)
             watch.tell(event)
 
-        coordinator = Coordinator(self.plan, tell, settled=settled_by(earlier, spent_s))
+        coordinator = Coordinator(self.plan, tell, settled=resume_state(earlier, spent_s))
         try:
             with display:
                 coordinator.measure()

@@ -10,16 +10,16 @@ import pytest
 import pytest_benchmark.plugin
 from rich.console import Console
 
+from bench.compare.views import Request, comparison_text
 from bench.errors import BenchError, MachineError, UnexpectedError, UsageError
+from bench.machine.fingerprint import fingerprint
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling, ceilings_under
-from bench.measure.events import Plan
-from bench.records.machine import fingerprint
-from bench.records.schema import CaseRecord, CeilingRecord, RunRecord
-from bench.report.ceilings import ceilings_text
-from bench.report.comparison import Request, comparison_text
+from bench.matrix.plan import Plan
+from bench.records.run_file import CaseRecord, CeilingRecord, RunRecord
 from bench.report.tables import machine_notes
 from bench.report.terminal import table_width
+from bench.roofline.ceilings_view import ceilings_text
 from bench.suite.campaign import Campaign, resumable
 from bench.suite.options import (
     DEFAULT_RESULTS,

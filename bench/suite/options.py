@@ -14,10 +14,9 @@ from bench.errors import UsageError, check_allowed
 from bench.matrix.axes import AXES
 from bench.matrix.case import Case, case_from_id
 from bench.matrix.ceiling import Ceiling, ceilings, ceilings_under, products_dtype
+from bench.matrix.plan import ENVIRONMENTS, Plan
 from bench.matrix.presets import DEFAULT_PRESET, PRESETS, compile_timed, select
-from bench.measure.environment import ENVIRONMENTS
-from bench.measure.events import Plan
-from bench.quantities import number_from, whole_number_from
+from bench.units import number_from, whole_number_from
 from sumnet.precision import PRECISIONS
 
 MEANINGLESS = {
@@ -231,6 +230,6 @@ def _compile_timed(config: pytest.Config, preset: str | None, cases: list[Case])
 def _number(
     config: pytest.Config, name: str, default: Any, read: Callable[..., Any], *bounds: Any
 ) -> Any:
-    """An option's number as `read`, of bench.quantities, has it."""
+    """An option's number as `read`, of bench.units, has it."""
     text = config.getoption(name)
     return default if text is None else read(f"--{name.replace('_', '-')}", text, *bounds)

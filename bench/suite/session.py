@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UnexpectedError
-from bench.measure.interruption import end_as_if_interrupted
+from bench.runner.interruption import end_as_if_interrupted
 
 DISPLAY_OPTIONS = tuple(
     f"--benchmark-{what}"

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from bench.matrix.ceiling import Ceiling
-from bench.measure.protocol import CEILING
-from bench.records.schema import CeilingRecord
+from bench.protocol.messages import CEILING
+from bench.records.run_file import CeilingRecord
 from bench.suite.clock import ReplayedSeries, device_clock
 from bench.suite.conftest import BENCHMARKS
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from bench.matrix.case import Case
-from bench.measure.protocol import KINDS
-from bench.records.schema import CaseRecord
+from bench.protocol.messages import KINDS
+from bench.records.run_file import CaseRecord
 from bench.suite.clock import ReplayedSeries, device_clock
 from bench.suite.conftest import BENCHMARKS
 

@@ -13,20 +13,21 @@ import psutil
 import pytest
 
 from bench.matrix.case import Case
-from bench.measure.coordinator import MIN_SWEEPS, Coordinator, Deadlines
-from bench.measure.events import (
+from bench.matrix.plan import Plan
+from bench.protocol.messages import kinds_of
+from bench.protocol.subject import ROOT, subject_hash
+from bench.runner.coordinator import MIN_SWEEPS, Coordinator, Deadlines
+from bench.runner.events import (
     BlockMeasured,
     CaseEnded,
     CasePrepared,
     Event,
-    Plan,
     ReplicateDone,
-    SittingEnded,
+    SessionEnded,
     WorkerStarted,
 )
-from bench.measure.protocol import kinds_of, subject_hash
-from bench.measure.worker_process import ROOT, Side
-from tests.measure.processes import is_gone
+from bench.runner.process import Side
+from tests.runner.processes import is_gone
 
 pytestmark = pytest.mark.slow
 
@@ -194,7 +195,7 @@ def test_a_case_that_ended_is_never_measured_again(events: list[Event]) -> None:
 
 def test_the_run_comes_to_its_end(events: list[Event]) -> None:
     assert events[-2] == ReplicateDone(0, 0)
-    assert isinstance(events[-1], SittingEnded)
+    assert isinstance(events[-1], SessionEnded)
 
 
 def test_workers_load_the_sides_subject_and_say_so(events: list[Event], subject: Path) -> None:

@@ -14,36 +14,37 @@ from bench.gate.regress import Gate
 from bench.gate.settings import Settings
 from bench.gate.sides import Made
 from bench.matrix.case import Case
-from bench.measure.contests import Contest
-from bench.measure.pairs import Ended, Pair, Turn
-from bench.measure.protocol import KINDS, Block, Hello, Interpreter
-from bench.measure.worker_process import Side
-from bench.records.gate import GateReport, Rules
+from bench.matrix.comparison import Comparison
+from bench.protocol.messages import KINDS, Block, Hello, Interpreter
+from bench.records.gate_report import GateReport, Rules
+from bench.runner.batches import shared_kinds
+from bench.runner.pairs import BlockPair, Ended, ProcessPair
+from bench.runner.process import Side
 from tests.synthetic import FACTS
 
 INTERPRETER = Interpreter("CPython 3.11.9", "/env", "2.13.0", "/env/site-packages/torch")
 OTHER_TORCH = replace(INTERPRETER, torch="2.12.0", torch_folder="/other/site-packages/torch")
 HASHES = ("a" * 16, "b" * 16)
-CONTESTS = [Contest(case, case) for case in (Case(), Case(batch=64))]
-FIRST, SECOND = (contest.id for contest in CONTESTS)
+CONTESTS = [Comparison(case, case) for case in (Case(), Case(batch=64))]
+FIRST, SECOND = (comparison.id for comparison in CONTESTS)
 BASE_NS = 100_000
 JITTER = (3, -2, 1, -4, 0, 2, -1, 4, -3)
 """Thousandths by which the head differs, pair after pair."""
 
 Effect = Callable[[int, str, str], float]
-"""Number of the pair, contest and series to the ratio of head to base."""
+"""Number of the pair, comparison and series to the ratio of head to base."""
 
 
-def nothing(number: int, contest: str, series: str) -> float:
+def nothing(number: int, comparison: str, series: str) -> float:
     return 1.0
 
 
 def slower(share: float, *names: str) -> Effect:
     """All series, or those named, slower by so much in every pair."""
-    return lambda number, contest, series: 1 + share * (not names or series in names)
+    return lambda number, comparison, series: 1 + share * (not names or series in names)
 
 
-def noisy(number: int, contest: str, series: str) -> float:
+def noisy(number: int, comparison: str, series: str) -> float:
     return 1.15 if number % 2 else 1 / 1.15
 
 
@@ -57,7 +58,7 @@ class Script:
     before: Callable[[int], None] = lambda number: None
     """Called before each pair with how many there were."""
     ends: dict[int, dict[str, Ended]] = field(default_factory=dict)
-    """Number of a pair to the contests that end in it; -1 for the survey."""
+    """Number of a pair to the comparisons that end in it; -1 for the survey."""
     hashes: tuple[str, str] = HASHES
     changed: dict[int, str] = field(default_factory=dict)
     """Number of a pair to the hash that its second worker says in place of its own."""
@@ -70,15 +71,15 @@ class Script:
     """Of each pair whether it was a control."""
     made: dict[str, Any] = field(default_factory=dict)
 
-    def pairs(self, contests: Sequence[Contest], *rest: Any, **more: Any) -> "FakePairs":
-        self.made = {"contests": contests, "rest": rest, **more}
-        return FakePairs(self, list(contests))
+    def pairs(self, comparisons: Sequence[Comparison], *rest: Any, **more: Any) -> "FakePairs":
+        self.made = {"comparisons": comparisons, "rest": rest, **more}
+        return FakePairs(self, list(comparisons))
 
 
 @dataclass
 class FakePairs:
     script: Script
-    contests: list[Contest]
+    comparisons: list[Comparison]
     ended: dict[str, Ended] = field(default_factory=dict)
 
     def survey(self) -> tuple[Hello, Hello]:
@@ -88,7 +89,7 @@ class FakePairs:
         base, head = map(said, self.script.hashes, self.script.interpreters)
         return base, head
 
-    def measure(self, *, control: bool) -> Pair | None:
+    def measure(self, *, control: bool) -> ProcessPair | None:
         number = len(self.script.taken)
         self.script.before(number)
         self.script.taken.append(control)
@@ -97,32 +98,33 @@ class FakePairs:
         usual = self.script.interpreters
         runs_on = usual[0], self.script.exchanged.get(number, usual[0 if control else 1])
         base, head = map(said, names, runs_on)
-        pair = Pair(control, time.time(), (base, head), 1.0, self.script.wall_s(number))
+        pair = ProcessPair(control, time.time(), (base, head), 1.0, self.script.wall_s(number))
         effect = self.script.control if control else self.script.effect
-        for contest in self.contests:
-            if contest.id not in self.ended:
-                pair.turns[contest.id] = {
-                    kind: turns(contest.id, kind, number, effect) for kind in contest.kinds
+        for comparison in self.comparisons:
+            if comparison.id not in self.ended:
+                pair.block_pairs[comparison.id] = {
+                    kind: block_pairs(comparison.id, kind, number, effect)
+                    for kind in shared_kinds(comparison)
                 }
-        return pair if pair.turns else None
+        return pair if pair.block_pairs else None
 
 
 def said(digest: str, interpreter: Interpreter) -> Hello:
     return Hello(FACTS, "3.11.9", digest, 1, [0], interpreter=interpreter)
 
 
-def turns(contest: str, kind: str, number: int, effect: Effect) -> list[Turn]:
+def block_pairs(comparison: str, kind: str, number: int, effect: Effect) -> list[BlockPair]:
     def block(times: dict[str, int]) -> Block:
         rows = {name: [ns - 1, ns, ns + 1, ns + 2] for name, ns in times.items()}
-        return Block(contest, kind, 8, 1000, {}, rows, times, times)
+        return Block(comparison, kind, 8, 1000, {}, rows, times, times)
 
     names = KINDS[kind]
     noise = [1 + JITTER[(number + 2 * i) % len(JITTER)] / 1000 for i in range(len(names))]
     head = {
-        name: round(BASE_NS * effect(number, contest, name) * factor)
+        name: round(BASE_NS * effect(number, comparison, name) * factor)
         for name, factor in zip(names, noise, strict=True)
     }
-    return [Turn(block(dict.fromkeys(names, BASE_NS)), block(head))] * 10
+    return [BlockPair(block(dict.fromkeys(names, BASE_NS)), block(head))] * 10
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, **script: Any) -> Script:
@@ -137,7 +139,7 @@ def gate(folder: Path, budget_s: float = 280.0, **changes: Any) -> Gate:
         Made(Side(name), f"the {name}'s folder", digest)
         for name, digest in zip(("base", "head"), HASHES, strict=True)
     )
-    options: dict[str, Any] = {"contests": CONTESTS, "sides": sides, "seed": 3}
+    options: dict[str, Any] = {"comparisons": CONTESTS, "sides": sides, "seed": 3}
     options |= {"settings": Settings(Rules(), budget_s), "path": folder / "report.json"}
     return Gate(**(options | changes))
 

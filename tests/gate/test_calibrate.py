@@ -9,10 +9,11 @@ import pytest
 from bench.gate.calibrate import record_pairs, replay_reports
 from bench.gate.settings import Settings
 from bench.matrix.case import Case
-from bench.measure.protocol import subject_hash
-from bench.records.gate import EQUIVALENT, GateReport, SeriesVerdict, load_report, write_report
-from tests.analysis.gating import correlated, records, report
+from bench.protocol.subject import subject_hash
+from bench.records.gate_report import GateReport, SeriesVerdict, load_report, write_report
+from bench.records.verdicts import EQUIVALENT
 from tests.gate import faking
+from tests.gate.gating import correlated, records, report
 from tests.suite.driving import ROOT, finish, start
 
 

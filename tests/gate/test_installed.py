@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.matrix.case import Case
-from bench.records.gate import load_report
+from bench.records.gate_report import load_report
 from tests.suite.driving import LEAST, ROOT, SEED_CASE, run_files, surroundings
 
 OVERLAY = """

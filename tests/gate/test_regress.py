@@ -10,13 +10,13 @@ import pytest
 from bench.errors import MachineError, UsageError
 from bench.gate import regress
 from bench.gate.regress import ENVIRONMENT
+from bench.gate.views import exit_status
 from bench.matrix.case import Case
-from bench.measure.contests import Contest
-from bench.measure.environment import ENVIRONMENTS
-from bench.measure.pairs import Ended
-from bench.measure.protocol import Interpreter
-from bench.records.gate import Rules, load_report
-from bench.report.verdicts import exit_status
+from bench.matrix.comparison import Comparison
+from bench.matrix.plan import ENVIRONMENTS
+from bench.protocol.messages import Interpreter
+from bench.records.gate_report import Rules, load_report
+from bench.runner.pairs import Ended
 from tests.gate.faking import (
     CONTESTS,
     FIRST,
@@ -40,8 +40,8 @@ def stop_after(pairs: int) -> Any:
     return lambda number: ENDLESS if number >= pairs - 1 else 0.0
 
 
-def failed(*contests: str) -> dict[str, Ended]:
-    return {contest: Ended("head", "failed", "it cannot") for contest in contests}
+def failed(*comparisons: str) -> dict[str, Ended]:
+    return {comparison: Ended("head", "failed", "it cannot") for comparison in comparisons}
 
 
 # How many pairs
@@ -213,7 +213,7 @@ def test_contest_that_ends_is_invalid_and_the_others_are_judged(
     report = gate(tmp_path).run()
     assert report.ended == {SECOND: "failed on head: it cannot"}
     assert count(report, control=False) == 9
-    words = {(v.contest, v.verdict, v.reason) for v in report.verdicts}
+    words = {(v.comparison, v.verdict, v.reason) for v in report.verdicts}
     assert words == {(FIRST, "equivalent", ""), (SECOND, "invalid", "failed on head: it cannot")}
     assert (report.outcome, report.reason) == ("invalid", "failed on head: it cannot")
 
@@ -339,8 +339,10 @@ def test_side_that_never_starts_is_wrong_usage(
         gate(tmp_path).run()
 
 
-def nowhere(*contests: str) -> dict[str, Ended]:
-    return {contest: Ended("both", "unsupported", "no such device") for contest in contests}
+def nowhere(*comparisons: str) -> dict[str, Ended]:
+    return {
+        comparison: Ended("both", "unsupported", "no such device") for comparison in comparisons
+    }
 
 
 def test_what_neither_side_can_run_is_told_and_not_judged(
@@ -348,7 +350,7 @@ def test_what_neither_side_can_run_is_told_and_not_judged(
 ) -> None:
     fake(monkeypatch, ends={-1: nowhere(SECOND)})
     report = gate(tmp_path).run()
-    assert {verdict.contest for verdict in report.verdicts} == {FIRST}
+    assert {verdict.comparison for verdict in report.verdicts} == {FIRST}
     assert report.ended == {SECOND: "unsupported on both: no such device"}
     assert report.outcome == "equivalent"
 
@@ -360,7 +362,7 @@ def test_what_neither_side_can_run_is_wrong_usage_where_it_was_named_or_is_all(
     fake(monkeypatch, ends={-1: nowhere(*ended)})
     with pytest.raises(UsageError) as caught:
         gate(tmp_path, named=named).run()
-    lines = [f"  {contest}: no such device" for contest in ended]
+    lines = [f"  {comparison}: no such device" for comparison in ended]
     assert str(caught.value).splitlines() == ["cannot run here, on either side:", *lines]
 
 
@@ -368,6 +370,6 @@ def test_sides_of_different_cases_are_judged_by_what_both_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake(monkeypatch, effect=nothing)
-    contest = Contest(Case(), Case(optimizer="lbfgs"))
-    report = gate(tmp_path, contests=[contest]).run()
-    assert report.series == [(contest.id, "train_step")]
+    comparison = Comparison(Case(), Case(optimizer="lbfgs"))
+    report = gate(tmp_path, comparisons=[comparison]).run()
+    assert report.series == [(comparison.id, "train_step")]

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from bench.gate.session import judged
 from bench.matrix.case import Case
-from bench.records.gate import load_report
+from bench.records.gate_report import load_report
 from tests.suite.driving import ROOT, finish, start, wait_for, workers_of
 
 CASE = Case().id
@@ -59,7 +59,7 @@ def left_in(temporary: Path) -> list[Path]:
 def test_report_without_a_commit_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     settings, printed = SimpleNamespace(budget_s=60.0), io.StringIO()
-    gate: Any = SimpleNamespace(contests=[], settings=settings, run=lambda: None)
+    gate: Any = SimpleNamespace(comparisons=[], settings=settings, run=lambda: None)
     judged(gate, Console(file=printed))
     assert printed.getvalue().splitlines()[0] == (
         "the report names no commit of the instrument: cannot run git (No such file or directory): "
@@ -171,7 +171,7 @@ class Refuse:
             raise AssertionError("it went on to measure")
 
         before = signal.getsignal(signal.SIGTERM)
-        self._monkeypatch.setattr("bench.measure.pairs.WorkerProcess", measured)
+        self._monkeypatch.setattr("bench.runner.pairs.WorkerProcess", measured)
         self._monkeypatch.setattr("sys.argv", ["sumnet-bench", "regress", *words])
         try:
             with pytest.raises(SystemExit) as end:

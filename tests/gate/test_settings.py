@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.analysis.verdicts import threshold_of
 from bench.errors import UsageError
 from bench.gate.settings import BUDGET_S, Settings, overridden, read_settings, unmatched
+from bench.gate.verdicts import threshold_of
 from bench.matrix.case import Case
-from bench.measure.contests import Contest
-from bench.records.gate import Rules
+from bench.matrix.comparison import Comparison
+from bench.records.gate_report import Rules
 
 ROOT = Path(__file__).parents[2]
 WHOLE = """
@@ -56,8 +56,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
 
 def test_last_pattern_that_fits_counts_as_it_was_written(tmp_path: Path) -> None:
     rules = settings_from(tmp_path, WHOLE).rules
-    assert threshold_of(Contest(Case(), Case()).id, rules) == 0.03
-    assert threshold_of(Contest(Case(batch=64), Case(batch=64)).id, rules) == 0.02
+    assert threshold_of(Comparison(Case(), Case()).id, rules) == 0.03
+    assert threshold_of(Comparison(Case(batch=64), Case(batch=64)).id, rules) == 0.02
     assert threshold_of("cpu/float64/b2", rules) == 0.015
 
 
@@ -68,7 +68,7 @@ def test_guide_shows_the_defaults_and_patterns_of_cases(tmp_path: Path) -> None:
     thresholds = settings.rules.thresholds
     assert settings == Settings(Rules(thresholds=thresholds), BUDGET_S)
     cases = [Case(), Case(compile="on")]
-    assert thresholds and unmatched(settings, [Contest(case, case) for case in cases]) == []
+    assert thresholds and unmatched(settings, [Comparison(case, case) for case in cases]) == []
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,9 @@ def test_option_that_is_not_allowed_is_told_by_its_name(
 
 def test_pattern_that_fits_no_contest_is_found() -> None:
     rules = Rules(thresholds={"cpu/*/b2/*": 0.01, "cpu/float23/*": 0.01, "*compile-off->on*": 0.0})
-    contests = [Contest(Case(), Case(compile="on"))]
-    assert unmatched(Settings(rules), contests) == ["cpu/float23/*"]
-    assert unmatched(Settings(), contests) == unmatched(Settings(), []) == []
+    comparisons = [Comparison(Case(), Case(compile="on"))]
+    assert unmatched(Settings(rules), comparisons) == ["cpu/float23/*"]
+    assert unmatched(Settings(), comparisons) == unmatched(Settings(), []) == []
 
 
 @given(st.integers(1, 5000))

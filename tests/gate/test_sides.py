@@ -20,10 +20,11 @@ import torch
 from bench.errors import MachineError, UsageError
 from bench.gate import interpreters, sides
 from bench.gate.sides import OURS, Asked, Made, make_sides, subject_root
-from bench.git import TARGETS
-from bench.measure.interpreter import describe
-from bench.measure.protocol import Interpreter, subject_hash
-from tests.measure.processes import is_gone
+from bench.machine.checkout import TARGETS
+from bench.protocol.interpreter import describe
+from bench.protocol.messages import Interpreter
+from bench.protocol.subject import subject_hash
+from tests.runner.processes import is_gone
 from tests.test_structure import ROOT, imported
 
 NO_BASE = Asked()
@@ -1021,7 +1022,7 @@ def test_interpreter_that_hangs_is_ended(
 
 
 def test_what_workers_import_is_what_is_asked_for() -> None:
-    seen, todo = set(), ["bench.measure.worker", "sumnet.train"]
+    seen, todo = set(), ["bench.worker.__main__", "sumnet.train"]
     others = set()
     while todo:
         module = todo.pop()

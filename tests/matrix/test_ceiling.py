@@ -16,7 +16,7 @@ from bench.matrix.ceiling import (
     ceilings_under,
     products_dtype,
 )
-from bench.measure.probes import PROBES
+from bench.worker.ceilings.microbenchmarks import PROBES
 from sumnet.precision import PRECISIONS
 
 DTYPES = ("float32", "bfloat16")

@@ -9,7 +9,7 @@ from typing import Any
 import platformdirs
 import pytest
 
-from bench.records.schema import RunRecord, assemble
+from bench.records.run_file import RunRecord, assemble
 from bench.records.state import RECENT, remember_floors, state_folder
 from tests import synthetic
 
@@ -64,7 +64,7 @@ def test_floors_are_of_one_machine_and_its_software(changes: dict[str, str]) -> 
 def test_floors_are_of_one_version_of_the_reference_loops() -> None:
     earlier({"a": 100})
     newer = run()
-    newer.metronome_version += 1
+    newer.reference_loop_version += 1
     assert remember_floors(newer, {"a": 500}) == ({"a": []}, None)
 
 

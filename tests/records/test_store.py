@@ -11,20 +11,20 @@ import msgspec
 import pytest
 
 from bench.errors import MachineError, UsageError
+from bench.machine.sampling import GpuHealth, Health, HostHealth
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
-from bench.measure.events import CaseEnded, Event, ReplicateDone, SittingEnded
-from bench.measure.health import GpuHealth, Health, HostHealth
-from bench.measure.protocol import CEILING
-from bench.records.schema import SCHEMA, CeilingRecord, Drift, RunRecord, assemble
+from bench.protocol.messages import CEILING
+from bench.records.run_file import SCHEMA, CeilingRecord, Drift, RunRecord, assemble
 from bench.records.store import (
     Journal,
     latest_runs,
     load_run,
     read_journal,
-    settled_by,
+    resume_state,
     write_run,
 )
+from bench.runner.events import CaseEnded, Event, ReplicateDone, SessionEnded
 from tests import synthetic
 from tests.synthetic import (
     EPOCH,
@@ -240,7 +240,7 @@ def test_events_settle_what_a_further_sitting_need_not_do() -> None:
         ceiling_ready(2, OP),
         CaseEnded(COPY.id, "oom", "no room"),
     ]
-    settled = settled_by(events, 12.5)
+    settled = resume_state(events, 12.5)
     assert settled.ended == {ADAM.id, COPY.id}
     assert settled.done == {(0, 0), (0, 1), (1, 0)}
     assert settled.samples == dict.fromkeys((SGD.id, OP.id), synthetic.SAMPLES)
@@ -248,7 +248,7 @@ def test_events_settle_what_a_further_sitting_need_not_do() -> None:
     assert settled.expected == {SGD.id: verified().expected}
     assert settled.compile_timed == {COMPILED.id}
     assert (settled.workers, settled.spent_s) == (2, 12.5)
-    nothing = settled_by([SittingEnded(EPOCH)], 0.0)
+    nothing = resume_state([SessionEnded(EPOCH)], 0.0)
     assert (nothing.ended, nothing.done, nothing.samples, nothing.workers) == (set(), set(), {}, 0)
     assert (nothing.expected, nothing.compile_timed, nothing.calls) == ({}, set(), {})
 
@@ -392,7 +392,7 @@ def test_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
         ("cases", {}),
         ("machine", "here"),
         ("plan", None),
-        ("sittings", [1]),
+        ("sessions", [1]),
         ("floors_ns", {"a": 1.5}),
     ],
 )
@@ -455,8 +455,11 @@ def test_run_file_that_contradicts_itself_is_refused(
         (lambda copy: copy.blocks[1].readings_ns["memory"].append(5), "columns of unequal length"),
         (lambda copy: percentiles(copy)["p10"].pop(), "has columns of unequal length"),
         (lambda copy: percentiles(copy)["p50"].__setitem__(0, 0), "times that are not positive"),
-        (lambda copy: copy.blocks[0].percentiles_ns.clear(), "lacks a series or its metronomes"),
-        (lambda copy: copy.blocks[0].readings_ns.clear(), "lacks a series or its metronomes"),
+        (
+            lambda copy: copy.blocks[0].percentiles_ns.clear(),
+            "lacks a series or its reference loops",
+        ),
+        (lambda copy: copy.blocks[0].readings_ns.clear(), "lacks a series or its reference loops"),
         (lambda copy: setattr(copy, "prepared", None), "has blocks of nobody knows what"),
     ],
 )

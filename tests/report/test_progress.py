@@ -9,10 +9,11 @@ from rich.console import Console
 
 from bench.matrix.case import WHOLE, Case
 from bench.matrix.ceiling import ceilings
-from bench.measure.events import CaseEnded, Plan, SittingEnded, SittingStarted
-from bench.measure.protocol import CEILING
+from bench.matrix.plan import Plan
+from bench.protocol.messages import CEILING
 from bench.report import progress
 from bench.report.progress import ProgressDisplay
+from bench.runner.events import CaseEnded, SessionEnded, SessionStarted
 from tests.synthetic import (
     EPOCH,
     block_measured,
@@ -54,14 +55,14 @@ def written(shown_on: Console) -> str:
 def test_without_a_terminal_there_are_plain_lines(clock: Clock) -> None:
     out = console(terminal=False)
     with ProgressDisplay(PLAN, out) as display:
-        display.tell(SittingStarted(EPOCH))
+        display.tell(SessionStarted(EPOCH))
         display.tell(worker_started(0, EPOCH))
         clock.now += 12
         display.tell(case_prepared(0, SGD))
         clock.now += 12
         display.tell(block_measured(0, EPOCH, ADAM, WHOLE, 1e5))
         display.tell(CaseEnded(SGD.id, "failed", "it [bold]broke[/bold] " + "so " * 60))
-        display.tell(SittingEnded(EPOCH))
+        display.tell(SessionEnded(EPOCH))
     assert written(out).splitlines() == [
         "measuring 2 cases, 3 replicates, about 60 s",
         f"worker 1: prepared {SGD.id}; 0 blocks, 48 s left",

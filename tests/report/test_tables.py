@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.compare import Comparison, compare
-from bench.analysis.frame import tidy
+from bench.compare.analysis import Ratios, compare
+from bench.machine.sampling import Health, HostHealth
 from bench.matrix.case import PHASES, SERIES, WHOLE, Case
-from bench.measure.health import Health, HostHealth
-from bench.records.schema import Drift, RunRecord
+from bench.records.run_file import Drift, RunRecord
 from bench.report.tables import (
     FORMATS,
     drift_lines,
@@ -25,7 +24,8 @@ from bench.report.tables import (
     pivot_rows,
     render,
 )
-from bench.report.units import duration, percent, rate
+from bench.stats.frame import tidy
+from bench.units import duration, percent, rate
 from tests import synthetic
 from tests.synthetic import READINGS_NS, Moods
 
@@ -51,7 +51,7 @@ def frame_of(*runs: RunRecord) -> pd.DataFrame:
     return tidy(runs, ["ours", "theirs", "others"][: len(runs)])
 
 
-def by_run(frame: pd.DataFrame) -> Comparison:
+def by_run(frame: pd.DataFrame) -> Ratios:
     return compare(frame, "run", None, WHOLE, "quiet")
 
 
@@ -284,7 +284,7 @@ def test_case_without_phases_has_its_whole_step_and_its_rate() -> None:
 def test_doubtful_times_have_a_column_that_says_why() -> None:
     run = synthetic.run({SGD: 1e5, ADAM: 2e5}, moods=EXACT, health=STOLEN, ended={DOUBLE: BROKE})
     rows = phase_rows(frame_of(run), None, "quiet")
-    assert [row["doubtful"] for row in rows] == ["steal, clocks", "steal, clocks", ""]
+    assert [row["flags"] for row in rows] == ["steal, clocks", "steal, clocks", ""]
 
 
 def test_energy_has_a_column_where_it_was_read_of_any_case() -> None:
@@ -297,14 +297,14 @@ def test_a_table_of_what_is_beyond_doubt_and_took_nobody_knows_what_has_no_such_
     calm = [Health(HostHealth(steal=0.0, governor="performance"))] * 3
     run = synthetic.run({SGD: 1e5}, moods=EXACT, health=calm, energy={SGD: "no counter"})
     (row,) = phase_rows(frame_of(run), None, "quiet")
-    assert not {"doubtful", "J/M samples"} & set(row)
+    assert not {"flags", "J/M samples"} & set(row)
 
 
 def test_csv_holds_energy_and_what_is_doubtful() -> None:
     run = synthetic.run({SGD: 1e5, ADAM: 1e5}, moods=EXACT, health=STOLEN, energy={SGD: 2.56})
     text = render(numeric_rows(frame_of(run), None), "csv")
     back = pd.read_csv(io.StringIO(text))
-    assert set(back["doubts"]) == {"steal, clocks"}
+    assert set(back["flags"]) == {"steal, clocks"}
     assert set(back[back["case"] == SGD.id]["joules"]) == {2.5}
     assert back[back["case"] == ADAM.id]["joules"].isna().all()
 
@@ -435,10 +435,10 @@ def test_what_makes_times_doubtful_is_told_once_with_how_many_cases_it_touches()
     run = synthetic.run({SGD: 1e5, ADAM: 2e5}, moods=EXACT, health=STOLEN)
     steal, clocks = notes(frame_of(run), None, "quiet")
     told = f"of {SGD.id}, and of 1 more: "
-    assert steal.startswith(f"Doubtful (steal): {told}the hypervisor gave up to 30.0% of the cores")
-    assert clocks == f"Doubtful (clocks): {told}the governor was powersave, not performance."
+    assert steal.startswith(f"Flagged (steal): {told}the hypervisor gave up to 30.0% of the cores")
+    assert clocks == f"Flagged (clocks): {told}the governor was powersave, not performance."
     alone = notes(frame_of(synthetic.run({SGD: 1e5}, moods=EXACT, health=STOLEN)), None, "quiet")
-    assert alone[1].startswith(f"Doubtful (clocks): of {SGD.id}: ")
+    assert alone[1].startswith(f"Flagged (clocks): of {SGD.id}: ")
 
 
 def test_why_energy_is_not_known_is_told_once() -> None:
@@ -490,7 +490,7 @@ def test_run_under_a_cpu_quota_says_so() -> None:
 
 def test_incomplete_or_unpinned_run_says_so() -> None:
     run = synthetic.run({SGD: 1e5})
-    run.sittings[-1].complete = False
+    run.sessions[-1].complete = False
     run.workers[1].cores = []
     (line,) = machine_notes([run], ["ours"])
     assert re.search(r"unpinned, INCOMPLETE\.$", line)

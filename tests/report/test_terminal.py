@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.matrix.case import Case
 from bench.matrix.ceiling import ceilings
-from bench.report.profiles import print_profiles
+from bench.profiles.views import print_profiles
 from bench.report.tables import FORMATS, render
 from bench.report.terminal import table_width
 from tests import synthetic
@@ -320,7 +320,7 @@ def test_profiles_of_now_are_printed_on_standard_output(
             self.tell(synthetic.case_profiled(case, synthetic.step_profile()))
 
     monkeypatch.setenv("FORCE_COLOR", "1")  # stderr passes for a terminal
-    monkeypatch.setattr("bench.report.profiles.Coordinator", Profiled)
+    monkeypatch.setattr("bench.profiles.views.Coordinator", Profiled)
     assert print_profiles([case], None) == 0
     assert capsys.readouterr().out.startswith(f"{case.id}\n\n|")
 

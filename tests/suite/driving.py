@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from bench.measure.worker_process import WORKER
+from bench.runner.process import WORKER
 from bench.suite.options import add_options
 
 ROOT = Path(__file__).parents[2]

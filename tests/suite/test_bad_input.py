@@ -11,14 +11,14 @@ from rich.console import Console
 
 import bench.suite.conftest as suite
 from bench.errors import UsageError
+from bench.machine.fingerprint import Machine, fingerprint
 from bench.matrix.axes import AXES
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
+from bench.matrix.plan import Plan
 from bench.matrix.presets import PRESETS
-from bench.measure.coordinator import Coordinator
-from bench.measure.events import Plan
-from bench.records.machine import Machine, fingerprint
-from bench.records.schema import Header
+from bench.records.run_file import Header
+from bench.runner.coordinator import Coordinator
 from bench.suite import campaign
 from bench.suite.campaign import Campaign, resumable
 from bench.suite.options import ceilings_from, plan_from

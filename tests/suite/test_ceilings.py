@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from bench.devices.energy import RaplCounter
-from bench.measure.coordinator import CEILING_REPLICATES, MIN_SWEEPS
 from bench.records.store import load_run
+from bench.runner.coordinator import CEILING_REPLICATES, MIN_SWEEPS
 from tests.suite.driving import (
     bench_run,
     finish,

@@ -17,13 +17,13 @@ import psutil
 import pytest
 import torch
 
+from bench.machine.fingerprint import fingerprint
+from bench.machine.sampling import EVERY_S
 from bench.matrix.case import case_from_id
 from bench.matrix.ceiling import ceilings_under
-from bench.measure.coordinator import MIN_SWEEPS
-from bench.measure.health import EVERY_S
-from bench.records.machine import fingerprint
-from bench.records.schema import RunRecord
+from bench.records.run_file import RunRecord
 from bench.records.store import load_run, read_journal
+from bench.runner.coordinator import MIN_SWEEPS
 from tests.suite.driving import (
     LEAST,
     SEED_CASE,
@@ -194,7 +194,7 @@ def test_worker_measured_the_code_that_the_file_names(selected: Finished) -> Non
 
 
 def test_run_is_complete_in_one_sitting(selected: Finished) -> None:
-    assert [sitting.complete for sitting in selected.run.sittings] == [True]
+    assert [session.complete for session in selected.run.sessions] == [True]
 
 
 def test_copy_by_pytest_benchmark_carries_the_whole_run(selected: Finished) -> None:
@@ -494,7 +494,7 @@ def test_terminated_run_ends_as_an_interrupted_one(tmp_path: Path) -> None:
 
 
 def test_resumed_run_is_complete_in_two_sittings(interrupted: Broken, resumed: Finished) -> None:
-    assert [sitting.complete for sitting in resumed.run.sittings] == [False, True]
+    assert [session.complete for session in resumed.run.sessions] == [False, True]
     assert resumed.run.plan == interrupted.kept.plan
     assert resumed.path == interrupted.journal.with_suffix(".json")
     assert f"Run file: {resumed.path}" in resumed.ran.stdout
@@ -528,7 +528,7 @@ def test_killed_run_leaves_no_worker_and_a_journal_that_resumes(tmp_path: Path) 
     assert block_count(broken.kept) >= 1
     done = finished(tmp_path, bench_run("--resume", broken.journal))
     assert done.ran.returncode == 0, done.ran.stderr
-    assert [sitting.complete for sitting in done.run.sittings] == [False, True]
+    assert [session.complete for session in done.run.sessions] == [False, True]
     assert block_count(done.run) > block_count(broken.kept)
     assert len(events) > block_count(broken.kept)
     assert journals(tmp_path) == []

@@ -41,16 +41,16 @@ def not_today():
 MEASURES = """
 import os
 import pytest
-from bench.measure.coordinator import Coordinator
-from bench.measure.events import CaseEnded, SittingEnded, SittingStarted
+from bench.runner.coordinator import Coordinator
+from bench.runner.events import CaseEnded, SessionEnded, SessionStarted
 
 def measure(self):
     print("measuring in", sorted(name for name in os.environ if name.startswith("PYTEST_")))
-    self._emit(SittingStarted(0.0))
+    self._emit(SessionStarted(0.0))
     {what}
     for case in self.plan.cases:
         self._emit(CaseEnded(case.id, "failed", "made up"))
-    self._emit(SittingEnded(1.0))
+    self._emit(SessionEnded(1.0))
 
 Coordinator.measure = measure
 """

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from bench.matrix.case import Case
-from bench.measure.contests import Contest
-from bench.records.gate import GateReport, Rules, Verdict, write_report
+from bench.matrix.comparison import Comparison
+from bench.records.gate_report import GateReport, Rules, write_report
+from bench.records.verdicts import Verdict
 from tests import synthetic
 from tests.suite.driving import PATIENCE_S, ROOT
 
@@ -35,7 +36,7 @@ def script() -> str:
 
 
 def report(outcome: str) -> GateReport:
-    contest = Contest(Case(), Case())
+    comparison = Comparison(Case(), Case())
     return GateReport(
         machine=synthetic.machine(),
         started_at=synthetic.EPOCH,
@@ -44,8 +45,8 @@ def report(outcome: str) -> GateReport:
         budget_s=60.0,
         environment="steady",
         seed=0,
-        contests=[contest],
-        series=[(contest.id, "train_step")],
+        comparisons=[comparison],
+        series=[(comparison.id, "train_step")],
         outcome=outcome,
     )
 

@@ -1,1 +1,0 @@
-"""What run files mean: estimates with intervals, one tidy frame, comparisons."""

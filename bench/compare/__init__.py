@@ -1,0 +1,1 @@
+"""Run files side by side: ratios, compile costs, verdicts on two runs."""

@@ -1,0 +1,85 @@
+"""Comparisons over the tidy frame: ratios to a reference, and what only one side has."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import UsageError
+from bench.matrix.axes import AXES
+from bench.stats.estimates import ratio_half
+from bench.stats.frame import DIMENSIONS, varying
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """`table`: the frame of one series with ratio columns; the rest says what it leaves out.
+
+    Ratio columns: ratio (time over the reference's time, of the same statistic), ratio_half (its
+    half-width, a logarithm). `means`: compared value to the geometric mean of its ratios over the
+    keys that every value has, of which there are `common`. `lonely`: value to the keys it lacks.
+    """
+
+    by: str
+    reference: object
+    statistic: str
+    table: pd.DataFrame
+    means: dict[object, float]
+    common: int
+    lonely: dict[object, list[str]]
+
+
+def compare(
+    frame: pd.DataFrame, by: str, reference: str | None, series: str, statistic: str
+) -> Ratios:
+    """Compare along `by`.
+
+    Raises UsageError where no case has the series, or `reference` is not among the values of `by`.
+    """
+    table = frame[frame["series"] == series].copy()
+    if table.empty:
+        raise UsageError(f"--phase: no case here is timed by {series}")
+    values = list(dict.fromkeys(table[by]))
+    chosen = _reference(by, reference, values)
+    keys = [name for name in DIMENSIONS if name != by]
+    time, half = f"{statistic}_ns", f"{statistic}_half"
+    base = table[table[by] == chosen].set_index(keys)[[time, half]].add_suffix("_reference")
+    joined = table.join(base, on=keys)
+    table["ratio"] = joined[time] / joined[f"{time}_reference"]
+    table["ratio_half"] = ratio_half(joined[half], joined[f"{half}_reference"])
+    table.loc[table[by] == chosen, "ratio_half"] = 0.0
+
+    wide = table.pivot(index=keys, columns=by, values="ratio")
+    everywhere = wide.dropna()
+    present = table.pivot(index=keys, columns=by, values="status").notna()
+    names = varying(table[keys].assign(**{by: ""}))
+    lonely = {
+        value: [_key_text(key, keys, names) for key in present.index[~present[value]]]
+        for value in values
+    }
+    return Ratios(
+        by,
+        chosen,
+        statistic,
+        table,
+        {v: float(np.exp(np.log(everywhere[v]).mean())) for v in values if len(everywhere)},
+        len(everywhere),
+        {value: missing for value, missing in lonely.items() if missing},
+    )
+
+
+def _reference(by: str, wanted: str | None, values: list[object]) -> object:
+    if wanted is None:
+        default = AXES[by].default if by in AXES else None
+        return default if default in values else values[0]
+    for value in values:
+        if str(value) == wanted:
+            return value
+    allowed = ", ".join(str(value) for value in values)
+    raise UsageError(f"--reference: no {by} is {wanted!r} here; there are: {allowed}")
+
+
+def _key_text(key: object, keys: list[str], names: list[str]) -> str:
+    parts = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
+    shown = [f"{name}={parts[name]}" for name in names] or [f"{n}={v}" for n, v in parts.items()]
+    return " ".join(shown)

@@ -1,0 +1,1 @@
+"""What machine this is, which measurements compare, and what else it was doing."""

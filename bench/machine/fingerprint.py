@@ -1,0 +1,193 @@
+"""What machine this is: hardware, software, and the code that was measured. Needs no torch."""
+
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import psutil
+import pynvml
+
+from bench.devices import available_cores, torch_missing
+from bench.devices.limits import CGROUPS
+from bench.devices.readings import figure, reading
+from bench.errors import UsageError
+from bench.machine.checkout import Checkout, NoCheckout
+from bench.machine.identity import command_output, machine_identity
+from bench.machine.redact import redacted
+from bench.protocol.subject import ROOT, subject_hash
+
+CODE = ("bench", "sumnet")
+"""What a timing depends on: results land in the same tree and do not make it dirty."""
+
+ENVIRONMENT = re.compile(
+    r"(ATEN|CUDA|DNNL|GOMP|KMP|MALLOC|MKL|NVIDIA|OMP|ONEDNN|OPENBLAS|PYTORCH|TORCH\w*|TRITON)_\w*"
+)
+ENVIRONMENT_NAMES = (
+    "CXX",
+    "GLIBC_TUNABLES",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "PYTHONHASHSEED",
+    "PYTHONMALLOC",
+    "PYTHONOPTIMIZE",
+)
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """A fingerprint. The host's own name is never read."""
+
+    name: str
+    """For people, from the hardware: machines of one model share it."""
+    cpu: str
+    cores: int
+    available_cores: int
+    memory_bytes: int
+    os: str
+    python: str
+    torch: str
+    environment: dict[str, str]
+    """Variables that change how torch or its allocators run."""
+    commit: str
+    """Of the code measured; "unknown" outside a git checkout, or where git cannot read it."""
+    dirty: bool
+    """Whether the code, and only the code, differs from that commit; its Python files are meant."""
+    code_hash: str
+    gpus: tuple[str, ...] = ()
+    """NVIDIA's, as the driver names them."""
+    cpu_quota: float | None = None
+    """Cores' worth of time that a control group lets it use; None where it sets no quota."""
+    identity: str = ""
+    """See `machine_identity`; empty in files written before there was one."""
+
+    @property
+    def label(self) -> str:
+        """The name and the first digits of the identity: what its results' folder is called.
+
+        Two machines of one name have two labels.
+        """
+        return f"{self.name}-{self.identity[:6]}" if self.identity else self.name
+
+    @property
+    def revision(self) -> str:
+        """The commit, marked where the code differs from it."""
+        return self.commit + ("-dirty" if self.dirty else "")
+
+    @property
+    def quota(self) -> str:
+        """For example "0.5 cores", or "none"."""
+        return "none" if self.cpu_quota is None else f"{self.cpu_quota:.4g} cores"
+
+    @property
+    def cores_used(self) -> str:
+        """For example "2 of 2 cores, CPU quota 0.5 cores"."""
+        quota = "" if self.cpu_quota is None else f", CPU quota {self.quota}"
+        return f"{self.available_cores} of {self.cores} cores{quota}"
+
+
+def fingerprint() -> Machine:
+    """This machine, this interpreter and this code. Raises UsageError where there is no torch."""
+    cpu, gpus = _cpu_model(), _gpus()
+    names = tuple(gpu.name for gpu in gpus)
+    available = available_cores()
+    cores = figure(int, psutil.cpu_count) or available
+    memory = figure(int, lambda: psutil.virtual_memory().total) or 0
+    try:
+        commit, dirty = _commit()
+    except UsageError:  # see commit_unknown
+        commit, dirty = "unknown", False
+    return Machine(
+        name="-".join([_slug(cpu), f"{cores}c", f"{round(memory / 2**30)}gib", *_counted(names)]),
+        cpu=cpu,
+        cores=cores,
+        available_cores=available,
+        memory_bytes=memory,
+        os=f"{platform.system()} {platform.release()}",
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        torch=_torch_version(),
+        environment={
+            name: redacted(value)
+            for name, value in sorted(os.environ.items())
+            if ENVIRONMENT.fullmatch(name) or name in ENVIRONMENT_NAMES
+        },
+        commit=commit,
+        dirty=dirty,
+        code_hash="-".join(subject_hash(ROOT / folder)[:8] for folder in CODE),
+        gpus=names,
+        identity=machine_identity(cores, memory, [gpu.uuid for gpu in gpus]),
+        cpu_quota=CGROUPS.cpu_quota(),
+    )
+
+
+def _torch_version() -> str:
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        raise torch_missing() from None
+
+
+def _cpu_model() -> str:
+    if platform.system() == "Linux":
+        for line in (reading(Path("/proc/cpuinfo").read_text) or "").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+        return f"{platform.machine()} CPU"
+    if platform.system() == "Darwin":
+        return command_output("sysctl", "-n", "machdep.cpu.brand_string") or "unknown"
+    return platform.processor() or platform.machine()
+
+
+class Gpu(NamedTuple):
+    """An NVIDIA GPU, as the driver tells it."""
+
+    name: str
+    uuid: str
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    """None of them where there is no driver, or one that does not answer."""
+    return reading(_ask_driver) or ()
+
+
+def _ask_driver() -> tuple[Gpu, ...]:
+    pynvml.nvmlInit()
+    handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
+    return tuple(
+        Gpu(str(pynvml.nvmlDeviceGetName(handle)), str(pynvml.nvmlDeviceGetUUID(handle)))
+        for handle in handles
+    )
+
+
+def _counted(gpus: tuple[str, ...]) -> list[str]:
+    """For example ["nvidia-h200"], or ["2x-nvidia-h200"]."""
+    counts = {_slug(gpu): gpus.count(gpu) for gpu in gpus}
+    return [name if count == 1 else f"{count}x-{name}" for name, count in counts.items()]
+
+
+def _slug(text: str) -> str:
+    """For example "Intel(R) Xeon(R) Processor" as "intel-xeon"."""
+    words = re.sub(r"\((R|TM|r|tm)\)|@.*", " ", text).lower()
+    return "-".join(w for w in re.findall(r"[a-z0-9.]+", words) if w not in ("cpu", "processor"))
+
+
+def commit_unknown() -> str | None:
+    """Why git does not say the commit; None where it does, or where this is no checkout."""
+    try:
+        _commit()
+    except NoCheckout:
+        return None
+    except UsageError as error:
+        in_checkout = any((folder / ".git").exists() for folder in (ROOT, *ROOT.parents))
+        return str(error) if in_checkout else None
+    return None
+
+
+def _commit() -> tuple[str, bool]:
+    """The commit, and whether the code differs from it. Raises UsageError where git says none."""
+    checkout = Checkout(ROOT)
+    commit = checkout.commit("HEAD")
+    return commit[:10], checkout.dirty(commit, *CODE)

@@ -1,0 +1,287 @@
+"""What else the machine is doing, and how it runs: sampled between blocks, from outside the worker.
+
+None stands for what neither the kernel nor the driver tells here.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import psutil
+import pynvml
+
+from bench.devices.limits import CGROUPS, ControlGroups, Throttling
+from bench.devices.readings import figure, reading
+
+EVERY_S = 2.0
+"""Over so many seconds the kernel's count, in hundredths of one, tells half a percent of a core."""
+CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+TIMES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+"""All that a core's time is made of; guests' time is part of user and nice."""
+THROTTLES: dict[str, int] = {
+    "power cap": pynvml.nvmlClocksEventReasonSwPowerCap,
+    "thermal": pynvml.nvmlClocksEventReasonSwThermalSlowdown
+    | pynvml.nvmlClocksEventReasonHwThermalSlowdown,
+    "hardware slowdown": pynvml.nvmlClocksEventReasonHwSlowdown,
+    "power brake": pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown,
+}
+"""The reasons for a lower clock that nobody asked for: to idle, or to run as set, is none."""
+
+
+class HostHealth(msgspec.Struct, frozen=True):
+    """The host. Shares and cores are means since the sample before."""
+
+    steal: float | None = None
+    """Share of all cores' time that the hypervisor gave to others."""
+    others: float | None = None
+    """Cores that were busy with anything but this process and its worker."""
+    load: float | None = None
+    """The mean of a minute."""
+    mhz: float | None = None
+    """The mean of all cores."""
+    max_mhz: float | None = None
+    governor: str | None = None
+    temperature_c: float | None = None
+    """Of the hottest sensor."""
+    cpu_quota: float | None = None
+    """Cores' worth of time that this process may use; None where no quota is set."""
+    throttled: float | None = None
+    """Share of the quota's periods in which it was used up and the group was stopped."""
+    throttled_s: float | None = None
+    """For how long since the sample before, summed over cores."""
+
+
+class GpuHealth(msgspec.Struct, frozen=True):
+    """The worker's GPU."""
+
+    sm_mhz: int | None = None
+    max_sm_mhz: int | None = None
+    memory_mhz: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    throttle: tuple[str, ...] | None = None
+    """Why its clock is being held back, as THROTTLES has it."""
+    throttled_ns: int | None = None
+    """For how long it was, for power or heat, since the driver was loaded."""
+    ecc_errors: int | None = None
+    """Memory errors that were not corrected, since the driver was loaded."""
+    other_processes: int | None = None
+    """Processes that compute on it beside the worker."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """One sample."""
+
+    host: HostHealth
+    gpu: GpuHealth | None = None
+
+
+class HealthSample(msgspec.Struct, frozen=True):
+    """A sample of a run."""
+
+    at_s: float
+    """Seconds since the run's first session began."""
+    health: Health
+
+
+class HostReading(NamedTuple):
+    """What the kernel has counted since it started, core-seconds, and what it shows now.
+
+    None where it is unavailable.
+    """
+
+    total_s: float | None
+    busy_s: float | None
+    steal_s: float | None
+    ours_s: float | None
+    """Of this process and its worker; None where the worker is gone."""
+    now: HostHealth
+    throttling: Mapping[Path, Throttling] = {}
+    """By the control group that counts it."""
+
+    def steal_since(self, before: "HostReading") -> float | None:
+        """Share of all cores' time; None where no time passed."""
+        total_s = _rise(before.total_s, self.total_s)
+        steal_s = _rise(before.steal_s, self.steal_s)
+        if not total_s or steal_s is None:
+            return None
+        return steal_s / total_s
+
+    def others_since(self, before: "HostReading", passed_s: float) -> float | None:
+        """Cores, over the seconds that passed; None where none did."""
+        busy_s, ours_s = _rise(before.busy_s, self.busy_s), _rise(before.ours_s, self.ours_s)
+        if busy_s is None or ours_s is None or passed_s <= 0:
+            return None
+        return max(busy_s - ours_s, 0.0) / passed_s
+
+    def throttled_since(self, before: "HostReading") -> tuple[float | None, float | None]:
+        """Share of the quota's periods and core-seconds, each of the group that lost most."""
+        groups = self.throttling.keys() & before.throttling.keys()
+        spans = [(before.throttling[group], self.throttling[group]) for group in groups]
+        shares = [
+            min(max(now.throttled - was.throttled, 0) / max(now.periods - was.periods, 1), 1.0)
+            for was, now in spans
+        ]
+        stops = [max(now.throttled_s - was.throttled_s, 0.0) for was, now in spans]
+        return max(shares, default=None), max(stops, default=None)
+
+
+def read_host(
+    worker_pid: int | None, cpufreq: Path = CPUFREQ, groups: ControlGroups = CGROUPS
+) -> HostReading:
+    """The host's counters, and of its health what one look tells."""
+    spent = reading(_core_seconds) or {}
+    unused = ("idle", "iowait", "steal")
+    clock = reading(lambda: psutil.cpu_freq())
+    max_mhz = figure(float, getattr, clock, "max") or None
+    return HostReading(
+        total_s=sum(spent.values()) if spent else None,
+        busy_s=sum(s for name, s in spent.items() if name not in unused) if spent else None,
+        steal_s=spent.get("steal"),
+        ours_s=figure(float, _ours_s, worker_pid),
+        now=HostHealth(
+            load=figure(float, lambda: psutil.getloadavg()[0]),
+            # Where nothing scales the clock, it is only what was found at boot.
+            mhz=figure(float, getattr, clock, "current") if max_mhz else None,
+            max_mhz=max_mhz,
+            governor=reading(_governor, cpufreq),
+            temperature_c=reading(_hottest_c),
+            cpu_quota=groups.cpu_quota(),
+        ),
+        throttling=groups.throttling(),
+    )
+
+
+def read_gpu(bus_id: str, worker_pid: int | None) -> GpuHealth | None:
+    """The GPU at a PCI bus id; None where the driver has none there."""
+    gpu = reading(_gpu, bus_id)
+    if gpu is None:
+        return None
+    return GpuHealth(
+        sm_mhz=figure(int, pynvml.nvmlDeviceGetClockInfo, gpu, pynvml.NVML_CLOCK_SM),
+        max_sm_mhz=figure(int, pynvml.nvmlDeviceGetMaxClockInfo, gpu, pynvml.NVML_CLOCK_SM),
+        memory_mhz=figure(int, pynvml.nvmlDeviceGetClockInfo, gpu, pynvml.NVML_CLOCK_MEM),
+        temperature_c=figure(int, _temperature_c, gpu),
+        power_w=figure(float, lambda: pynvml.nvmlDeviceGetPowerUsage(gpu) / 1e3),
+        power_limit_w=figure(float, lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1e3),
+        throttle=reading(_throttle, gpu),
+        throttled_ns=figure(int, _throttled_ns, gpu),
+        ecc_errors=figure(
+            int,
+            pynvml.nvmlDeviceGetTotalEccErrors,
+            gpu,
+            pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+            pynvml.NVML_VOLATILE_ECC,
+        ),
+        other_processes=figure(int, _other_processes, gpu, worker_pid),
+    )
+
+
+class HealthMonitor:
+    """Samples the machine for the process that starts the workers."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        host: Callable[[int | None], HostReading] = read_host,
+        gpu: Callable[[str, int | None], GpuHealth | None] = read_gpu,
+    ) -> None:
+        self._clock = clock
+        self._host = host
+        self._gpu = gpu
+        self._last: tuple[float, int | None, HostReading] | None = None
+
+    def due(self) -> bool:
+        """Whether the last sample is old enough for another."""
+        return self._last is None or self._clock() - self._last[0] >= EVERY_S
+
+    def sample(self, worker_pid: int | None, gpu_bus_id: str | None) -> Health:
+        """The machine now, and what was counted since the sample before, if there was one."""
+        at, seen = self._clock(), self._host(worker_pid)
+        host = seen.now
+        if self._last is not None:
+            before_at, before_pid, before = self._last
+            same = worker_pid == before_pid
+            throttled, throttled_s = seen.throttled_since(before)
+            host = msgspec.structs.replace(
+                host,
+                steal=seen.steal_since(before),
+                others=seen.others_since(before, at - before_at) if same else None,
+                throttled=throttled,
+                throttled_s=throttled_s,
+            )
+        self._last = (at, worker_pid, seen)
+        return Health(host, self._gpu(gpu_bus_id, worker_pid) if gpu_bus_id else None)
+
+
+def _rise(before: float | None, now: float | None) -> float | None:
+    """How far a counter rose, 0 where it fell; None where either is unavailable."""
+    return None if before is None or now is None else max(now - before, 0.0)
+
+
+def _core_seconds() -> dict[str, float] | None:
+    """By what they were spent on; None unless all are figures."""
+    times = psutil.cpu_times()
+    names = [name for name in TIMES if hasattr(times, name)]
+    spent = {name: figure(float, getattr, times, name) for name in names}
+    known = {name: seconds for name, seconds in spent.items() if seconds is not None}
+    return known if len(known) == len(names) else None
+
+
+def _governor(cpufreq: Path) -> str | None:
+    word = re.fullmatch(r"[\w-]{1,32}", (cpufreq / "scaling_governor").read_text().strip())
+    return word[0] if word else None
+
+
+def _ours_s(worker_pid: int | None) -> float:
+    """With what the worker started, compilers above all, whether it still runs or not."""
+    worker = psutil.Process(worker_pid)  # None is this process
+    own = psutil.Process().cpu_times()
+    spent = 0.0 if worker_pid is None else own.user + own.system
+    for process in (worker, *worker.children(recursive=True)):
+        times = process.cpu_times()
+        spent += times.user + times.system + times.children_user + times.children_system
+    return spent
+
+
+def _hottest_c() -> float | None:
+    sensors = [sensor for chip in psutil.sensors_temperatures().values() for sensor in chip]
+    known = [figure(float, getattr, sensor, "current") for sensor in sensors]
+    return max((celsius for celsius in known if celsius is not None), default=None)
+
+
+def _gpu(bus_id: str) -> Any:
+    pynvml.nvmlInit()
+    return pynvml.nvmlDeviceGetHandleByPciBusId(bus_id)
+
+
+def _temperature_c(gpu: Any) -> int | None:
+    kind = pynvml.NVML_TEMPERATURE_GPU
+    celsius = figure(int, pynvml.nvmlDeviceGetTemperatureV, gpu, kind)
+    if celsius is None:  # an older driver
+        celsius = figure(int, pynvml.nvmlDeviceGetTemperature, gpu, kind)
+    return celsius
+
+
+def _throttle(gpu: Any) -> tuple[str, ...] | None:
+    reasons = figure(int, pynvml.nvmlDeviceGetCurrentClocksEventReasons, gpu)
+    if reasons is None:  # an older driver
+        reasons = figure(int, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, gpu)
+    if reasons is None:
+        return None
+    return tuple(name for name, bits in THROTTLES.items() if reasons & bits)
+
+
+def _throttled_ns(gpu: Any) -> int:
+    policies = (pynvml.NVML_PERF_POLICY_POWER, pynvml.NVML_PERF_POLICY_THERMAL)
+    return sum(pynvml.nvmlDeviceGetViolationStatus(gpu, of).violationTime for of in policies)
+
+
+def _other_processes(gpu: Any, worker_pid: int | None) -> int | None:
+    """None where the driver does not see the worker: in a container it may number otherwise."""
+    pids = {process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses_v3(gpu)}
+    return len(pids - {worker_pid}) if worker_pid is None or worker_pid in pids else None

@@ -1,1 +1,0 @@
-"""How cases are timed: a worker process that measures on request, and the one that asks it."""

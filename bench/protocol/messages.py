@@ -1,0 +1,283 @@
+"""What the coordinator and a worker say to each other: one JSON object a line, each way.
+
+The protocol knows nothing of runs, replicates or sides: whoever starts the workers gives them
+their meaning.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
+from bench.matrix.ceiling import Ceiling
+from bench.matrix.support import Facts
+from bench.protocol.profile import StepProfile
+
+PHASES_KIND = "phases"
+WHOLE_KIND = WHOLE
+WAITING_KIND = LATENCY
+THROUGHPUT_KIND = THROUGHPUT
+CEILING = "ceiling"
+KINDS: dict[str, tuple[str, ...]] = {
+    PHASES_KIND: PHASES,
+    WHOLE_KIND: (WHOLE,),
+    WAITING_KIND: (DISPATCH, LATENCY),
+    THROUGHPUT_KIND: (THROUGHPUT,),
+    CEILING: (CEILING,),
+}
+"""Kind of block to the series it yields: three phases out of one pass, or the whole step; where the
+host runs ahead of the device, steps that are waited for one by one, and many at once; and a
+ceiling's own."""
+
+QUANTILES = (10, 25, 50, 90)
+"""The percentiles that stand for a block's samples."""
+
+
+OWN_THREADS = "own-threads"
+"""The word by which a worker is told to leave torch's threads to its environment."""
+
+Status = Literal["ok", "unsupported", "invalid", "failed", "oom", "timeout", "killed"]
+"""What became of a case."""
+
+
+def kinds_of(case: Case) -> tuple[str, ...]:
+    """The kinds of block that yield the case's series."""
+    return tuple(kind for kind, series in KINDS.items() if set(series) <= set(case.series))
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What a float64 reference run says of a case's training, and how far a dtype may stray."""
+
+    loss: float
+    """Before the first step."""
+    loss_tolerance: float
+    """Relative."""
+    ratio: float
+    """The loss after verification's steps over the loss before them."""
+    tolerance: float
+    """Of that ratio, absolute."""
+
+
+class Graphs(msgspec.Struct, frozen=True):
+    """What torch.compile made of a case."""
+
+    loss: int
+    """Graphs captured of the model and its loss."""
+    step: int
+    """Graphs captured of the optimizer's step."""
+    recompiled: int
+    """Graphs captured after the first step."""
+    breaks: tuple[str, ...]
+    """Why it broke graphs, once for each break."""
+    skips: int
+    """CUDA graphs that a mode asks for and that were not made."""
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What a case was seen to be and to do in its verification."""
+
+    expected: Expected
+    ratio: float
+    """As in `expected`, of the case."""
+    products: str
+    """The dtype that matrix products were seen to run in; of what is compiled, as it is written."""
+    path: str
+    """The optimizer's implementation that was seen to run."""
+    graphs: Graphs
+    peak_bytes: int | None
+    """Memory that training took at most, above the net and its data; None where it is not told."""
+    float32_products: str = "ieee"
+    """How float32 matrices are multiplied on CUDA, as torch has it set: "ieee" or "tf32"."""
+
+
+class Prepare(msgspec.Struct, tag=True, frozen=True):
+    """Build, verify and warm up a case, and keep it resident.
+
+    `lr` is the optimizer's own where it is None; `expected` is computed where it is None.
+    """
+
+    case: Case
+    lr: float | None = None
+    expected: Expected | None = None
+
+
+class Verify(msgspec.Struct, tag=True, frozen=True):
+    """Build and verify a case, and let it go."""
+
+    case: Case
+    lr: float | None = None
+
+
+class TimeCompile(msgspec.Struct, tag=True, frozen=True):
+    """Time the first step of a compiled case; the worker must not have compiled before."""
+
+    case: Case
+    lr: float | None = None
+
+
+class PrepareCeiling(msgspec.Struct, tag=True, frozen=True):
+    """Make ready what finds out a ceiling, and keep it resident.
+
+    `calls` of it make a sample; as many as a sample should last where it is None.
+    """
+
+    ceiling: Ceiling
+    calls: int | None = None
+
+
+class Measure(msgspec.Struct, tag=True, frozen=True):
+    """Time one block of a prepared case: `samples` steps, and one before them that is discarded.
+
+    Or of a prepared ceiling, whose id is `case` then.
+    """
+
+    case: str
+    kind: str
+    samples: int
+    with_readings: bool = True
+    """Whether reference loops are heard before it: two sides in turn need none."""
+
+
+class MeasureEnergy(msgspec.Struct, tag=True, frozen=True):
+    """Train a prepared case for so many seconds, and see what energy that takes."""
+
+    case: str
+    seconds: float
+
+
+class Profile(msgspec.Struct, tag=True, frozen=True):
+    """Profile a prepared case; nothing may be timed after it.
+
+    `traces` is a folder to keep the Chrome trace and the folded stacks in.
+    """
+
+    case: str
+    traces: str | None = None
+
+
+Request = Prepare | PrepareCeiling | Verify | TimeCompile | Measure | MeasureEnergy | Profile
+
+
+class Interpreter(msgspec.Struct, frozen=True):
+    """What a process runs on: its Python, and the torch that it imported."""
+
+    python: str
+    """For example "CPython 3.11.7"."""
+    prefix: str
+    """Its sys.prefix: an environment's own."""
+    torch: str
+    torch_folder: str
+
+
+class Hello(msgspec.Struct, tag=True, frozen=True):
+    """The worker's first words: what it is and what subject it loaded."""
+
+    facts: Facts
+    python: str
+    subject_hash: str
+    threads: int
+    cores: list[int]
+    """The cores it is bound to; empty where it is not."""
+    sync_ns: int = 0
+    """What waiting for the idle device costs at least."""
+    bus_id: str | None = None
+    """Where on the PCI bus its device is, by which the driver's tools know it."""
+    interpreter: Interpreter | None = None
+    """None only in journals that were begun before it was said."""
+
+
+class Prepared(msgspec.Struct, tag=True, frozen=True):
+    """The case is verified, warm and resident."""
+
+    case: str
+    step_ns: int
+    """Duration of one warm step."""
+    warmup_steps: int
+    reference_loops: tuple[str, ...]
+    """The reference loops that are heard before its blocks."""
+    verified: Verified | None = None
+    """None only in files of schema 1."""
+
+
+class CeilingPrepared(msgspec.Struct, tag=True, frozen=True):
+    """The ceiling can be measured."""
+
+    ceiling: str
+    sample_ns: int
+    calls: int
+    """In a sample."""
+    work: float
+    """Of a sample: bytes, FLOP, or how many of what costs are asked for."""
+    how: str
+
+
+class CaseVerified(msgspec.Struct, tag=True, frozen=True):
+    """The case is what it says it is, and trains as it should."""
+
+    case: str
+    verified: Verified
+
+
+class CompileTimed(msgspec.Struct, tag=True, frozen=True):
+    """How long the first step of a compiled case took, and what the compiler's caches held."""
+
+    case: str
+    first_step_ns: int
+    hits: int
+    """Graphs that came out of the cache."""
+    misses: int
+
+
+class Refused(msgspec.Struct, tag=True, frozen=True):
+    """The case cannot be measured; the worker itself is well, unless `status` is "oom"."""
+
+    case: str
+    status: Status
+    reason: str
+
+
+class Block(msgspec.Struct, tag=True, frozen=True):
+    """One block's evidence."""
+
+    case: str
+    kind: str
+    samples: int
+    elapsed_ns: int
+    """Wall time of all its steps, the discarded one too."""
+    readings_ns: dict[str, int]
+    """Reference loop to its reading just before the block."""
+    quantiles_ns: dict[str, list[int]]
+    """Series to its samples' percentiles, as QUANTILES has them."""
+    means_ns: dict[str, int] = {}
+    """Series to its samples' mean."""
+    upper_tail_ns: dict[str, int] = {}
+    """Series to the mean of its slow samples: stopwatch.slow_mean."""
+
+
+class EnergyMeasured(msgspec.Struct, tag=True, frozen=True):
+    """What a stretch of training took."""
+
+    case: str
+    steps: int
+    elapsed_ns: int
+    joules: float
+
+
+class Profiled(msgspec.Struct, tag=True, frozen=True):
+    """What a step of the case does."""
+
+    case: str
+    profile: StepProfile
+
+
+Reply = (
+    Hello
+    | Prepared
+    | CeilingPrepared
+    | CaseVerified
+    | CompileTimed
+    | Refused
+    | Block
+    | EnergyMeasured
+    | Profiled
+)

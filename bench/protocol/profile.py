@@ -1,0 +1,68 @@
+"""What a profiler says of a training step, phase by phase. Shares are of profiled time."""
+
+import msgspec
+
+
+class Operator(msgspec.Struct, frozen=True):
+    """One operator of a phase."""
+
+    name: str
+    calls: int
+    """A step."""
+    share: float
+    """Of the phase's time, what is its own and not that of operators it calls."""
+
+
+class PhaseProfile(msgspec.Struct, frozen=True):
+    """What one phase does in a step. Shares are of time under the profiler."""
+
+    share: float
+    """Of the step."""
+    in_operators: float
+    """Of the phase: the rest is Python's, autograd's and the optimizer's own doing."""
+    ops: int
+    """Operators that compute, called from Python or from a compiled graph; and calls of compiled
+    graphs. Not what they call in turn."""
+    nodes: int
+    """Nodes of autograd's graph that compute; gathering gradients is not counted."""
+    launches: int
+    """Calls from the host that gave the device something to do."""
+    kernels: int
+    """Kernels, copies and fills on the device."""
+    kernels_ns: int | None = None
+    """How long they take together; None where the profiler does not see them."""
+    busy_ns: int | None = None
+    """How long the device is at work: overlapping kernels count once."""
+    allocations: int | None = None
+    """None where the device's memory is not told."""
+    allocated_bytes: int | None = None
+    peak_bytes: int | None = None
+    """The most it holds above what was held when it began."""
+    operators: tuple[Operator, ...] = ()
+    """Those with the largest shares, the largest first."""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What eager operators were counted to do, as the loop is written."""
+
+    flops: int
+    """Of matrix products, by torch's own counter."""
+    bytes: int
+    """Of their operands, read and written."""
+
+
+class StepProfile(msgspec.Struct, frozen=True):
+    """A step's profile, by phase; one phase, the whole step, where it cannot be split."""
+
+    steps: int
+    """How many, all of them the same."""
+    phases: dict[str, PhaseProfile]
+    work: dict[str, Work]
+    state_elements: int
+    """Numbers that the optimizer keeps."""
+
+    @property
+    def busy_ns(self) -> int | None:
+        """How long a step keeps the device at work; None where that is not told."""
+        told = [phase.busy_ns for phase in self.phases.values()]
+        return None if None in told else sum(busy for busy in told if busy)

@@ -1,0 +1,1 @@
+"""The fastest configuration at each batch size."""

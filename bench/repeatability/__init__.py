@@ -1,0 +1,1 @@
+"""How well identical runs agree."""

@@ -1,0 +1,148 @@
+"""What a machine was measured to reach: rates and costs, from the blocks of its ceilings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.machine.circumstances import MACHINE, SOFTWARE, key
+from bench.matrix.ceiling import COPY, LAUNCH, MATMUL, NODE, OP, PEAK_WIDTH, TRIAD
+from bench.protocol.messages import CEILING
+from bench.records.run_file import CeilingRecord, RunRecord
+from bench.stats.estimates import MIN_BLOCKS
+from bench.stats.floors import Floors, floor_key, serving_floors
+from bench.stats.frame import replicate_of
+
+UNMEASURED = "its measurement was interrupted"
+COMPUTED_IN_FLOAT32 = ("bfloat16", "float16", "tf32")
+"""A kernel may compute these in float32, so that one's peak is theirs at least."""
+
+
+def ceiling_frame(runs: Sequence[RunRecord], labels: Sequence[str]) -> pd.DataFrame:
+    """A row for each run and ceiling.
+
+    Columns: run, ceiling (its id), what, device, threads, dtype, size, unit ("B", "FLOP", or None
+    for a cost), status, reason, how, replicates, cost_ns (of one unit, nanoseconds), rate (units a
+    second), and spread: the slowest replicate over the fastest, less one. A ceiling is the best
+    that any replicate reached, its time taken as quiet times are: of replicates that got quiet,
+    where any did.
+    """
+    rows: list[dict[str, Any]] = []
+    for run, label, floors in zip(runs, labels, serving_floors(runs), strict=True):
+        rows += [{"run": label, **_row(run, record, floors)} for record in run.ceilings]
+    return pd.DataFrame(rows)
+
+
+def _row(run: RunRecord, record: CeilingRecord, floors: Floors) -> dict[str, Any]:
+    above = record.ceiling
+    replicates = [
+        replicate_of(
+            worker,
+            CEILING,
+            {
+                name: floors[floor_key(run, above.device, above.threads, name)].serving_ns
+                for name in worker.readings_ns
+            },
+            on_host=above.kind == "cpu",
+        )
+        for worker in record.blocks
+        if record.status == "ok" and len(worker.at_s) >= MIN_BLOCKS
+    ]
+    times = [r.quiet_ns for r in replicates if r.quiet] or [r.quiet_ns for r in replicates]
+    status, reason = record.status, record.reason
+    if status == "ok" and not times:
+        reason = UNMEASURED
+    work = record.prepared.work if record.prepared else np.nan
+    cost_ns = min(times) / work if times else np.nan
+    return {
+        "ceiling": record.id,
+        "what": above.what,
+        "device": above.device,
+        "threads": above.threads,
+        "dtype": above.dtype,
+        "size": above.size,
+        "unit": above.unit,
+        "status": status,
+        "reason": reason,
+        "how": record.prepared.how if record.prepared else None,
+        "replicates": len(times),
+        "cost_ns": cost_ns,
+        "rate": 1e9 / cost_ns,
+        "spread": max(times) / min(times) - 1 if times else np.nan,
+    }
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The ceilings of one device with so many threads."""
+
+    bandwidths: tuple[tuple[int, float], ...]
+    """Bytes that all arrays take, and the bytes a second of copy or triad, whichever is more."""
+    peaks: dict[str, float]
+    """The dtype of products to FLOP a second."""
+    op_ns: float
+    node_ns: float
+    launch_ns: float
+    """0 on a CPU."""
+
+    def bandwidth(self, bytes_: float) -> float:
+        """The most bytes a second that an operator with such operands can move.
+
+        That of the next smaller size that was measured, or of any larger: part of the operands may
+        still lie in a cache that cannot hold all of them.
+        """
+        smaller = [size for size, _ in self.bandwidths if size <= bytes_]
+        least = max(smaller, default=0)
+        return max(rate for size, rate in self.bandwidths if size >= least)
+
+    def peak(self, dtype: str) -> float | None:
+        """FLOP a second; None where it was not measured."""
+        names = (dtype, "float32") if dtype in COMPUTED_IN_FLOAT32 else (dtype,)
+        return max((self.peaks[name] for name in names if name in self.peaks), default=None)
+
+
+Setting = tuple[str, str, int]
+"""A run's label, a device and a number of threads."""
+
+
+def rates(
+    runs: Sequence[RunRecord], labels: Sequence[str], table: pd.DataFrame
+) -> dict[Setting, Rates]:
+    """The ceilings that each run is held against: the best that any run of its machine reached.
+
+    With the same software in the same environment. `table` is their ceiling_frame.
+    """
+    if table.empty:
+        return {}
+    keys = {
+        label: key(run, (*MACHINE, *SOFTWARE, "environment"))
+        for run, label in zip(runs, labels, strict=True)
+    }
+    known = table[table["cost_ns"].notna()].assign(key=lambda t: t["run"].map(keys))
+    found: dict[Setting, Rates] = {}
+    for (of_machine, device, threads), group in known.groupby(["key", "device", "threads"]):
+        of_setting = _rates(group)
+        if of_setting is not None:
+            for label in labels:
+                if keys[label] == of_machine:
+                    found[label, str(device), int(str(threads))] = of_setting
+    return found
+
+
+def _rates(group: pd.DataFrame) -> Rates | None:
+    """None where what every limit needs was not measured."""
+    copies = group[group["what"].isin((COPY, TRIAD))].groupby("size")["rate"].max()
+    wide = group[(group["what"] == MATMUL) & (group["size"] >= PEAK_WIDTH)]
+    products = wide.groupby("dtype")["rate"].max()
+    costs = group.groupby("what")["cost_ns"].min()
+    if copies.empty or OP not in costs or NODE not in costs:
+        return None
+    return Rates(
+        bandwidths=tuple(zip(copies.index.astype(int).tolist(), copies.tolist(), strict=True)),
+        peaks={str(name): float(rate) for name, rate in products.items()},
+        op_ns=float(costs[OP]),
+        node_ns=float(costs[NODE]),
+        launch_ns=float(costs.get(LAUNCH, 0.0)),
+    )

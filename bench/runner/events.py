@@ -1,0 +1,130 @@
+"""What happens in a run, as the coordinator tells it. A journal of these is the whole run."""
+
+import msgspec
+
+from bench.machine.sampling import Health
+from bench.protocol.messages import (
+    Block,
+    CeilingPrepared,
+    CompileTimed,
+    EnergyMeasured,
+    Hello,
+    Prepared,
+    Status,
+)
+from bench.protocol.profile import StepProfile
+
+
+class SessionStarted(msgspec.Struct, tag=True, frozen=True):
+    """Measuring starts, or goes on after an interruption."""
+
+    at: float
+    """Seconds since the epoch, as all times below."""
+
+
+class WorkerStarted(msgspec.Struct, tag=True, frozen=True):
+    """A worker said hello. Its number is its place among all workers of the run, from 0."""
+
+    worker: int
+    side: str
+    at: float
+    startup_s: float
+    hello: Hello
+    device: str = "cpu"
+    pid: int = 0
+
+
+class CasePrepared(msgspec.Struct, tag=True, frozen=True):
+    """A worker holds the case; `samples` is fixed for the whole run when it first is."""
+
+    worker: int
+    prepared: Prepared
+    samples: int
+
+
+class BlockMeasured(msgspec.Struct, tag=True, frozen=True):
+    """One block, by one worker."""
+
+    worker: int
+    at: float
+    block: Block
+
+
+class CaseProfiled(msgspec.Struct, tag=True, frozen=True):
+    """What a profiler told of a case, in a worker that had timed it; or why it told nothing."""
+
+    case: str
+    profile: StepProfile | None = None
+    reason: str | None = None
+
+
+class CaseEnergy(msgspec.Struct, tag=True, frozen=True):
+    """The energy that a case's training took over some seconds; or why that is not known."""
+
+    case: str
+    spent: EnergyMeasured | None = None
+    reason: str | None = None
+
+
+class CeilingReady(msgspec.Struct, tag=True, frozen=True):
+    """A worker can measure the ceiling; `samples` is what its blocks hold."""
+
+    worker: int
+    prepared: CeilingPrepared
+    samples: int
+
+
+class HealthSampled(msgspec.Struct, tag=True, frozen=True):
+    """How the machine was, between two blocks."""
+
+    at: float
+    health: Health
+
+
+class CompileMeasured(msgspec.Struct, tag=True, frozen=True):
+    """A case's compile times: with empty caches, and in a second process with what they held then.
+
+    Where they could not be had, only the reason.
+    """
+
+    case: str
+    cold: CompileTimed | None = None
+    warm: CompileTimed | None = None
+    reason: str | None = None
+
+
+class CaseEnded(msgspec.Struct, tag=True, frozen=True):
+    """The case, or the ceiling, is not measured any further, for a reason."""
+
+    case: str
+    status: Status
+    reason: str
+
+
+class ReplicateDone(msgspec.Struct, tag=True, frozen=True):
+    """One group, of cases or of ceilings, has one more replicate."""
+
+    replicate: int
+    group: int
+
+
+class SessionEnded(msgspec.Struct, tag=True, frozen=True):
+    """Measuring ended by itself: the run is complete."""
+
+    at: float
+
+
+Event = (
+    SessionStarted
+    | WorkerStarted
+    | CasePrepared
+    | BlockMeasured
+    | CaseProfiled
+    | CaseEnergy
+    | CeilingReady
+    | HealthSampled
+    | CompileMeasured
+    | CaseEnded
+    | ReplicateDone
+    | SessionEnded
+)

@@ -1,0 +1,1 @@
+"""From blocks to estimates: intervals, drift, floors, the tidy frame."""

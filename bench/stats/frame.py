@@ -1,0 +1,321 @@
+"""Any number of runs as one tidy frame: a row for each run, case and series."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from bench.machine.circumstances import PLACE, PLAN, SYSTEM, VARIABLES, key
+from bench.matrix.axes import AXES
+from bench.matrix.case import DISPATCH, THROUGHPUT, WHOLE, Case
+from bench.records.run_file import Blocks, CaseRecord, Drift, RunRecord
+from bench.stats.drift import Means, estimated_drift
+from bench.stats.estimates import (
+    DRIFT,
+    MIN_BLOCKS,
+    MIN_QUIET_BLOCKS,
+    MIN_REPLICATES,
+    Estimate,
+    assumed_drift,
+    drift_half,
+    estimates,
+    geometric_mean,
+    quiet_blocks,
+    quietest_blocks,
+    slowness,
+)
+from bench.stats.flags import flags
+from bench.stats.floors import Floors, floor_key, serving_floors
+
+RUN = "run"
+DIMENSIONS = (RUN, *AXES)
+"""What cases can be compared by."""
+STATISTICS = tuple(DRIFT)
+QUIET = "quiet"
+FEW, BUSY, SLOW = "few", "busy", "slow"
+"""Marks of a quiet time: see `_marks`."""
+HOST_BOUND = 0.9
+"""A device that is at work for less of a step than this may be waiting for its host."""
+KEPT_BUSY = 0.5
+"""A host that is busy for less of a step than this is not what is waited for.
+
+A CUDA graph's kernels may leave gaps of their own.
+"""
+
+
+def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = True) -> pd.DataFrame:
+    """The frame. Times in nanoseconds, half-widths as logarithms; NaN where there is no estimate.
+
+    Where enough of the runs are of one plan, their drift is estimated from them, unless `pooled`
+    is False: then it is what each run's file has, else the assumption.
+
+    A case whose status is not ok has no estimate, whatever was measured before it broke.
+
+    Columns: run, machine, torch, environment, case, the axes, series, status, reason, replicates,
+    quiet_replicates (that came near the serving floor), quiet_share, quiet_ns, quiet_half,
+    quiet_drift (standard deviation of the drift in it), quiet_drift_half (of an interval of drift
+    alone), quiet_drift_runs (how many runs it is estimated from; 0 where it is assumed), the same
+    for typical_, high_ns (the median block's 90th percentile), floors (those that serve its case,
+    nanoseconds), slower (how many times slower than its best the machine was at those), marks (of
+    the quiet time: see `_marks`), and of the whole case busy_ns (how long a step keeps its device
+    at work), flags (word to sentence: what makes its times doubtful), joules (for a million
+    samples), energy_reason and host_bound (None on a CPU, where host and device are one).
+    """
+    floors = serving_floors(runs)
+    evidence = [_evidence(*each) for each in zip(runs, labels, floors, strict=True)]
+    rows: list[dict[str, Any]] = []
+    measured = _measured_drifts(runs, floors, evidence) if pooled else {}
+    assumed = {name: assumed_drift(name) for name in STATISTICS}
+    for run, of_run in zip(runs, evidence, strict=True):
+        known = (measured.get(_plan(run), {}), run.drift, assumed)
+        drifts = {
+            name: max((of[name] for of in known if name in of), key=lambda drift: drift.runs)
+            for name in STATISTICS
+        }
+        for name in STATISTICS:
+            found = estimates([row.pop(name) for row in of_run], drifts[name])
+            for row, estimate in zip(of_run, found, strict=True):
+                row |= _columns(name, estimate if row["status"] == "ok" else None)
+                row |= {
+                    f"{name}_drift": drifts[name].deviation,
+                    f"{name}_drift_half": drift_half(drifts[name]),
+                    f"{name}_drift_runs": drifts[name].runs,
+                }
+        rows += of_run
+    frame = pd.DataFrame(rows)
+    frame["host_bound"] = _host_bound(frame)
+    return frame
+
+
+def varying(frame: pd.DataFrame) -> list[str]:
+    """The dimensions in which the frame's cases differ."""
+    return [name for name in DIMENSIONS if frame[name].nunique() > 1]
+
+
+def drift_of(run: RunRecord, others: Sequence[RunRecord]) -> dict[str, Drift]:
+    """The drift among the runs of this one's plan on its machine, itself the newest.
+
+    Statistic to it; empty where the runs are too few.
+    """
+    runs = [*(other for other in others if _plan(other) == _plan(run)), run]
+    floors = serving_floors(runs)
+    evidence = [_evidence(each, "", of_run) for each, of_run in zip(runs, floors, strict=True)]
+    return _measured_drifts(runs, floors, evidence).get(_plan(run), {})
+
+
+def steps(frame: pd.DataFrame, statistic: str) -> pd.DataFrame:
+    """One row for each case that has a time: of a step among many, as training does them.
+
+    On an asynchronous device that is its throughput, else the whole step.
+    """
+    chosen = frame[frame["series"].isin((WHOLE, THROUGHPUT)) & frame[f"{statistic}_ns"].notna()]
+    order = chosen.assign(last=chosen["series"] == THROUGHPUT).sort_values("last", kind="stable")
+    return order.drop_duplicates(["run", "case"], keep="last").drop(columns="last").sort_index()
+
+
+Evidence = list[dict[str, Any]]
+"""The rows of a run, in which each statistic is still the list of its replicates' times."""
+
+
+def _plan(run: RunRecord) -> tuple[object, ...]:
+    """Runs that agree in this have one drift."""
+    return key(run, (*PLACE, *PLAN, *VARIABLES))
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """One worker's evidence for one series, nanoseconds.
+
+    `quiet` says whether it came near the floor often enough; where it did not, `quiet_ns` is of
+    the blocks in which it came nearest.
+    """
+
+    quiet: bool
+    quiet_ns: float
+    typical_ns: float
+    high_ns: float
+    quiet_share: float
+
+
+def replicate_of(
+    worker: Blocks, series: str, floors: Mapping[str, int], on_host: bool
+) -> Replicate:
+    """The evidence of one worker's blocks; `floors` are those of its reference loops.
+
+    `on_host`: whether what slows the reference loops, which run on the host, slows the series.
+    """
+    slow = slowness(worker.readings_ns, floors)
+    quiet = quiet_blocks(slow)
+    enough = bool(quiet.sum() >= MIN_QUIET_BLOCKS)
+    chosen = quiet if enough else quietest_blocks(slow)
+    percentiles = {name: np.asarray(v, float) for name, v in worker.percentiles_ns[series].items()}
+    at_best_speed = percentiles["p10"][chosen] / (slow[chosen] if on_host else 1.0)
+    return Replicate(
+        quiet=enough,
+        quiet_ns=float(np.median(at_best_speed)),
+        typical_ns=float(np.median(percentiles["p50"])),
+        high_ns=float(np.median(percentiles["p90"])),
+        quiet_share=float(quiet.mean()),
+    )
+
+
+def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
+    rows: list[dict[str, Any]] = []
+    for case in run.cases:
+        kind_of = {s: ws for ws in case.blocks.values() for s in ws[0].percentiles_ns}
+        device, threads = case.axes["device"], case.axes["threads"]
+        serving = {name: floors[floor_key(run, device, threads, name)] for name in _loops(case)}
+        valid = {name: floor.serving_ns for name, floor in serving.items()}
+        slower = geometric_mean([floor.slower for floor in serving.values()])
+        flagged = (
+            flags(run.health, _moments(case), run.machine.cores) if case.status == "ok" else {}
+        )
+        for series in msgspec.convert(case.axes, Case).series:
+            workers = kind_of.get(series, [])
+            whole = [worker for worker in workers if len(worker.at_s) >= MIN_BLOCKS]
+            replicates = [
+                replicate_of(worker, series, valid, on_host=device == "cpu")
+                for worker in whole or workers
+            ]
+            quiet = [r.quiet_ns for r in replicates if r.quiet]
+            enough = len(quiet) >= MIN_REPLICATES
+            rows.append(
+                {
+                    "run": label,
+                    "machine": run.machine.label,
+                    "torch": run.machine.torch,
+                    "environment": run.plan.environment,
+                    "case": case.id,
+                    **case.axes,
+                    "series": series,
+                    "status": case.status,
+                    "reason": case.reason,
+                    "replicates": len(replicates),
+                    "quiet_replicates": len(quiet),
+                    "quiet_share": _mean([r.quiet_share for r in replicates]),
+                    "quiet": quiet if enough else [r.quiet_ns for r in replicates],
+                    "typical": [r.typical_ns for r in replicates],
+                    "high_ns": _mean([r.high_ns for r in replicates if case.status == "ok"]),
+                    "floors": valid,
+                    "slower": slower,
+                    "marks": _marks(len(replicates), len(quiet), slower),
+                    "busy_ns": _busy_ns(case),
+                    "flags": flagged,
+                    "joules": _joules(case),
+                    "energy_reason": case.energy_reason,
+                }
+            )
+    return rows
+
+
+def _marks(replicates: int, quiet: int, slower: float) -> tuple[str, ...]:
+    """What a reader has to know of a quiet time.
+
+    FEW: it has fewer than MIN_REPLICATES replicates. BUSY: in fewer than that, or not in all of
+    those few, the machine came near the speed that it refers to. SLOW: that speed is not the best
+    it has shown.
+    """
+    found = {
+        FEW: 0 < replicates < MIN_REPLICATES,
+        BUSY: quiet < min(replicates, MIN_REPLICATES),
+        SLOW: slower > 1,
+    }
+    return tuple(mark for mark, holds in found.items() if holds)
+
+
+def _measured_drifts(
+    runs: Sequence[RunRecord], floors: Sequence[Floors], evidence: Sequence[Evidence]
+) -> dict[object, dict[str, Drift]]:
+    """Plan to statistic to the drift among its complete runs, where they are enough.
+
+    Runs of another code, operating system or state of the machine may differ by that: each set
+    tells of its own.
+    """
+    plans: dict[object, dict[object, list[Evidence]]] = {}
+    for run, of_run, rows in zip(runs, floors, evidence, strict=True):
+        if run.complete:
+            speed = tuple(sorted((name, floor.serving_ns) for name, floor in of_run.items()))
+            alike = plans.setdefault(_plan(run), {})
+            alike.setdefault((key(run, ("code", *SYSTEM)), speed), []).append(rows)
+    found: dict[object, dict[str, Drift]] = {}
+    for plan, groups in plans.items():
+        for name in STATISTICS:
+            means = [[_means(rows, name) for rows in group] for group in groups.values()]
+            if drift := estimated_drift(
+                [list(filter(None, runs_of)) for runs_of in means], assumed_drift(name)
+            ):
+                found.setdefault(plan, {})[name] = drift
+    return found
+
+
+def _means(rows: Evidence, statistic: str) -> Means:
+    """Each series' mean log time and its variance, where replicates are enough for it."""
+    found: dict[tuple[str, str], tuple[float, float]] = {}
+    for row in rows:
+        times = np.log(np.asarray(row[statistic], float))
+        usable = row["status"] == "ok" and len(times) >= MIN_REPLICATES
+        if statistic == QUIET:
+            usable &= BUSY not in row["marks"]
+        if usable:
+            variance = float(times.var(ddof=1)) / len(times)
+            found[row["case"], row["series"]] = float(times.mean()), variance
+    return found
+
+
+def _host_bound(frame: pd.DataFrame) -> list[bool | None]:
+    """For each row, whether its case's steps wait for the host; None where that is not known.
+
+    The host must need about as long to give a step out as the device takes from the step's first
+    kernel to its last; and where a profiler told, kernels must leave the device idle in between.
+    """
+    keys = list(zip(frame["run"], frame["case"], strict=True))
+    span, dispatch = (
+        {
+            key: time
+            for key, name, time in zip(keys, frame["series"], frame["typical_ns"], strict=True)
+            if name == wanted
+        }
+        for wanted in (WHOLE, DISPATCH)
+    )
+    bound: dict[tuple[str, str], bool | None] = {}
+    for case, busy in zip(keys, frame["busy_ns"], strict=True):
+        if case in dispatch and not np.isnan([dispatch[case], span[case]]).any():
+            idle = np.isnan(busy) or busy < HOST_BOUND * span[case]
+            bound[case] = bool(idle and dispatch[case] > KEPT_BUSY * span[case])
+    return [bound.get(key) for key in keys]
+
+
+def _loops(case: CaseRecord) -> set[str]:
+    """The reference loops read before its blocks."""
+    return {name for workers in case.blocks.values() for w in workers for name in w.readings_ns}
+
+
+def _moments(case: CaseRecord) -> list[float]:
+    """When its blocks were measured, seconds since the run began."""
+    return [at for workers in case.blocks.values() for worker in workers for at in worker.at_s]
+
+
+def _joules(case: CaseRecord) -> float:
+    """For a million samples."""
+    spent = case.energy
+    if spent is None:
+        return np.nan
+    return 1e6 * spent.joules / (spent.steps * int(case.axes["batch"]))
+
+
+def _busy_ns(case: CaseRecord) -> float:
+    busy = None if case.profile is None else case.profile.busy_ns
+    return np.nan if busy is None else float(busy)
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else np.nan
+
+
+def _columns(name: str, estimate: Estimate | None) -> dict[str, float]:
+    if estimate is None:
+        return {f"{name}_ns": np.nan, f"{name}_half": np.nan}
+    return {f"{name}_ns": estimate.time_ns, f"{name}_half": estimate.half_width}

@@ -1,0 +1,1 @@
+"""The history of one machine, and where it changed."""

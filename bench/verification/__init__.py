@@ -1,0 +1,1 @@
+"""Cases run once, untimed, and held against what they should do."""

@@ -1,0 +1,1 @@
+"""Microbenchmarks of what a device can reach."""

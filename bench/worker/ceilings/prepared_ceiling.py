@@ -1,0 +1,98 @@
+"""A ceiling resident in a worker: what finds it out, ready to be timed block by block."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from bench.devices import device_named
+from bench.devices.cpu import WallClock
+from bench.matrix.ceiling import COPY, TRIAD, Ceiling
+from bench.protocol.messages import CEILING, CeilingPrepared
+from bench.protocol.reference_loops import reference_loops_for
+from bench.worker.ceilings.microbenchmarks import PROBES, Run
+from bench.worker.timing import Samples, time_calls
+from bench.worker.verify.checks import InvalidCase
+from sumnet.precision import PRECISIONS
+from sumnet.train import float32_products
+
+SAMPLE_NS = 50_000
+"""A sample lasts so long at least: reading the clock costs a thousandth of that."""
+MAX_CALLS = 500
+"""In a sample: fewer than an accelerator's queue holds, or the host would wait for it."""
+TRIES = 5
+"""To time a difference: a machine that changes its speed in the middle can leave less than none."""
+
+
+class PreparedCeiling:
+    """One ceiling, ready to be timed. Raises what torch raises for what the device cannot do."""
+
+    def __init__(self, ceiling: Ceiling, calls: int | None = None) -> None:
+        self.ceiling = ceiling
+        is_copied = ceiling.what in (COPY, TRIAD)
+        self.reference_loops = reference_loops_for(
+            activation_bytes=ceiling.size or 0 if is_copied else 0
+        )
+        self._device = device_named(ceiling.device)
+        self._clock, self._host = self._device.clock(), WallClock()
+        with float32_products(PRECISIONS[ceiling.dtype or "float32"]):
+            self._probe = PROBES[ceiling.what](ceiling, self._device)
+            self._calls = calls or self._calls_of_a_sample()
+            self._sample_ns = min(self._time(self._probe.run, 3))
+
+    def prepared(self) -> CeilingPrepared:
+        return CeilingPrepared(
+            ceiling=self.ceiling.id,
+            sample_ns=self._sample_ns,
+            calls=self._calls,
+            work=self._calls * self._probe.work,
+            how=self._probe.how,
+        )
+
+    def restore(self) -> None:
+        self._device.synchronize()
+
+    def time(self, kind: str, samples: int) -> Samples:
+        """One block: nanoseconds a sample, of what `prepared` says a sample does."""
+        with float32_products(PRECISIONS[self.ceiling.dtype or "float32"]):
+            if self._probe.without is None:
+                return {CEILING: self._time(self._probe.run, samples)}
+            for _ in range(TRIES):
+                left = self._time_difference(self._probe.without, samples)
+                if min(left) > 0:
+                    return {CEILING: left}
+        raise InvalidCase("the work takes no longer than the call without it")
+
+    def _calls_of_a_sample(self) -> int:
+        self._calls = 1
+        while (took := min(self._time(self._probe.run, 3))) < SAMPLE_NS and self._calls < MAX_CALLS:
+            # Of few calls, what lies around them takes a share: more of them last less than said.
+            self._calls = min(math.ceil(self._calls * SAMPLE_NS / max(took, 1)), MAX_CALLS)
+        return self._calls
+
+    def _time(self, run: Run, samples: int) -> list[int]:
+        if self._probe.queued:
+            return time_calls(lambda: run(self._calls), self._clock, samples)
+        return self._time_in_turn([run], samples)[0]
+
+    def _time_difference(self, without: Run, samples: int) -> list[int]:
+        """What the work takes more than the call without it, timed in turn.
+
+        The low decile of that is taken off, because one disturbed sample of it would spoil one of
+        the work's.
+        """
+        durations, idle = self._time_in_turn([self._probe.run, without], samples)
+        taken_off = round(statistics.quantiles(idle, n=10, method="inclusive")[0])
+        return [duration - taken_off for duration in durations]
+
+    def _time_in_turn(self, runs: Sequence[Run], samples: int) -> list[list[int]]:
+        """On the host's clock, each begun with the device idle; the first of each is discarded."""
+        mark = self._host.mark
+        for _ in range(samples + 1):
+            for run in runs:
+                self._device.synchronize()
+                mark()
+                run(self._calls)
+                mark()
+        marks = self._host.read()
+        spans = [after - before for before, after in zip(marks[0::2], marks[1::2], strict=True)]
+        return [spans[len(runs) + place :: len(runs)] for place in range(len(runs))]

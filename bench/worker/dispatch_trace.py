@@ -1,0 +1,140 @@
+"""What really ran: the dtype of matrix products, the optimizer's path, the compiler's graphs."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch._dynamo.utils import counters
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.protocol.profile import Work
+
+R = TypeVar("R")
+
+PRODUCTS = {"mm", "addmm", "linear", "linear_backward"}
+"""Operators that multiply matrices; mps has linear and its backward as one."""
+UNREAD = {"copy_", "fill_", "zero_"}
+"""Operators that overwrite what they are given without a look at it."""
+
+
+class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While entered, notes which operators run and on what."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: set[str] = set()
+        self.products: set[str] = set()
+        """The dtypes of the matrices that were multiplied."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        self.names.add(name)
+        if name in PRODUCTS:
+            tensor = next(argument for argument in args if torch.is_tensor(argument))
+            self.products.add(str(tensor.dtype).removeprefix("torch."))
+        return func(*args, **(kwargs or {}))
+
+    @property
+    def path(self) -> str:
+        """The implementation of the optimizer's step that these operators tell of."""
+        for path in ("fused", "foreach"):
+            if any(name.startswith(f"_{path}_") for name in self.names):
+                return path
+        return "for-loop"
+
+
+def observe(call: Callable[[], object]) -> Operators:
+    """What one call runs. What is compiled is run as it was written, for this once."""
+    seen = Operators()
+    with torch.compiler.set_stance("force_eager"), seen:
+        call()
+    return seen
+
+
+class Operands(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While entered, adds up the bytes of what operators read and write.
+
+    Each operand counts once, and again where it is written. A view moves nothing; of an expanded
+    tensor only what it stands for is read.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = func.overloadpacket.__name__
+        if not func.is_view and name != "detach" and not name.startswith("empty"):
+            # Fused optimizers mark their gradients as written, but only unscale them, if at all.
+            unwritten = "grads" if kwargs.get("grad_scale") is None else None
+            written = [
+                kwargs.get(argument.name, args[place] if place < len(args) else None)
+                for place, argument in enumerate(func._schema.arguments)
+                if argument.alias_info is not None
+                and argument.alias_info.is_write
+                and argument.name != unwritten
+            ]
+            given = {} if name in UNREAD else _tensors(args) | _tensors(kwargs)
+            if name == "copy_":
+                given = _tensors(args[1:])
+            self.bytes += sum(map(_bytes, given.values())) + sum(
+                map(_bytes, (_tensors(written) or _tensors(result)).values())
+            )
+        return result
+
+
+def _tensors(tree: Any) -> dict[int, torch.Tensor]:
+    return {id(leaf): leaf for leaf in tree_leaves(tree) if torch.is_tensor(leaf)}
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
+
+
+def count_work(call: Callable[[], R]) -> tuple[R, Work]:
+    """What a call returns, and what its operators do. What is compiled is run as it was written."""
+    flops, operands = FlopCounterMode(display=False), Operands()
+    with torch.compiler.set_stance("force_eager"), flops, operands:
+        result = call()
+    return result, Work(int(flops.get_total_flops()), operands.bytes)
+
+
+class CompilerCounts(NamedTuple):
+    """What torch.compile has done in this process so far."""
+
+    graphs: int
+    breaks: Counter[str]
+    skips: int
+
+
+def compiler_counts() -> CompilerCounts:
+    """The counters of torch._dynamo; a break is told by the first line of its reason."""
+    breaks: Counter[str] = Counter()
+    for reason, times in counters["graph_break"].items():
+        breaks[reason.splitlines()[0]] += times
+    return CompilerCounts(
+        int(counters["stats"]["unique_graphs"]),
+        breaks,
+        int(counters["inductor"]["cudagraph_skips"]),
+    )
+
+
+def cache_counts() -> tuple[int, int]:
+    """Graphs that came out of the compiler's caches, and graphs that did not."""
+    hits = (
+        counters["inductor"]["fxgraph_cache_hit"] + counters["aot_autograd"]["autograd_cache_hit"]
+    )
+    misses = sum(
+        counters[where][what]
+        for where, what in (
+            ("inductor", "fxgraph_cache_miss"),
+            ("inductor", "fxgraph_cache_bypass"),
+            ("aot_autograd", "autograd_cache_bypass"),
+        )
+    )
+    return int(hits), int(misses)

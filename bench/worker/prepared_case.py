@@ -1,0 +1,183 @@
+"""A case resident in a worker: built, verified, warm, and put back to one state every block."""
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.devices import device_named
+from bench.devices.cpu import WallClock
+from bench.matrix.case import WHOLE, Case
+from bench.protocol.messages import WHOLE_KIND, EnergyMeasured, Expected, Prepared, Verified
+from bench.protocol.profile import StepProfile
+from bench.protocol.reference_loops import reference_loops_for
+from bench.worker.profile.profiler import profile_step
+from bench.worker.timing import Samples, Stopwatch, UnsplitPhases, time_block
+from bench.worker.verify.checks import InvalidCase, verify
+from sumnet.precision import PRECISIONS
+from sumnet.train import TrainingLoop, build_loop, float32_products
+
+WARMUP_WINDOW = 8
+WARMUP_TOLERANCE = 0.03
+WARMUP_STEADY = 2
+WARMUP_LIMIT_NS = 1_500_000_000
+RESTORED_STEPS = 40
+
+
+class NoEnergyError(Exception):
+    """Why the energy of a case cannot be told."""
+
+
+def build(case: Case, lr: float | None) -> TrainingLoop:
+    """The loop that a case means."""
+    return build_loop(
+        case.batch,
+        hidden=case.hidden,
+        optimizer=case.optimizer,
+        implementation=case.implementation,
+        lr=lr,
+        device=case.device,
+        precision=case.dtype,
+        compilation=case.compile,
+    )
+
+
+def verified(case: Case, lr: float | None) -> Verified:
+    """Build and verify a case, and let it go. Raises InvalidCase."""
+    with float32_products(PRECISIONS[case.dtype]):
+        return verify(case, build(case, lr), device_named(case.device), lr=lr)
+
+
+class PreparedCase:
+    """One case, ready to be timed. Raises InvalidCase where it is not what it says."""
+
+    def __init__(
+        self, case: Case, lr: float | None = None, expected: Expected | None = None
+    ) -> None:
+        self.case = case
+        self.reference_loops = reference_loops_for(activation_bytes=4 * case.batch * case.hidden)
+        self._device = device_named(case.device)
+        self._watch = Stopwatch(
+            self._device.clock(), WallClock(), self._device.synchronize, self._device.repeats
+        )
+        self._precision = PRECISIONS[case.dtype]
+        with float32_products(self._precision):
+            self._loop = build(case, lr)
+            self._verified = verify(case, self._loop, self._device, lr=lr, expected=expected)
+        self._restorers = _restorers(self._loop)
+        self._warmup_steps = 0
+        with torch.compiler.set_stance("fail_on_recompile"):
+            self._step_ns = self._warm_up()
+
+    def prepared(self) -> Prepared:
+        return Prepared(
+            case=self.case.id,
+            step_ns=self._step_ns,
+            warmup_steps=self._warmup_steps,
+            reference_loops=self.reference_loops,
+            verified=self._verified,
+        )
+
+    def restore(self) -> None:
+        """Put weights and optimizer state back to where verification left them.
+
+        So every block times the same steps of the same training, however many came before. A net
+        that went on training would end in vanishing gradients, and a CPU is many times slower at
+        the subnormal numbers they decay through.
+        """
+        with torch.no_grad():
+            for restore in self._restorers:
+                restore()
+        self._device.synchronize()
+
+    def time(self, kind: str, samples: int) -> Samples:
+        """One block of the given kind from the restored state."""
+        with float32_products(self._precision):
+            try:
+                return time_block(self._loop, self._watch, kind, samples)
+            except UnsplitPhases as error:
+                raise InvalidCase(str(error)) from None
+
+    def spend(self, seconds: float) -> EnergyMeasured:
+        """Train for so long. Raises NoEnergyError where the device has no counter of energy.
+
+        The state is put back every RESTORED_STEPS steps, for the reason that `restore` gives.
+        """
+        before = self._device.joules()
+        if before is None:
+            raise NoEnergyError(f"{self.case.kind} has no counter of energy that can be read here")
+        self.restore()
+        started = time.perf_counter_ns()
+        steps = 0
+        with float32_products(self._precision):
+            while time.perf_counter_ns() - started < seconds * 1e9:
+                for _ in range(RESTORED_STEPS):
+                    self._loop.train_step()
+                steps += RESTORED_STEPS
+                self.restore()
+        elapsed, after = time.perf_counter_ns() - started, self._device.joules()
+        if after is None or after <= before:
+            raise NoEnergyError("the counter of energy stood still")
+        return EnergyMeasured(self.case.id, steps, elapsed, after - before)
+
+    def profile(self, traces: Path | None = None) -> StepProfile:
+        """What a step does, from a profiler: nothing may be timed in this process after it."""
+        with float32_products(self._precision):
+            return profile_step(self.case, self._loop, self._device, self.restore, traces)
+
+    def synchronised_step(self) -> None:
+        """One whole step, and waiting for the device to have done it.
+
+        How float32 matrices are multiplied is the caller's to set: to set it takes time.
+        """
+        self._loop.train_step()
+        self._device.synchronize()
+
+    def _warm_up(self) -> int:
+        """Step until the median has not fallen for WARMUP_STEADY windows; the least, ns."""
+        spent = steady = 0
+        least = float("inf")
+        while steady < WARMUP_STEADY and spent < WARMUP_LIMIT_NS:
+            self.restore()
+            window = self.time(WHOLE_KIND, WARMUP_WINDOW)[WHOLE]
+            self._warmup_steps += WARMUP_WINDOW + 1
+            spent += sum(window) * self._watch.repeats
+            median = statistics.median(window)
+            steady = steady + 1 if median > least * (1 - WARMUP_TOLERANCE) else 0
+            least = min(least, median)
+        return round(least)
+
+
+def _restorers(loop: TrainingLoop) -> list[Callable[[], object]]:
+    """Calls that put back all that training changes."""
+    found: list[Callable[[], object]] = [_in_place(p) for p in loop.model.parameters()]
+    for entry in loop.optimizer.state.values():
+        found += [_entry(entry, key) for key in entry]
+    if loop.scaler is not None:
+        scaler, state = loop.scaler, loop.scaler.state_dict()
+        found.append(lambda: scaler.load_state_dict(state))
+    return found
+
+
+def _in_place(tensor: torch.Tensor) -> Callable[[], object]:
+    """In place, because graphs and neighbours in memory know the tensor by its address."""
+    saved = tensor.detach().clone()
+    return lambda: tensor.copy_(saved)
+
+
+def _entry(entry: dict[str, Any], key: str) -> Callable[[], object]:
+    """One entry of an optimizer's state, which LBFGS replaces by new lists and tensors."""
+    value = entry[key]
+    saved = copy.deepcopy(value)
+
+    def restore() -> None:
+        if torch.is_tensor(value) and entry[key] is value:
+            value.copy_(saved)
+        else:
+            entry[key] = copy.deepcopy(saved)
+
+    return restore

@@ -1,0 +1,1 @@
+"""Whether a case is what it says and trains as it should."""

@@ -1,0 +1,208 @@
+"""A case is verified before it is timed: it trains, where and in what it says it does."""
+
+import math
+
+import torch
+
+from bench.devices.base import Device
+from bench.matrix.case import Case
+from bench.protocol.messages import Expected, Graphs, Verified
+from bench.worker.dispatch_trace import CompilerCounts, compiler_counts, observe
+from bench.worker.verify.float64_run import STEPS, expect, reference_loss
+from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from sumnet.precision import PRECISIONS
+from sumnet.train import TrainingLoop, float32_products
+
+HOOK_BREAK = "Call to `torch._dynamo.graph_break()`"
+"""An optimizer's step is wrapped to restore autograd's mode, which breaks the graph around it."""
+
+COMPILED = "compiled"
+
+
+class InvalidCase(Exception):
+    """The case runs but is not what it says it is, or does not learn."""
+
+
+def verify(
+    case: Case,
+    loop: TrainingLoop,
+    device: Device,
+    *,
+    lr: float | None = None,
+    expected: Expected | None = None,
+) -> Verified:
+    """Train STEPS steps. Raises InvalidCase where the loss does not fall as it should.
+
+    Also checks where and in which dtype parameters, gradients and data are stored and matrices are
+    multiplied, that the implementation asked for is the one that ran, and that torch.compile
+    captured what it was given. The last step runs as it was written, to be looked at.
+    """
+    check_optimizer(case, loop.optimizer)
+    wanted = expected or expect(case, lr)
+    scale = None if loop.scaler is None else loop.scaler.get_scale()
+    counts = [compiler_counts()]
+    device.reset_peak()
+    loss = loop.forward()
+    loop.backward(loss)
+    counts.append(compiler_counts())
+    check_tensors(case, loop)
+    seen_loss = loss.item()
+    loop.optimizer.zero_grad(set_to_none=True)
+    loop.train_step()
+    counts.append(compiler_counts())
+    for _ in range(STEPS - 2 - loop.trained):
+        loop.train_step()
+    device.synchronize()
+    counts.append(compiler_counts())
+    peak = device.peak_bytes()
+    graphs = _graphs(*counts)
+    check_graphs(case, graphs)
+    passes = observe(lambda: loop.backward(loop.forward()))
+    check_products(case, passes.products)
+    path = _observed_path(case, loop)
+    check_path(case, path)
+    if PRECISIONS[case.dtype].float32_products == "tf32":
+        check_tf32(loop)
+    if scale is not None and loop.scaler is not None and loop.scaler.get_scale() != scale:
+        raise InvalidCase("the GradScaler skipped steps: gradients overflowed float16")
+    ratio = reference_loss(case, loop.model) / wanted.loss
+    check_training(wanted, ratio, seen_loss if not loop.trained else None)
+    return Verified(
+        expected=wanted,
+        ratio=ratio,
+        products=PRECISIONS[case.dtype].products,
+        path=path,
+        graphs=graphs,
+        peak_bytes=peak,
+        float32_products="tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
+    )
+
+
+def check_training(expected: Expected, ratio: float, loss: float | None) -> None:
+    """The loss must start where the reference's does, and fall as far.
+
+    `loss` is what the loop's own forward pass gave; None where training had begun before it.
+    """
+    if loss is not None and not abs(loss / expected.loss - 1) <= expected.loss_tolerance:
+        raise InvalidCase(
+            f"the forward pass gives a loss of {loss:.6g}, a float64 reference {expected.loss:.6g}"
+        )
+    if not math.isfinite(ratio):
+        raise InvalidCase(f"the loss is {ratio} after {STEPS} steps")
+    told = (
+        f"{STEPS} steps bring the loss to {ratio:.4g} of what it was, "
+        f"a float64 reference to {expected.ratio:.4g}"
+    )
+    if not abs(ratio - expected.ratio) <= expected.tolerance:
+        raise InvalidCase(f"{told}; in this dtype they may differ by {expected.tolerance:.2g}")
+    if not max(ratio, expected.ratio) < 1:
+        raise InvalidCase(f"the loss does not fall: {told}")
+
+
+def check_graphs(case: Case, graphs: Graphs) -> None:
+    """What torch.compile was given must be captured, whole, and nothing else."""
+    asked = case.compilation
+    parts = (("loss", asked.loss, graphs.loss), ("step", asked.step, graphs.step))
+    for what, compiled, captured in parts:
+        if compiled and captured == 0:
+            raise InvalidCase(f"torch.compile captured nothing of the {what}")
+        if captured and not compiled:
+            raise InvalidCase(f"torch.compile captured the {what}, which should run eager")
+    if asked.mode == "reduce-overhead" and graphs.skips:
+        raise InvalidCase(
+            f"torch.compile skipped {graphs.skips} CUDA graphs, in which alone reduce-overhead "
+            "differs from the default mode"
+        )
+    broken = list(graphs.breaks)
+    if asked.step and HOOK_BREAK in broken:
+        broken.remove(HOOK_BREAK)
+    if broken:
+        raise InvalidCase(f"torch.compile broke the graph, and parts run eager: {broken[0]}")
+
+
+def check_products(case: Case, seen: set[str]) -> None:
+    """Matrices must be multiplied in the case's dtype, forward and backward."""
+    wanted = PRECISIONS[case.dtype].products
+    if seen != {wanted}:
+        ran = " and ".join(sorted(seen)) or "no dtype at all"
+        raise InvalidCase(f"matrix products ran in {ran}, not in {wanted}")
+
+
+def check_optimizer(case: Case, optimizer: torch.optim.Optimizer) -> None:
+    """It must be the one the case names, and keep its state where the implementation keeps it."""
+    wanted, seen = OPTIMIZERS[case.optimizer].torch_class, type(optimizer).__name__
+    if seen != wanted:
+        raise InvalidCase(f"the optimizer is {seen}, not {wanted}")
+    capturable = bool(optimizer.defaults.get("capturable", False))
+    if capturable != (case.implementation == "capturable"):
+        raise InvalidCase(f"the optimizer is {'' if capturable else 'not '}capturable")
+
+
+def check_path(case: Case, seen: str) -> None:
+    """The step must be taken by the implementation that was asked for, unless it is compiled."""
+    asked = IMPLEMENTATIONS[case.implementation]
+    wanted = next((path for path in ("fused", "foreach") if asked.get(path)), None)
+    if asked.get("foreach") is False:
+        wanted = "for-loop"
+    if wanted is not None and seen not in (wanted, COMPILED):
+        raise InvalidCase(f"the optimizer's step ran as {seen}, not as {wanted}")
+
+
+def check_tf32(loop: TrainingLoop) -> None:
+    """tf32 must change what the net computes: for small matrices cuBLAS may not use it."""
+    with torch.no_grad():
+        products = loop.model(loop.batch.pairs)
+        with float32_products(PRECISIONS["float32"]):
+            exact = loop.model(loop.batch.pairs)
+    if torch.equal(products, exact):
+        raise InvalidCase("tf32 changes no bit of the predictions: the products ran in float32")
+
+
+def check_tensors(case: Case, loop: TrainingLoop) -> None:
+    """Parameters, gradients and data must sit on the case's device in its dtype."""
+    for name, parameter in loop.model.named_parameters():
+        if parameter.grad is None:
+            raise InvalidCase(f"backward left no gradient on {name}")
+    tensors = {
+        "the pairs": loop.batch.pairs,
+        "the sums": loop.batch.sums,
+        **dict(loop.model.named_parameters()),
+        **{f"the gradient of {name}": p.grad for name, p in loop.model.named_parameters()},
+    }
+    index = case.device.partition(":")[2]
+    stored = PRECISIONS[case.dtype].parameters
+    for what, tensor in tensors.items():
+        assert tensor is not None
+        if tensor.device.type != case.kind or (index and tensor.device.index != int(index)):
+            raise InvalidCase(f"{what} sits on {tensor.device}, not on {case.device}")
+        if str(tensor.dtype) != f"torch.{stored}":
+            raise InvalidCase(f"{what} is {tensor.dtype}, not torch.{stored}")
+
+
+def _observed_path(case: Case, loop: TrainingLoop) -> str:
+    """How the optimizer takes a step, from the operators it runs.
+
+    After a forward and a backward pass. A compiled step is not looked into: its graph was counted,
+    and torch has steps that are only taken compiled.
+    """
+    if case.compilation.step:
+        loop.step()
+        return COMPILED
+    if OPTIMIZERS[case.optimizer].closure:
+        loop.optimizer.zero_grad(set_to_none=True)  # it makes its own
+        loop.step()
+        return "closure"
+    seen = observe(loop.step).path
+    return f"capturable {seen}" if case.implementation == "capturable" else seen
+
+
+def _graphs(
+    start: CompilerCounts, probed: CompilerCounts, stepped: CompilerCounts, end: CompilerCounts
+) -> Graphs:
+    return Graphs(
+        loss=probed.graphs - start.graphs,
+        step=stepped.graphs - probed.graphs,
+        recompiled=end.graphs - stepped.graphs,
+        breaks=tuple((end.breaks - start.breaks).elements()),
+        skips=end.skips - start.skips,
+    )

@@ -1,0 +1,177 @@
+"""What a case's training should do, from runs in float64 on the CPU.
+
+The exact run says what the loss falls to. Others, whose numbers are rounded and shaken as the
+case's dtype rounds them, say how far the case may stray from it. All of them train side by side.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from bench.matrix.case import Case
+from bench.protocol.messages import Expected
+from sumnet.data import random_batch
+from sumnet.model import SumNet
+from sumnet.optimizers import OPTIMIZERS, build_optimizer, learning_rate
+from sumnet.precision import PRECISIONS
+
+STEPS = 20
+SHAKEN = 6
+"""Runs that are shaken."""
+ROUNDINGS = 16
+"""Operations that round, one after another, behind each gradient."""
+FACTOR = 8.0
+"""A case may stray by this much more than the shaken runs did at most."""
+LEAST_FALL = 0.5
+"""A loss that falls by less than this part of the reference's fall is not learnt, whatever the
+dtype explains."""
+MAX_ROWS, MIN_ROWS, MAX_UNITS = 2048, 64, 2**16
+"""So many rows stand for a larger batch, and fewer where the net is wide."""
+TF32_UNIT = 2.0**-11
+LEAST_UNIT = 2.0**-24
+"""torch keeps an optimizer's rates and counts in float32 whatever the weights are."""
+CANCELLED_UNIT = 1000 * LEAST_UNIT
+"""Of a correction such as 1 - 0.999^t, where that too is computed in float32."""
+TUTORIAL = 2
+
+Weights = list[torch.Tensor]
+"""Of SumNet's two layers, in its parameters' order, each with the runs as its first dimension."""
+
+
+class Rows(NamedTuple):
+    """Pairs, shape (runs, rows, 2), sums, shape (runs, rows, 1), and what each row weighs."""
+
+    pairs: torch.Tensor
+    sums: torch.Tensor
+    weights: torch.Tensor
+
+
+def expect(case: Case, lr: float | None = None) -> Expected:
+    """What STEPS steps of training do to the case's loss, and by how much that may differ."""
+    rate = learning_rate(case.optimizer, case.hidden) if lr is None else lr
+    runs = list(range(1 + SHAKEN))
+    # Where an update depends on the whole tensor, runs that share one would disturb each other.
+    together = [runs] if OPTIMIZERS[case.optimizer].elementwise else [[run] for run in runs]
+    trained = [_train(case, rate, group) for group in together]
+    losses, ratios = (torch.cat(parts) for parts in zip(*trained, strict=True))
+    loss, ratio = float(losses[0]), float(ratios[0])
+    walked = math.sqrt(STEPS * ROUNDINGS) * max(_unit(case), _step_unit(case)) * abs(1 - ratio)
+    strayed = max(walked, *_finite(ratios[1:] - ratio))
+    return Expected(
+        loss=loss,
+        loss_tolerance=FACTOR * max(0.0, *_finite(losses[1:] / loss - 1)),
+        ratio=ratio,
+        tolerance=min(FACTOR * strayed, LEAST_FALL * abs(1 - ratio)),
+    )
+
+
+def reference_loss(case: Case, model: SumNet) -> float:
+    """The loss of a trained model, computed in float64 on the reference's rows."""
+    weights = [p.detach().cpu().double().unsqueeze(0) for p in model.parameters()]
+    return float(_losses(weights, _rows(case, [0])))
+
+
+def _finite(deviations: torch.Tensor) -> list[float]:
+    """Sizes; a run that the dtype lets overflow says nothing of how far others may stray."""
+    return [abs(value) for value in deviations.tolist() if math.isfinite(value)] or [0.0]
+
+
+def _unit(case: Case) -> float:
+    """The unit of rounding of the case's products, relative."""
+    precision = PRECISIONS[case.dtype]
+    if precision.float32_products == "tf32":
+        return TF32_UNIT
+    return float(torch.finfo(getattr(torch, precision.products)).eps / 2)
+
+
+def _step_unit(case: Case) -> float:
+    """The unit of rounding of an optimizer's corrections, which a plain step has in float64."""
+    kernel = case.compilation.step or case.implementation in ("fused", "capturable")
+    return CANCELLED_UNIT if kernel else LEAST_UNIT
+
+
+def _rows(case: Case, runs: list[int]) -> Rows:
+    """The case's batch for each run; of a large one a sample, drawn anew for each.
+
+    The tutorial's pairs are in every sample, and weigh what they do in the batch.
+    """
+    count = min(case.batch, max(MIN_ROWS, min(MAX_ROWS, MAX_UNITS // case.hidden)))
+    weights = torch.full((count, 1), 1 / case.batch, dtype=torch.float64)
+    if count < case.batch:
+        weights[TUTORIAL:] = (1 - TUTORIAL / case.batch) / (count - TUTORIAL)
+    seeds = runs if count < case.batch else [0] * len(runs)
+    batches = [random_batch(count, seed=seed, dtype=torch.float64) for seed in seeds]
+    return Rows(
+        torch.stack([batch.pairs for batch in batches]),
+        torch.stack([batch.sums for batch in batches]),
+        weights,
+    )
+
+
+def _losses(weights: Weights, rows: Rows) -> torch.Tensor:
+    """The loss of each run."""
+    first, first_bias, second, second_bias = weights
+    hidden = torch.relu(rows.pairs @ first.mT + first_bias.unsqueeze(1))
+    outputs = hidden @ second.mT + second_bias.unsqueeze(1)
+    return (rows.weights * (outputs - rows.sums) ** 2).sum((1, 2))
+
+
+def _train(case: Case, lr: float, runs: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each run's loss before training, and its ratio after. Run 0 is exact, the others shaken."""
+    stored: torch.dtype = getattr(torch, PRECISIONS[case.dtype].parameters)
+    noise = ROUNDINGS * _unit(case)
+    chance = torch.Generator().manual_seed(runs[0])
+    shaken = slice(runs.count(0), None)
+
+    def shake(tensor: torch.Tensor) -> None:
+        part = tensor[shaken]
+        draws = torch.rand(part.shape, generator=chance, dtype=torch.float64)
+        part.mul_(1 + noise * (2 * draws - 1))
+
+    def store(tensor: torch.Tensor) -> None:
+        tensor[shaken] = tensor[shaken].to(stored).double()
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        initial = SumNet(case.hidden).double()
+    weights = [p.detach().expand(len(runs), *p.shape).clone() for p in initial.parameters()]
+    judged, rows = _rows(case, [0] * len(runs)), _rows(case, runs)
+    for tensor in (*weights, rows.pairs, rows.sums):
+        store(tensor)
+    seen = [weight.clone() for weight in weights]
+    for weight in seen:
+        shake(weight)
+    before, before_judged = _losses(seen, rows), _losses(weights, judged)
+    for weight in weights:
+        weight.requires_grad_()
+    optimizer = build_optimizer(case.optimizer, weights, lr=lr)
+
+    def gradients() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = _losses(weights, rows).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        for weight in weights:
+            assert weight.grad is not None
+            shake(weight.grad)
+            store(weight.grad)
+        return loss.detach()
+
+    for _ in range(STEPS):
+        if OPTIMIZERS[case.optimizer].closure:
+            optimizer.step(gradients)  # type: ignore[arg-type]
+        else:
+            gradients()
+            optimizer.step()
+        with torch.no_grad():
+            for tensor in (*weights, *_state_of(optimizer, weights)):
+                store(tensor)
+    with torch.no_grad():
+        return before, _losses(weights, judged) / before_judged
+
+
+def _state_of(optimizer: torch.optim.Optimizer, weights: Weights) -> list[torch.Tensor]:
+    """The optimizer's memory of each weight, which is stored as the weights are."""
+    shapes = {weight.shape for weight in weights}
+    values = [value for entry in optimizer.state.values() for value in entry.values()]
+    return [value for value in values if torch.is_tensor(value) and value.shape in shapes]

@@ -1,0 +1,230 @@
+"""What GitHub Actions is told: commands it can parse, a summary that it takes."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.gate.github import (
+    ANNOTATIONS,
+    SUMMARY_BYTES,
+    annotations,
+    summary_markdown,
+    tell_github,
+)
+from bench.gate.views import headline, verdict_lines, verdict_table
+from bench.matrix.case import Case
+from bench.matrix.comparison import Comparison
+from bench.records.gate_report import GateReport, Rules, SeriesVerdict
+from bench.records.verdicts import INVALID, VERDICTS, Verdict
+from tests import synthetic
+from tests.gate.gating import record
+
+COMMAND = re.compile(r"::(error|warning|notice) title=([^:,\r\n]*)::([^\r\n]*)")
+
+
+def verdict(
+    word: Verdict, batch: int = 2, series: str = "train_step", **more: object
+) -> SeriesVerdict:
+    case = Case(batch=batch)
+    found = SeriesVerdict(Comparison(case, case).id, series, word, base_ns=1e5, half=0.004)
+    found.effect = {"regressed": math.log(1.05), "improved": math.log(0.9)}.get(word, 0.0)
+    for name, value in more.items():
+        setattr(found, name, value)
+    return found
+
+
+def report(*verdicts: SeriesVerdict, outcome: str | None = None, reason: str = "") -> GateReport:
+    batches = {int(v.comparison.split("/b")[1].split("/")[0]): None for v in verdicts}
+    comparisons = [Comparison(Case(batch=batch), Case(batch=batch)) for batch in batches]
+    worst = min((v.verdict for v in verdicts), key=VERDICTS.index, default=INVALID)
+    return GateReport(
+        machine=synthetic.machine(),
+        started_at=synthetic.EPOCH,
+        sides=[],
+        rules=Rules(),
+        budget_s=60.0,
+        environment="steady",
+        seed=0,
+        comparisons=comparisons,
+        series=[(v.comparison, v.series) for v in verdicts],
+        verdicts=list(verdicts),
+        outcome=outcome or worst,
+        reason=reason,
+    )
+
+
+def decoded(line: str) -> tuple[str, str, str]:
+    """Level, title and message of a command, as the runner reads it."""
+    found = COMMAND.fullmatch(line)
+    assert found is not None, line
+    level, title, message = found.groups()
+    for code, text in (("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%")):
+        title = title.replace(code, text)
+        message = message if text in ":," else message.replace(code, text)
+    return level, title, message
+
+
+def told(of: GateReport) -> list[tuple[str, str, str]]:
+    return [decoded(line) for line in annotations(of)]
+
+
+def test_nothing_is_said_of_what_is_equivalent() -> None:
+    assert annotations(report(verdict("equivalent"), verdict("equivalent", 64))) == []
+
+
+def test_regressed_case_is_one_error_with_all_its_series() -> None:
+    found = report(
+        verdict("regressed"), verdict("regressed", series="forward"), verdict("equivalent", 64)
+    )
+    (only,) = told(found)
+    assert only == (
+        "error",
+        "Regressed: cpu/float32/b2/sgd/default/compile-off/h10/t1",
+        "train_step: +5.00% ± 0.42% (usual step)\nforward: +5.00% ± 0.42% (usual step)",
+    )
+
+
+def test_every_verdict_has_its_level() -> None:
+    found = report(
+        verdict("regressed"),
+        verdict("invalid", 4, reason="failed on head: it broke"),
+        verdict("inconclusive", 8, more_pairs=7),
+        verdict("improved", 16),
+    )
+    found.pairs = [record([0.0], wall_s=10.0)]
+    lines = told(found)
+    assert [level for level, _, _ in lines] == ["error", "error", "warning", "notice"]
+    assert [title for _, title, _ in lines][1:] == [
+        "Invalid: 1 of 4 series",
+        "Inconclusive: 1 of 4 series",
+        "Improved: 1 of 4 series",
+    ]
+    assert lines[1][2].endswith("/b4/sgd/default/compile-off/h10/t1: failed on head: it broke")
+    assert lines[2][2].startswith("A regression beyond doubt ends a run before all is settled")
+    assert "-10.00%" in lines[3][2]
+
+
+def test_what_is_inconclusive_comes_with_the_time_that_would_settle_it() -> None:
+    found = report(verdict("inconclusive", 8, more_pairs=7))
+    found.pairs = [record([0.0], wall_s=10.0)]
+    (_, _, text), *rest = told(found)
+    advice = "About 2 more minutes would settle what is inconclusive: give the same command with "
+    assert text.startswith(f"{advice}--budget 130.\n") and rest == []
+
+
+def test_run_that_cannot_be_trusted_says_so_and_nothing_else() -> None:
+    found = report(verdict("regressed"), verdict("improved", 4), outcome=INVALID, reason="it moved")
+    assert told(found) == [("error", "Training step: invalid", "it moved")]
+
+
+@pytest.mark.parametrize("invalid", [False, True])
+def test_no_more_errors_than_github_shows_and_the_slowest_of_them(invalid: bool) -> None:
+    slower = [
+        verdict("regressed", 2**n, effect=n / 100, series=s) for n in range(1, 21) for s in "ab"
+    ]
+    others = [verdict("invalid", 1, reason="no")] * invalid
+    lines = told(report(*slower, *others))
+    assert len(lines) == ANNOTATIONS
+    shown = ANNOTATIONS - 1 - invalid
+    assert "/b1048576/" in lines[0][1]
+    level, title, message = lines[shown]
+    assert (level, title) == ("error", f"Regressed: and {20 - shown} more")
+    assert message.count("\n") == 9
+    assert message.endswith(f"and {20 - shown - 9} more")
+
+
+def test_ten_regressed_cases_all_have_their_own_error() -> None:
+    lines = told(report(*(verdict("regressed", 2**n) for n in range(ANNOTATIONS))))
+    assert len(lines) == ANNOTATIONS
+    assert not any("more" in title for _, title, _ in lines)
+
+
+@given(st.text(st.sampled_from("a%:,\r\n=;0AD25"), max_size=12))
+def test_whatever_a_reason_holds_is_one_command_and_comes_through(reason: str) -> None:
+    found = report(verdict("regressed"), verdict("invalid", 4, reason=f"{reason}."))
+    assert decoded(annotations(found)[1])[2].endswith(f"t1: {reason}.")
+
+
+def test_summary_has_the_outcome_once_the_table_and_the_lines() -> None:
+    found = report(verdict("regressed"), verdict("equivalent", 64))
+    table = verdict_table(found, "github")
+    text = summary_markdown(found, table, verdict_lines(found))
+    assert text.count(headline(found)) == 1
+    assert f"### {headline(found)}\n\n{table}\n\n- " in text
+    assert text.endswith("\n")
+
+
+def test_lines_of_a_summary_are_text_and_not_markdown() -> None:
+    lines = ["a_b_c <b>|x</b> `y`\n# no heading"]
+    text = summary_markdown(report(verdict("improved")), "", lines)
+    assert r"- a\_b\_c \<b\>\|x\</b\> \`y\` \# no heading" in text
+
+
+@given(st.integers(0, 6000), st.integers(0, 60))
+def test_summary_fits_the_room_and_says_what_it_left_out(room: int, rows: int) -> None:
+    table = "\n".join(["| verdict |", "|---|", *(f"| ± row {n} |" for n in range(rows))])
+    found = report(verdict("regressed"))
+    whole = summary_markdown(found, table, ["a line"])
+    text = summary_markdown(found, table, ["a line"], room)
+    assert len(text.encode()) <= room
+    if len(whole.encode()) <= room:
+        assert text == whole
+    elif room > 400:
+        left_out = rows + 2 - sum(line.startswith("|") for line in text.splitlines())
+        assert f"\n{left_out} more rows did not fit: the report has them.\n" in text
+        assert text.endswith("- a line\n")
+
+
+def surroundings(patch: pytest.MonkeyPatch, actions: str | None, summary: Path | None) -> None:
+    for name, value in (("GITHUB_ACTIONS", actions), ("GITHUB_STEP_SUMMARY", summary)):
+        if value is None:
+            patch.delenv(name, raising=False)
+        else:
+            patch.setenv(name, str(value))
+
+
+def test_github_is_told_in_the_log_and_in_the_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "summary.md"
+    path.write_text("An earlier tool's.\n")
+    surroundings(monkeypatch, "true", path)
+    found = report(verdict("regressed"))
+    tell_github(found, "| table ± |", ["a line"])
+    assert capsys.readouterr() == (annotations(found)[0] + "\n", "")
+    assert path.read_text(encoding="utf-8") == "An earlier tool's.\n" + summary_markdown(
+        found, "| table ± |", ["a line"]
+    )
+
+
+def test_elsewhere_nothing_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    surroundings(monkeypatch, None, None)
+    tell_github(report(verdict("regressed")), "", [])
+    assert capsys.readouterr() == ("", "")
+
+
+def test_summary_that_cannot_be_written_is_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    surroundings(monkeypatch, None, tmp_path)
+    tell_github(report(verdict("regressed")), "", [])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"GITHUB_STEP_SUMMARY: {tmp_path}: no summary: Is a directory\n"
+
+
+def test_summary_leaves_room_for_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "summary.md"
+    path.write_bytes(b"x" * (SUMMARY_BYTES - 50))
+    surroundings(monkeypatch, None, path)
+    for _ in range(2):
+        tell_github(report(verdict("regressed")), "| row |\n" * 100, ["a line"])
+    assert SUMMARY_BYTES - 4 <= path.stat().st_size <= SUMMARY_BYTES

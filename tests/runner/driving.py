@@ -1,0 +1,68 @@
+"""Driving a coordinator, and reading what it told."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.matrix.case import Case
+from bench.matrix.plan import Plan
+from bench.protocol.messages import kinds_of
+from bench.runner.coordinator import MIN_SWEEPS, Coordinator, Deadlines, ResumeState
+from bench.runner.events import BlockMeasured, CaseEnded, Event, WorkerStarted
+from bench.runner.process import Side
+
+T = TypeVar("T", bound=Event)
+
+CASES = [Case(batch=batch) for batch in (2, 64, 1024)]
+FIRST, WRONG, LAST = (case.id for case in CASES)
+MINIMUM = MIN_SWEEPS * len(kinds_of(Case()))
+"""Blocks that each of CASES has of each replicate when there is no time for more."""
+
+GPUS = 'ACCELERATORS = {"cuda": DeviceFacts(name="a GPU", count=2, memory_bytes=2**33)}\n'
+"""What makes a fake worker see two CUDA devices."""
+
+
+def plan(cases: list[Case] = CASES, replicates: int = 1, budget_s: float = 0, **more: Any) -> Plan:
+    return Plan(cases, replicates, budget_s, **more)
+
+
+def measure(
+    plan: Plan,
+    side: Side,
+    settled: ResumeState | None = None,
+    deadlines: Deadlines | None = None,
+    events: list[Event] | None = None,
+    traces: Path | None = None,
+) -> list[Event]:
+    events = [] if events is None else events
+    Coordinator(
+        plan, events.append, side=side, settled=settled, deadlines=deadlines, traces=traces
+    ).measure()
+    return events
+
+
+def only(kind: type[T], events: list[Event]) -> list[T]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def blocks(events: list[Event]) -> Counter[str]:
+    """Case or ceiling to how many blocks it has."""
+    return Counter(event.block.case for event in only(BlockMeasured, events))
+
+
+def ended(events: list[Event]) -> dict[str, tuple[str, str]]:
+    """Case to how it ended and why."""
+    told = only(CaseEnded, events)
+    assert len({event.case for event in told}) == len(told), "each is told once"
+    return {event.case: (event.status, event.reason) for event in told}
+
+
+def workers(events: list[Event]) -> list[int]:
+    return [event.worker for event in only(WorkerStarted, events)]
+
+
+def sweeps(events: list[Event]) -> list[list[tuple[str, str]]]:
+    """The order of cases and kinds in each sweep, where no case ended."""
+    order = [(event.block.case, event.block.kind) for event in only(BlockMeasured, events)]
+    size = len(set(order))
+    return [order[start : start + size] for start in range(0, len(order), size)]

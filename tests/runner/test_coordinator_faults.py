@@ -1,0 +1,389 @@
+"""The coordinator where things go wrong: what a case that does costs, and how a run ends early."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.errors import MachineError
+from bench.matrix.case import Case
+from bench.matrix.ceiling import Ceiling
+from bench.runner.coordinator import MIN_SWEEPS, Coordinator, Deadlines
+from bench.runner.events import (
+    BlockMeasured,
+    CaseEnergy,
+    CasePrepared,
+    CaseProfiled,
+    Event,
+    ReplicateDone,
+    SessionEnded,
+    SessionStarted,
+    WorkerStarted,
+)
+from bench.runner.process import Side
+from tests.runner.conftest import MakeSide
+from tests.runner.driving import (
+    CASES,
+    FIRST,
+    GPUS,
+    LAST,
+    MINIMUM,
+    WRONG,
+    blocks,
+    ended,
+    measure,
+    only,
+    plan,
+    workers,
+)
+from tests.runner.processes import is_gone
+
+# A case that goes wrong. In each of these it is the second of three, and the others are well.
+
+OUT_OF_TURN = "the worker answered out of turn"
+UNREADABLE = "the worker's reply could not be read"
+NOT_VALID = "the worker's reply is not valid"
+
+PREPARING = [
+    ("a hello", "hello()", OUT_OF_TURN),
+    ("no time", "structs.replace(good, step_ns=0)", NOT_VALID),
+    (
+        "no number",
+        "structs.replace(good, verified=structs.replace(VERIFIED, ratio=NAN))",
+        UNREADABLE,
+    ),
+]
+MEASURING = [
+    ("a hello", "hello()", OUT_OF_TURN),
+    ("another case", "structs.replace(good, case='cpu/other')", OUT_OF_TURN),
+    ("no time", "structs.replace(good, readings_ns={'dispatch': 0})", NOT_VALID),
+]
+"""What the worker answers in place of a good reply, and what is said of it."""
+
+TOOLS = """
+from msgspec import structs
+from bench.protocol.messages import Refused
+
+NAN = float("nan")
+good_prepared, good_block = prepared, block
+
+def is_wrong(case):
+    return "/b64/" in case
+"""
+
+
+def wrong_at_preparing(reply: str) -> str:
+    return f"""{TOOLS}
+def prepared(request):
+    good = good_prepared(request)
+    return {reply} if is_wrong(good.case) else good
+"""
+
+
+def wrong_at_measuring(reply: str) -> str:
+    return f"""{TOOLS}
+def block(request):
+    good = good_block(request)
+    return {reply} if is_wrong(good.case) else good
+"""
+
+
+def check_cost(events: list[Event], status: str, said: str, started: int) -> None:
+    """The wrong case ended so, the others were measured, by so many workers."""
+    assert list(ended(events)) == [WRONG]
+    assert ended(events)[WRONG][0] == status
+    assert said in ended(events)[WRONG][1]
+    assert len(workers(events)) == started
+    last = [e for e in only(BlockMeasured, events) if e.worker == workers(events)[-1]]
+    assert blocks([*last]) == {FIRST: MINIMUM, LAST: MINIMUM}
+    assert only(ReplicateDone, events) == [ReplicateDone(0, 0)]
+    assert isinstance(events[-1], SessionEnded)
+
+
+def ids(rows: list[tuple[str, str, str]]) -> list[str]:
+    return [row[0] for row in rows]
+
+
+@pytest.mark.parametrize(("what", "reply", "said"), PREPARING, ids=ids(PREPARING))
+def test_a_wrong_answer_to_preparing_costs_its_case_and_its_worker(
+    fake_side: MakeSide, what: str, reply: str, said: str
+) -> None:
+    events = measure(plan(), fake_side(wrong_at_preparing(reply)))
+    check_cost(events, "failed", said, started=2)
+    assert blocks(events)[WRONG] == 0
+
+
+@pytest.mark.parametrize(("what", "reply", "said"), MEASURING, ids=ids(MEASURING))
+def test_a_wrong_answer_to_measuring_costs_its_case_and_its_worker(
+    fake_side: MakeSide, what: str, reply: str, said: str
+) -> None:
+    events = measure(plan(), fake_side(wrong_at_measuring(reply)))
+    check_cost(events, "failed", said, started=2)
+    assert blocks(events)[WRONG] == 0
+
+
+@pytest.mark.parametrize("status", ["failed", "invalid"])
+@pytest.mark.parametrize("wrong", [wrong_at_preparing, wrong_at_measuring])
+def test_a_refusal_costs_its_case_and_the_worker_goes_on(
+    fake_side: MakeSide, wrong: Callable[[str], str], status: str
+) -> None:
+    side = fake_side(wrong(f"Refused(good.case, {status!r}, 'it will not do')"))
+    events = measure(plan(), side)
+    check_cost(events, status, "it will not do", started=1)
+
+
+@pytest.mark.parametrize("wrong", [wrong_at_preparing, wrong_at_measuring])
+def test_a_refusal_for_want_of_memory_costs_the_worker_too(
+    fake_side: MakeSide, wrong: Callable[[str], str], pids: Callable[[], list[int]]
+) -> None:
+    events = measure(plan(), fake_side(wrong("Refused(good.case, 'oom', 'no room')")))
+    check_cost(events, "oom", "no room", started=2)
+    assert len(set(pids())) == 2
+
+
+DEATHS = [
+    ("exits", "os._exit(3)", "failed", "exited with status 3"),
+    ("is killed", "os.kill(os.getpid(), 9)", "killed", "killed by SIGKILL"),
+    ("crashes", "os.kill(os.getpid(), 11)", "killed", "killed by SIGSEGV"),
+    ("prints", "shout(b'ready\\n') or good", "failed", UNREADABLE),
+    ("hangs", "__import__('time').sleep(600)", "timeout", "no answer within"),
+]
+
+
+@pytest.mark.parametrize(
+    ("what", "deed", "status", "said"), DEATHS, ids=[death[0] for death in DEATHS]
+)
+@pytest.mark.parametrize("wrong", [wrong_at_preparing, wrong_at_measuring])
+def test_a_worker_that_is_lost_costs_one_case(
+    fake_side: MakeSide,
+    wrong: Callable[[str], str],
+    what: str,
+    deed: str,
+    status: str,
+    said: str,
+    pids: Callable[[], list[int]],
+) -> None:
+    hasty = Deadlines(prepare_s=1.5, measure_s=1.5)
+    events = measure(plan(), fake_side(wrong(deed)), deadlines=hasty)
+    check_cost(events, status, said, started=2)
+    assert all(is_gone(pid) for pid in pids())
+
+
+@pytest.mark.parametrize("compile", ["on", "loss", "step+max-autotune"])
+def test_a_compiled_case_has_a_deadline_of_its_own(fake_side: MakeSide, compile: str) -> None:
+    body = """
+import time
+good_prepared = prepared
+
+def prepared(request):
+    time.sleep(600 if request.case.batch == 64 else 0)
+    return good_prepared(request)
+"""
+    cases = [Case(compile="on"), Case(batch=64, compile=compile), Case(batch=1024)]
+    deadlines = Deadlines(prepare_s=600, prepare_compiled_s=1.5)
+    events = measure(plan(cases), fake_side(body), deadlines=deadlines)
+    assert {case: status for case, (status, _) in ended(events).items()} == {cases[1].id: "timeout"}
+    assert set(blocks(events)) == {cases[0].id, cases[2].id}
+
+
+def test_a_case_that_ends_late_keeps_the_blocks_it_has_and_is_not_asked_again(
+    fake_side: MakeSide,
+) -> None:
+    """It dies in its fourth block of the second replicate."""
+    body = """
+good_block, asked = block, 0
+replicate = number()
+
+def block(request):
+    global asked
+    asked += "/b64/" in request.case
+    if asked == 4 and replicate == 1:
+        os._exit(9)
+    return good_block(request)
+"""
+    events = measure(plan(replicates=3), fake_side(body))
+    assert list(ended(events)) == [WRONG]
+    assert blocks(events)[WRONG] == MINIMUM + 3
+    assert len(workers(events)) == 4, "one each, and one for the one that was lost"
+    assert [event.replicate for event in only(ReplicateDone, events)] == [0, 1, 2]
+    prepared = [(e.worker, e.prepared.case) for e in only(CasePrepared, events)]
+    assert [worker for worker, case in prepared if case == WRONG] == [0, 1]
+    assert [worker for worker, case in prepared if case == LAST] == [0, 1, 2, 3]
+
+
+LOST = f"the worker was lost over {WRONG}: "
+CLOSER_LOOKS = pytest.mark.parametrize(
+    ("deed", "wrong", "after"),
+    [
+        ("Refused(request.case, 'failed', 'it cannot')", "it cannot", None),
+        ("Refused(request.case, 'oom', 'no room')", "no room", None),
+        ("hello()", f"{LOST}{OUT_OF_TURN}", f"{LOST}{OUT_OF_TURN}"),
+        ("os._exit(3)", f"{LOST}the worker exited", f"{LOST}the worker exited"),
+        ("__import__('time').sleep(600)", f"{LOST}no answer", f"{LOST}no answer"),
+    ],
+    ids=["refused", "oom", "out of turn", "exits", "hangs"],
+)
+"""What the worker does about the second of three, and what is said of it and of the third."""
+
+
+def wrong_at(what: str, deed: str) -> str:
+    return f"""{TOOLS}
+good_answer = {what}
+
+def {what}(request):
+    return {deed} if is_wrong(request.case) else good_answer(request)
+"""
+
+
+def check_nothing_is_lost(events: list[Event]) -> None:
+    """All that was measured before the closer look stands, and the run goes on after it."""
+    assert ended(events) == {}
+    assert blocks(events) == {case.id: MINIMUM for case in CASES}
+    assert len(workers(events)) == 1
+    assert [type(event) for event in events[-2:]] == [ReplicateDone, SessionEnded]
+
+
+def said(reason: str | None, wanted: str | None) -> bool:
+    return reason is None if wanted is None else str(reason).startswith(wanted)
+
+
+@CLOSER_LOOKS
+def test_a_case_that_goes_wrong_when_it_is_profiled_loses_nothing_that_was_measured(
+    fake_side: MakeSide, deed: str, wrong: str, after: str | None
+) -> None:
+    hasty = Deadlines(measure_s=1.5)
+    events = measure(plan(profiled=True), fake_side(wrong_at("profiled", deed)), deadlines=hasty)
+    check_nothing_is_lost(events)
+    told = {event.case: event for event in only(CaseProfiled, events)}
+    assert list(told) == [FIRST, WRONG, LAST]
+    for case, reason in zip(told, (None, wrong, after), strict=True):
+        assert said(told[case].reason, reason)
+        assert (told[case].profile is None) == (reason is not None)
+
+
+@CLOSER_LOOKS
+def test_a_case_that_goes_wrong_when_its_energy_is_read_loses_nothing_that_was_measured(
+    fake_side: MakeSide, deed: str, wrong: str, after: str | None
+) -> None:
+    """A worker that is lost over it cannot profile either."""
+    side = fake_side(wrong_at("spent", deed))
+    hasty = Deadlines(measure_s=1.5)
+    events = measure(plan(energy=True, profiled=True), side, deadlines=hasty)
+    check_nothing_is_lost(events)
+    told = {event.case: event for event in only(CaseEnergy, events)}
+    assert list(told) == [FIRST, WRONG, LAST]
+    for case, reason in zip(told, (None, wrong, after), strict=True):
+        assert said(told[case].reason, reason)
+        assert (told[case].spent is None) == (reason is not None)
+    assert [event.reason for event in only(CaseProfiled, events)] == 3 * [told[LAST].reason]
+
+
+def test_a_failure_on_a_gpu_in_a_closer_look_leaves_the_others_theirs(fake_side: MakeSide) -> None:
+    body = GPUS + wrong_at("profiled", "Refused(request.case, 'failed', 'no kernels')")
+    cases = [Case("cuda", batch=batch) for batch in (2, 64, 1024)]
+    events = measure(plan(cases), fake_side(body))
+    reasons = [event.reason for event in only(CaseProfiled, events)]
+    assert reasons == [None, "no kernels", None]
+
+
+# A ceiling that goes wrong: the others are well, and so are the cases
+
+ABOVE = [Ceiling("op"), Ceiling("copy", size=2**15), Ceiling("node")]
+
+
+@pytest.mark.parametrize(
+    ("what", "deed", "status", "said", "started"),
+    [
+        ("ceiling_prepared", "Refused(name, 'unsupported', 'not so')", "unsupported", "not so", 2),
+        ("ceiling_prepared", "Refused(name, 'oom', 'no room')", "oom", "no room", 3),
+        ("ceiling_prepared", "os._exit(3)", "failed", "exited with status 3", 3),
+        ("ceiling_prepared", "hello()", "failed", OUT_OF_TURN, 3),
+        ("ceiling_prepared", "structs.replace(good, work=0.0)", "failed", NOT_VALID, 3),
+        ("block", "Refused(name, 'invalid', 'too fast')", "invalid", "too fast", 2),
+        ("block", "os.kill(os.getpid(), 9)", "killed", "killed by SIGKILL", 3),
+        ("block", "__import__('time').sleep(600)", "timeout", "no answer within", 3),
+    ],
+)
+def test_a_ceiling_that_goes_wrong_costs_itself_alone(
+    fake_side: MakeSide, what: str, deed: str, status: str, said: str, started: int
+) -> None:
+    body = f"""{TOOLS}
+good_answer = {what}
+
+def {what}(request):
+    good = good_answer(request)
+    name = good.case if isinstance(good, Block) else good.ceiling
+    return {deed} if "/copy/" in name else good
+"""
+    deadlines = Deadlines(measure_s=1.5)
+    events = measure(plan(ceilings=ABOVE), fake_side(body), deadlines=deadlines)
+    assert list(ended(events)) == [ABOVE[1].id]
+    assert ended(events)[ABOVE[1].id][0] == status
+    assert said in ended(events)[ABOVE[1].id][1]
+    last = [e for e in only(BlockMeasured, events) if e.worker == workers(events)[-1]]
+    assert blocks([*last]) == {ABOVE[0].id: MIN_SWEEPS, ABOVE[2].id: MIN_SWEEPS}
+    assert all(blocks(events)[case.id] == MINIMUM for case in CASES)
+    assert len(workers(events)) == started
+    assert only(ReplicateDone, events) == [ReplicateDone(0, 0), ReplicateDone(0, 1)]
+    assert isinstance(events[-1], SessionEnded)
+
+
+def test_every_case_may_go_wrong_and_the_run_still_ends(fake_side: MakeSide) -> None:
+    body = "def prepared(request): os._exit(3)"
+    events = measure(plan(replicates=2), fake_side(body))
+    assert {status for status, _ in ended(events).values()} == {"failed"}
+    assert set(ended(events)) == {case.id for case in CASES}
+    assert len(workers(events)) == len(CASES)
+    assert blocks(events).total() == 0
+    assert isinstance(events[-1], SessionEnded)
+
+
+def test_every_case_may_be_refused_and_the_run_still_ends(fake_side: MakeSide) -> None:
+    body = f"{TOOLS}\ndef prepared(request): return Refused(request.case.id, 'invalid', 'no')"
+    events = measure(plan(replicates=2), fake_side(body))
+    assert ended(events) == dict.fromkeys((case.id for case in CASES), ("invalid", "no"))
+    assert len(workers(events)) == 1
+
+
+# The machine, and an end from outside
+
+
+def test_an_interpreter_that_is_not_there_ends_the_run(tmp_path: Path) -> None:
+    events: list[Event] = []
+    with pytest.raises(MachineError, match="cannot start"):
+        measure(plan(), Side(python=str(tmp_path / "none")), events=events)
+    assert [type(event) for event in events] == [SessionStarted]
+
+
+def test_a_worker_that_never_says_hello_ends_the_run(script_side: MakeSide) -> None:
+    with pytest.raises(MachineError, match="a worker did not start: no answer"):
+        measure(plan(), script_side("exec sleep 600"), deadlines=Deadlines(hello_s=0.2))
+
+
+def test_a_later_worker_that_does_not_start_ends_the_run_and_keeps_what_was_told(
+    fake_side: MakeSide,
+) -> None:
+    events: list[Event] = []
+    with pytest.raises(MachineError, match="the worker exited with status 5"):
+        measure(plan(replicates=2), fake_side("if number(): os._exit(5)"), events=events)
+    assert only(ReplicateDone, events) == [ReplicateDone(0, 0)]
+    assert only(SessionEnded, events) == []
+    assert blocks(events) == {case.id: MINIMUM for case in CASES}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("kind", [WorkerStarted, CasePrepared, BlockMeasured])
+def test_an_end_from_outside_leaves_no_worker_running(
+    fake_side: MakeSide,
+    pids: Callable[[], list[int]],
+    kind: type[Event],
+    error: type[BaseException],
+) -> None:
+    def interrupted(event: Event) -> None:
+        if isinstance(event, kind):
+            raise error
+
+    with pytest.raises(error):
+        Coordinator(plan(), interrupted, side=fake_side()).measure()
+    assert len(pids()) == 1
+    assert is_gone(pids()[0])

@@ -1,0 +1,401 @@
+"""The coordinator's requests: of which case what is asked, when, and with what it knows."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.errors import UsageError
+from bench.matrix.case import Case
+from bench.matrix.ceiling import Ceiling
+from bench.protocol.messages import (
+    CEILING,
+    Expected,
+    Measure,
+    MeasureEnergy,
+    Prepare,
+    PrepareCeiling,
+    Profile,
+    Request,
+    TimeCompile,
+    kinds_of,
+)
+from bench.runner.after_timing import ENERGY_S
+from bench.runner.coordinator import (
+    CEILING_REPLICATES,
+    MIN_CEILING_SAMPLES,
+    MIN_SWEEPS,
+    ResumeState,
+)
+from bench.runner.events import (
+    BlockMeasured,
+    CaseEnergy,
+    CaseProfiled,
+    CeilingReady,
+    CompileMeasured,
+    ReplicateDone,
+    SessionEnded,
+)
+from bench.runner.process import Side
+from tests.runner.conftest import MakeSide
+from tests.runner.driving import CASES, FIRST, GPUS, LAST, WRONG, ended, measure, only, plan
+
+Asked = Callable[[], list[list[Request]]]
+CUDA = Case(device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("case", "kinds"),
+    [
+        (Case(), ["phases", "train_step"]),
+        (Case(optimizer="lbfgs"), ["train_step"]),
+        (CUDA, ["phases", "train_step", "latency", "throughput"]),
+        (Case("cuda", compile="graph"), ["train_step", "latency", "throughput"]),
+        (Case("cuda", optimizer="lbfgs"), ["train_step", "latency", "throughput"]),
+    ],
+    ids=lambda value: value.id if isinstance(value, Case) else "",
+)
+def test_a_case_is_asked_for_the_kinds_of_block_it_has(
+    fake_side: MakeSide, asked: Asked, case: Case, kinds: list[str]
+) -> None:
+    events = measure(plan([case]), fake_side(GPUS))
+    told = sorted(event.block.kind for event in only(BlockMeasured, events))
+    assert told == sorted(kinds * MIN_SWEEPS)
+    [requests] = asked()
+    assert sorted(one.kind for one in requests if isinstance(one, Measure)) == told
+
+
+def test_cases_are_profiled_once_after_the_last_block_of_the_last_replicate(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    cases = [Case(), Case(batch=64), Case(compile="on")]
+    events = measure(plan(cases, replicates=3, profiled=True), fake_side())
+    *earlier, last = asked()
+    assert not any(isinstance(one, Profile) for requests in earlier for one in requests)
+    assert last[-len(cases) :] == [Profile(case.id) for case in cases]
+    assert not any(isinstance(one, Profile) for one in last[: -len(cases)])
+    told = [(event.case, event.reason) for event in only(CaseProfiled, events)]
+    assert told == [(case.id, None) for case in cases]
+    assert all(event.profile is not None for event in only(CaseProfiled, events))
+
+
+def test_each_group_is_profiled_in_the_last_worker_of_its_own(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    cases = [Case(), Case(threads=2), Case(batch=64)]
+    measure(plan(cases, replicates=2, profiled=True), fake_side())
+    profiles = [[one.case for one in each if isinstance(one, Profile)] for each in asked()]
+    assert profiles == [[], [], [cases[0].id, cases[2].id], [cases[1].id]]
+
+
+def test_unasked_a_gpus_cases_are_profiled_and_a_cpus_are_not(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    cases = [Case(), CUDA, Case(optimizer="lbfgs"), Case("cuda", compile="graph")]
+    events = measure(plan(cases), fake_side(GPUS))
+    profiles = [one for requests in asked() for one in requests if isinstance(one, Profile)]
+    assert profiles == [Profile(CUDA.id), Profile(cases[3].id)]
+    assert [event.case for event in only(CaseProfiled, events)] == [CUDA.id, cases[3].id]
+
+
+def test_traces_go_to_one_folder_wherever_the_worker_runs(
+    fake_side: MakeSide, asked: Asked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    measure(plan([Case()], profiled=True), fake_side(), traces=Path("traces"))
+    [requests] = asked()
+    assert requests[-1] == Profile(Case().id, str(tmp_path / "traces"))
+
+
+@pytest.mark.parametrize("profiled", [True, False])
+def test_energy_is_read_once_of_each_case_before_a_profiler_disturbs_it(
+    fake_side: MakeSide, asked: Asked, profiled: bool
+) -> None:
+    events = measure(plan(replicates=2, energy=True, profiled=profiled), fake_side())
+    first, last = asked()
+    assert not any(isinstance(one, MeasureEnergy | Profile) for one in first)
+    spent = [MeasureEnergy(case.id, ENERGY_S) for case in CASES]
+    profiles = [Profile(case.id) for case in CASES] if profiled else []
+    assert last[-len(spent + profiles) :] == spent + profiles
+    told = {event.case: event.spent for event in only(CaseEnergy, events)}
+    assert list(told) == [case.id for case in CASES]
+    assert all(spent is not None and spent.joules == 12.5 for spent in told.values())
+
+
+def test_unasked_no_energy_is_read(fake_side: MakeSide, asked: Asked) -> None:
+    events = measure(plan([Case(), CUDA]), fake_side(GPUS))
+    assert not any(isinstance(one, MeasureEnergy) for requests in asked() for one in requests)
+    assert only(CaseEnergy, events) == []
+
+
+def test_a_case_that_ended_is_looked_at_no_closer(fake_side: MakeSide, asked: Asked) -> None:
+    settled = ResumeState(ended={WRONG})
+    measure(plan(energy=True, profiled=True), fake_side(), settled)
+    [requests] = asked()
+    closer = [one.case for one in requests if isinstance(one, MeasureEnergy | Profile)]
+    assert closer == [FIRST, LAST, FIRST, LAST]
+
+
+def test_a_group_that_is_done_is_not_looked_at_again(fake_side: MakeSide, asked: Asked) -> None:
+    settled = ResumeState(done={(0, 0)})
+    events = measure(plan(energy=True, profiled=True), fake_side(), settled)
+    assert asked() == [[]]
+    assert only(CaseProfiled, events) == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+def test_a_real_gpus_case_is_measured_in_every_kind_and_keeps_it_busy() -> None:
+    case = Case("cuda", batch=1024)
+    events = measure(plan([case]), Side())
+    assert ended(events) == {}
+    kinds = Counter(event.block.kind for event in only(BlockMeasured, events))
+    assert kinds == dict.fromkeys(kinds_of(case), MIN_SWEEPS)
+    [told] = only(CaseProfiled, events)
+    assert told.reason is None and told.profile is not None
+    assert (told.profile.busy_ns or 0) > 0
+
+
+EACH_ITS_OWN = """
+own = msgspec.structs.replace(EXPECTED, loss=float(1 + number()))
+
+def prepared(request):
+    seen = msgspec.structs.replace(VERIFIED, expected=request.expected or own)
+    return Prepared(request.case.id, 1_000_000, 18, ("dispatch",), seen)
+"""
+"""Each worker that is not told what training should do computes a loss of its own."""
+
+
+def losses_told(requests: list[Request]) -> dict[str, float | None]:
+    """Case to the loss that a worker was told to expect."""
+    return {
+        one.case.id: one.expected and one.expected.loss
+        for one in requests
+        if isinstance(one, Prepare)
+    }
+
+
+def test_what_the_first_worker_expects_of_training_is_told_to_the_later_ones(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    measure(plan(replicates=3), fake_side(EACH_ITS_OWN))
+    first, *later = map(losses_told, asked())
+    assert first == dict.fromkeys((FIRST, WRONG, LAST))
+    assert later == 2 * [dict.fromkeys((FIRST, WRONG, LAST), 1.0)]
+
+
+def test_what_an_earlier_sitting_expected_of_training_is_told_to_its_workers(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    settled = ResumeState(expected={WRONG: Expected(7.0, 1e-6, 0.5, 1e-4)})
+    measure(plan(replicates=2), fake_side(EACH_ITS_OWN), settled)
+    first, second = map(losses_told, asked())
+    assert first == {FIRST: None, WRONG: 7.0, LAST: None}
+    assert second == {FIRST: 1.0, WRONG: 7.0, LAST: 1.0}
+
+
+@pytest.mark.parametrize("lr", [0.25, None])
+def test_the_learning_rate_reaches_the_workers(
+    fake_side: MakeSide, asked: Asked, lr: float | None
+) -> None:
+    timed = Case(compile="on")
+    measure(plan([*CASES, timed], lr=lr, compile_timed=[timed.id]), fake_side())
+    building = [one for requests in asked() for one in requests if not isinstance(one, Measure)]
+    assert len(building) == 4 + 2, "four cases are prepared, one compiled twice"
+    assert {one.lr for one in building if isinstance(one, Prepare | TimeCompile)} == {lr}
+
+
+# Ceilings
+
+ABOVE = [Ceiling("op"), Ceiling("copy", size=2**15)]
+
+
+def prepared_ceilings(requests: list[Request]) -> dict[str, int | None]:
+    """Ceiling to the calls that a worker was told to make a sample of."""
+    return {one.ceiling.id: one.calls for one in requests if isinstance(one, PrepareCeiling)}
+
+
+def test_ceilings_are_measured_in_fresh_workers_when_all_cases_are(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    replicates = CEILING_REPLICATES + 1
+    events = measure(plan(replicates=replicates, ceilings=ABOVE), fake_side())
+    of_cases, of_ceilings = asked()[:replicates], asked()[replicates:]
+    assert len(of_ceilings) == CEILING_REPLICATES
+    assert not any(prepared_ceilings(requests) for requests in of_cases)
+    for requests in of_ceilings:
+        assert set(prepared_ceilings(requests)) == {above.id for above in ABOVE}
+        measured = Counter(one.case for one in requests if isinstance(one, Measure))
+        assert measured == {above.id: MIN_SWEEPS for above in ABOVE}
+        assert {one.kind for one in requests if isinstance(one, Measure)} == {CEILING}
+    done = [(event.replicate, event.group) for event in only(ReplicateDone, events)]
+    assert done == [(n, 0) for n in range(replicates)] + [(n, 1) for n in range(CEILING_REPLICATES)]
+
+
+def test_a_run_of_fewer_replicates_has_as_few_of_its_ceilings(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    measure(plan([Case()], replicates=1, ceilings=ABOVE), fake_side())
+    assert [bool(prepared_ceilings(requests)) for requests in asked()] == [False, True]
+
+
+def test_ceilings_are_measured_without_any_cases(fake_side: MakeSide, asked: Asked) -> None:
+    events = measure(plan([], replicates=2, ceilings=ABOVE), fake_side())
+    assert [len(prepared_ceilings(requests)) for requests in asked()] == [2, 2]
+    assert isinstance(events[-1], SessionEnded)
+
+
+def test_each_setting_of_ceilings_has_workers_of_its_own(
+    fake_side: MakeSide, settings: Callable[[], list[str]]
+) -> None:
+    above = [Ceiling("op"), Ceiling("op", threads=2), Ceiling("op", "cuda:1"), ABOVE[1]]
+    events = measure(plan([Case()], replicates=2, ceilings=above), fake_side(GPUS))
+    assert settings() == ["cpu 1"] * 2 + ["cpu 1", "cpu 2", "cuda:1 1"] * 2
+    assert ended(events) == {}
+
+
+def test_a_ceilings_sample_is_the_same_calls_and_its_blocks_of_one_size_all_through(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    body = """
+sample_ns = [400_000, 50_000, 100_000_000][number()]
+
+def ceiling_prepared(request):
+    return CeilingPrepared(request.ceiling.id, sample_ns, request.calls or 7, 7.0, "so")
+"""
+    events = measure(plan([], replicates=3, ceilings=ABOVE[:1]), fake_side(body))
+    assert [prepared_ceilings(requests)[ABOVE[0].id] for requests in asked()] == [None, 7, 7]
+    assert {event.samples for event in only(CeilingReady, events)} == {8}
+    assert {event.block.samples for event in only(BlockMeasured, events)} == {8}
+
+
+def test_a_slow_ceilings_blocks_hold_few_samples(fake_side: MakeSide) -> None:
+    body = """
+def ceiling_prepared(request):
+    return CeilingPrepared(request.ceiling.id, 100_000_000, 1, 7.0, "so")
+"""
+    events = measure(plan([], ceilings=ABOVE), fake_side(body))
+    assert {event.samples for event in only(CeilingReady, events)} == {MIN_CEILING_SAMPLES}
+
+
+def test_what_an_earlier_sitting_did_of_the_ceilings_is_not_done_again(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    op, copy = (above.id for above in ABOVE)
+    settled = ResumeState(
+        done={(0, 0), (1, 0), (2, 0), (0, 1)}, samples={op: 33}, calls={op: 11}, workers=4
+    )
+    events = measure(plan(replicates=3, ceilings=ABOVE), fake_side(), settled)
+    assert only(ReplicateDone, events) == [ReplicateDone(1, 1), ReplicateDone(2, 1)]
+    assert [prepared_ceilings(requests) for requests in asked()] == [
+        {op: 11, copy: None},
+        {op: 11, copy: 7},
+    ]
+    assert {e.samples for e in only(CeilingReady, events) if e.prepared.ceiling == op} == {33}
+
+
+def test_a_ceiling_that_ended_earlier_is_not_measured_again(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    settled = ResumeState(ended={ABOVE[0].id})
+    events = measure(plan([Case()], ceilings=ABOVE), fake_side(), settled)
+    assert list(prepared_ceilings(asked()[-1])) == [ABOVE[1].id]
+    assert ended(events) == {}
+
+
+def test_ceilings_of_what_is_not_there_end_with_the_reason(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    above = [*ABOVE, Ceiling("op", "cuda"), Ceiling("op", threads=9)]
+    events = measure(plan([Case()], ceilings=above), fake_side())
+    assert ended(events) == {
+        above[2].id: ("unsupported", "no cuda device here"),
+        above[3].id: ("unsupported", "needs 9 cores, one per thread; this process may use 4"),
+    }
+    assert set(prepared_ceilings(asked()[-1])) == {ABOVE[0].id, ABOVE[1].id}
+
+
+def test_ceilings_alone_of_what_is_not_there_are_wrong_usage(fake_side: MakeSide) -> None:
+    above = [Ceiling("op", "cuda"), Ceiling("sync", "cuda"), Ceiling("op", "mps")]
+    with pytest.raises(UsageError) as error:
+        measure(plan([], ceilings=above), fake_side())
+    assert str(error.value) == (
+        "nothing asked for can run here:\n  cuda: no cuda device here\n  mps: no mps device here"
+    )
+
+
+def test_where_no_case_can_run_its_ceilings_are_no_reason_to_go_on(fake_side: MakeSide) -> None:
+    with pytest.raises(UsageError) as error:
+        measure(plan([CUDA], ceilings=ABOVE), fake_side())
+    assert str(error.value) == (
+        f"nothing asked for can run here:\n  {CUDA.id}: no cuda device here"
+    )
+
+
+# Compile times
+
+COMPILED = [Case(compile="on"), Case(batch=64, compile="step"), Case(batch=1024, compile="loss")]
+NAMES = [case.id for case in COMPILED]
+
+
+def timed(asked: Asked) -> list[str]:
+    """The cases whose compile times were asked for, one for each time."""
+    told = [one for requests in asked() for one in requests if isinstance(one, TimeCompile)]
+    return [one.case.id for one in told]
+
+
+def test_compile_times_are_taken_of_planned_cases_alone_when_all_else_is_done(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    wanted = [NAMES[0], NAMES[2]]
+    events = measure(plan(COMPILED, replicates=2, compile_timed=wanted), fake_side())
+    *_, done, first, second, end = events
+    assert isinstance(done, ReplicateDone)
+    assert only(CompileMeasured, events) == [first, second]
+    assert isinstance(end, SessionEnded)
+    assert [event.case for event in only(CompileMeasured, events)] == wanted
+    assert all(event.cold and event.warm for event in only(CompileMeasured, events))
+    assert timed(asked) == [NAMES[0], NAMES[0], NAMES[2], NAMES[2]]
+    assert [len(requests) for requests in asked()[2:]] == [1, 1, 1, 1], "a worker for each time"
+
+
+def test_compile_times_that_an_earlier_sitting_took_are_not_taken_again(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    settled = ResumeState(done={(0, 0)}, compile_timed={NAMES[0]})
+    events = measure(plan(COMPILED, compile_timed=NAMES[:2]), fake_side(), settled)
+    assert [event.case for event in only(CompileMeasured, events)] == [NAMES[1]]
+    assert timed(asked) == [NAMES[1], NAMES[1]]
+
+
+def test_compile_times_are_not_taken_of_a_case_that_ended(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    body = """
+from bench.protocol.messages import Refused
+good = prepared
+
+def prepared(request):
+    ends = request.case.compile == "loss"
+    return Refused(request.case.id, "invalid", "no") if ends else good(request)
+"""
+    fused = Case(implementation="fused", compile="on")
+    cases = [fused, *COMPILED]
+    wanted = [case.id for case in cases]
+    events = measure(plan(cases, compile_timed=wanted), fake_side(body), ResumeState({NAMES[0]}))
+    assert {case: status for case, (status, _) in ended(events).items()} == {
+        fused.id: "unsupported",
+        NAMES[2]: "invalid",
+    }
+    assert timed(asked) == [NAMES[1], NAMES[1]]
+
+
+def test_compile_times_that_cannot_be_had_end_no_case(fake_side: MakeSide) -> None:
+    body = "def compile_timed(request): os._exit(3)"
+    events = measure(plan(COMPILED, compile_timed=NAMES[:2]), fake_side(body))
+    assert only(CompileMeasured, events) == [
+        CompileMeasured(name, reason="the worker exited with status 3") for name in NAMES[:2]
+    ]
+    assert ended(events) == {}
+    assert isinstance(events[-1], SessionEnded)

@@ -1,0 +1,258 @@
+"""The profiler's trace: events nested by time, host's work by label, kernels by their launch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from bench.matrix.case import PHASES, WHOLE
+from bench.worker.profile.trace import LABEL, TraceError, TraceEvent, nested, read_trace, stretches
+from tests.worker.profile.chrome import ENGINE, MAIN, STREAM, ChromeTrace, cuda_steps
+
+CPU, CUDA = 0, 1
+"""Types of device, as records of memory have them."""
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[TraceEvent]:
+    """Two labelled steps of one forward and one backward pass, and one that is not labelled so."""
+    weight, rows = torch.ones(3, 3, requires_grad=True), torch.ones(3, 3)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        for label in ("unkept " + LABEL, LABEL, LABEL):
+            with record_function(label + "forward"):
+                loss = torch.nn.functional.linear(rows, weight).sum()
+            torch.ones(7).neg_()
+            with record_function(label + "backward"):
+                loss.backward()
+    path = tmp_path_factory.mktemp("traces") / "trace.json"
+    profiler.export_chrome_trace(str(path))
+    return read_trace(path)
+
+
+# Reading
+
+
+def test_events_come_in_order_and_what_holds_another_before_it(tmp_path: Path) -> None:
+    trace = ChromeTrace()
+    trace.event("late", 20, 5)
+    trace.event("inner", 10, 3, "cuda_runtime", ENGINE, correlation=4)
+    trace.event("outer", 10, 9)
+    outer, inner, late = trace.read(tmp_path)
+    assert [event.name for event in (outer, inner, late)] == ["outer", "inner", "late"]
+    assert inner == TraceEvent("inner", "cuda_runtime", 10, 3, ENGINE, {"correlation": 4})
+    assert (outer.start, outer.end) == (10, 19)
+
+
+def test_arrows_names_of_threads_and_marks_of_the_recording_are_no_events(tmp_path: Path) -> None:
+    trace = ChromeTrace()
+    assert trace.read(tmp_path) == []
+    trace.launch(5, 1)
+    trace.memory(6, 512)
+    assert [event.name for event in trace.read(tmp_path)] == ["cudaLaunchKernel", "[memory]"]
+
+
+def test_real_trace_has_its_operators_its_labels_and_its_memory(
+    recorded: list[TraceEvent],
+) -> None:
+    names = {(event.category, event.name) for event in recorded}
+    assert ("cpu_op", "aten::linear") in names
+    assert ("user_annotation", "sumnet: forward") in names
+    assert ("user_annotation", "unkept sumnet: forward") in names
+    assert ("cpu_instant_event", "[memory]") in names
+    assert [event.start for event in recorded] == sorted(event.start for event in recorded)
+
+
+# Nesting
+
+
+def test_event_lies_in_those_that_last_longer_and_its_own_time_is_without_theirs(
+    tmp_path: Path,
+) -> None:
+    trace = ChromeTrace()
+    for name, start, duration in (
+        ("step", 0, 100),
+        ("linear", 10, 40),
+        ("addmm", 15, 20),
+        ("copy", 35, 5),
+        ("relu", 50, 10),
+        ("next", 100, 30),
+    ):
+        trace.event(name, start, duration)
+    trace.event("elsewhere", 12, 20, thread=ENGINE)
+    told = {
+        event.name: ([e.name for e in above], own)
+        for event, above, own in nested(trace.read(tmp_path))
+    }
+    assert told == {
+        "step": ([], 50),
+        "linear": (["step"], 15),
+        "addmm": (["step", "linear"], 20),
+        "copy": (["step", "linear"], 5),
+        "relu": (["step"], 10),
+        "next": ([], 30),
+        "elsewhere": ([], 20),
+    }
+
+
+def test_in_a_real_trace_operators_lie_in_what_called_them(recorded: list[TraceEvent]) -> None:
+    forward = stretches(recorded, ("forward", "backward"), CPU, sees_kernels=False)[0]
+    above = {
+        event.name: [e.name for e in ancestors] for event, ancestors, _ in nested(forward.host)
+    }
+    assert above["aten::linear"] == []
+    assert above["aten::mm"][:2] == ["aten::linear", "aten::matmul"]
+
+
+def test_own_times_add_up_to_those_of_the_outermost(recorded: list[TraceEvent]) -> None:
+    for stretch in stretches(recorded, ("forward", "backward"), CPU, sees_kernels=False):
+        told = list(nested(stretch.host))
+        outermost = sum(event.duration for event, above, _ in told if not above)
+        assert outermost > 0
+        assert sum(own for *_, own in told) == pytest.approx(outermost, abs=0.01)
+
+
+# Phases
+
+
+def test_steps_are_found_by_their_labels_and_what_lies_between_belongs_to_none(
+    recorded: list[TraceEvent],
+) -> None:
+    found = stretches(recorded, ("forward", "backward"), CPU, sees_kernels=False)
+    assert [stretch.phase for stretch in found] == ["forward", "backward"] * 2
+    for stretch in found:
+        label = stretch.label
+        assert label.name == LABEL + stretch.phase
+        assert all(label.start <= event.start < label.end for event in stretch.host)
+    assert found[0].counts["aten::linear"] == found[2].counts["aten::linear"] == 1
+    assert found[1].counts["MmBackward0"] == found[3].counts["MmBackward0"] == 1
+    assert not any(stretch.counts["aten::neg_"] for stretch in found)
+
+
+def test_what_the_host_does_belongs_to_the_label_it_starts_in_on_whatever_thread(
+    tmp_path: Path,
+) -> None:
+    found = stretches(cuda_steps().read(tmp_path), PHASES, CUDA, sees_kernels=True)
+    backward = found[1]
+    assert {event.thread for event in backward.host} == {MAIN, ENGINE}
+    assert backward.counts["aten::mm"] == backward.counts["aten::ones_like"] == 1
+    assert found[0].counts["aten::mm"] == found[2].counts["aten::mm"] == 0
+
+
+def test_an_operator_at_the_end_of_a_label_belongs_to_the_next(tmp_path: Path) -> None:
+    trace = ChromeTrace()
+    trace.label("forward", 0, 100)
+    trace.label("backward", 100, 100)
+    for at in (99, 100, 199, 200):
+        trace.event(f"aten::at{at}", at, 1)
+    forward, backward = stretches(
+        trace.read(tmp_path), ("forward", "backward"), None, sees_kernels=False
+    )
+    assert [event.name for event in forward.host] == ["aten::at99"]
+    assert [event.name for event in backward.host] == ["aten::at100", "aten::at199"]
+
+
+def test_memory_is_that_of_the_device_asked_for(tmp_path: Path) -> None:
+    trace = ChromeTrace()
+    trace.label(WHOLE, 0, 100)
+    trace.event("aten::empty", 5, 10)
+    trace.memory(6, 512, CUDA)
+    trace.memory(7, 64, CPU)
+    trace.memory(200, 1024, CUDA)
+    for device, sizes in ((CUDA, [512]), (CPU, [64]), (None, [])):
+        (step,) = stretches(trace.read(tmp_path), (WHOLE,), device, sees_kernels=False)
+        assert [event.details["Bytes"] for event in step.memory] == sizes
+
+
+# Kernels
+
+
+def test_kernels_belong_to_the_phase_that_launched_them_however_late_they_run(
+    tmp_path: Path,
+) -> None:
+    """Backward's run while the main thread is in the step, the step's after its label."""
+    found = stretches(cuda_steps().read(tmp_path), PHASES, CUDA, sees_kernels=True)
+    for forward, backward, step in (found[:3], found[3:]):
+        assert [kernel.name for kernel in forward.kernels] == ["gemm"]
+        assert [k.name for k in backward.kernels] == ["Memset (Device)", "gemm", "splitk"]
+        assert [kernel.name for kernel in step.kernels] == ["vectorized_add"]
+        assert forward.kernels[0].start >= forward.label.end
+        assert all(kernel.start >= step.label.start for kernel in backward.kernels[1:])
+        assert step.kernels[0].start >= step.label.end
+        assert [len(stretch.launches) for stretch in (forward, backward, step)] == [1, 3, 1]
+
+
+@pytest.mark.parametrize("category", ["kernel", "gpu_memcpy", "gpu_memset"])
+def test_kernels_copies_and_fills_are_all_work_of_the_device(tmp_path: Path, category: str) -> None:
+    trace = ChromeTrace()
+    trace.label(WHOLE, 0, 100)
+    trace.launch(10, 1)
+    trace.kernel("work", 200, 5, 1, category)
+    (step,) = stretches(trace.read(tmp_path), (WHOLE,), CUDA, sees_kernels=True)
+    assert [kernel.name for kernel in step.kernels] == ["work"]
+    assert step.counts["work"] == 1
+    assert step.counts["cudaLaunchKernel"] == 0, "a launch is no operator"
+
+
+def test_what_was_launched_outside_the_labels_is_nobodys(tmp_path: Path) -> None:
+    """The state is put back between steps; its copies run when the next step has begun."""
+    trace = cuda_steps()
+    trace.launch(990, 77)
+    trace.kernel("Memcpy DtoD", 1010, 5, 77, "gpu_memcpy")
+    found = stretches(trace.read(tmp_path), PHASES, CUDA, sees_kernels=True)
+    assert not any(stretch.counts["Memcpy DtoD"] for stretch in found)
+
+
+def test_a_captured_graph_is_one_launch_of_many_kernels(tmp_path: Path) -> None:
+    trace = ChromeTrace()
+    trace.label(WHOLE, 0, 100)
+    trace.event("cudaGraphLaunch", 10, 5, "cuda_runtime", correlation=1)
+    for number in range(20):
+        trace.kernel(f"kernel{number}", 30 + 4 * number, 3, 1)
+    (step,) = stretches(trace.read(tmp_path), (WHOLE,), CUDA, sees_kernels=True)
+    assert (len(step.launches), len(step.kernels)) == (1, 20)
+
+
+def test_kernels_are_not_looked_for_where_the_profiler_sees_none(tmp_path: Path) -> None:
+    found = stretches(cuda_steps().read(tmp_path), PHASES, CUDA, sees_kernels=False)
+    assert not any(stretch.kernels or stretch.launches for stretch in found)
+
+
+# Traces that say nothing
+
+
+def test_an_empty_trace_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="does not show whole steps"):
+        stretches(ChromeTrace().read(tmp_path), PHASES, CUDA, sees_kernels=True)
+
+
+def test_labels_with_nothing_in_them_are_refused(tmp_path: Path) -> None:
+    trace = ChromeTrace()
+    trace.label(WHOLE, 0, 100)
+    trace.event("aten::add", 300, 10)
+    with pytest.raises(TraceError, match="the trace is empty"):
+        stretches(trace.read(tmp_path), (WHOLE,), CPU, sees_kernels=False)
+
+
+def test_a_trace_without_kernels_is_refused_where_the_profiler_should_see_them(
+    tmp_path: Path,
+) -> None:
+    trace = cuda_steps()
+    trace.events = [event for event in trace.events if event.get("tid") not in (STREAM, 9)]
+    with pytest.raises(TraceError, match="shows no kernels"):
+        stretches(trace.read(tmp_path), PHASES, CUDA, sees_kernels=True)
+    assert stretches(trace.read(tmp_path), PHASES, CUDA, sees_kernels=False)
+
+
+def test_a_kernel_that_nothing_launches_is_refused_by_name(tmp_path: Path) -> None:
+    trace = cuda_steps()
+    trace.kernel("stray", 1250, 5, correlation=999)
+    with pytest.raises(TraceError, match="nothing in the trace launches the kernel stray"):
+        stretches(trace.read(tmp_path), PHASES, CUDA, sees_kernels=True)
+
+
+def test_a_step_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    trace = cuda_steps()
+    trace.label("forward", 2000, 100)
+    with pytest.raises(TraceError, match="does not show whole steps"):
+        stretches(trace.read(tmp_path), PHASES, CUDA, sees_kernels=True)

@@ -1,0 +1,464 @@
+"""A resident case: where every block of it starts, and what it says of itself."""
+
+import copy
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+
+from bench.devices import probe
+from bench.devices.cpu import Cpu, WallClock
+from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.support import unsupported_reason
+from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, kinds_of
+from bench.protocol.reference_loops import DISPATCH, LARGE_BYTES, MEMORY
+from bench.worker.dispatch_trace import compiler_counts
+from bench.worker.prepared_case import (
+    RESTORED_STEPS,
+    WARMUP_WINDOW,
+    NoEnergyError,
+    PreparedCase,
+    build,
+    verified,
+)
+from bench.worker.verify.checks import InvalidCase
+from bench.worker.verify.float64_run import STEPS, expect
+from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from sumnet.precision import PRECISIONS
+from sumnet.train import INITIAL_SCALE, TrainingLoop, build_loop
+
+CXX = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+
+
+@pytest.fixture
+def compiler() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def state(loop: TrainingLoop) -> dict[str, Any]:
+    """A copy of all that training changes, and of the gradients there are."""
+    return copy.deepcopy(
+        {
+            "weights": [parameter.detach() for parameter in loop.model.parameters()],
+            "gradients": [parameter.grad for parameter in loop.model.parameters()],
+            "optimizer": loop.optimizer.state_dict()["state"],
+            "scaler": loop.scaler and loop.scaler.state_dict(),
+        }
+    )
+
+
+def same(one: Any, other: Any) -> bool:
+    """Bit by bit."""
+    if torch.is_tensor(one) and torch.is_tensor(other):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def loop_of(prepared: PreparedCase) -> TrainingLoop:
+    return prepared._loop
+
+
+FACTS = probe()
+EVERY_IMPLEMENTATION = [
+    case
+    for optimizer in OPTIMIZERS
+    for implementation in IMPLEMENTATIONS
+    if unsupported_reason(
+        case := Case(optimizer=optimizer, implementation=implementation, batch=8), FACTS
+    )
+    is None
+]
+
+
+@pytest.mark.parametrize(
+    "case", EVERY_IMPLEMENTATION, ids=lambda case: f"{case.optimizer}-{case.implementation}"
+)
+def test_every_block_starts_where_verification_left_the_training(case: Case) -> None:
+    prepared = PreparedCase(case)
+    verified = build(case, None)
+    for _ in range(STEPS):
+        verified.train_step()
+    for kind in (*kinds_of(case), WHOLE_KIND):
+        prepared.restore()
+        assert same(state(loop_of(prepared)), state(verified))
+        prepared.time(kind, 8)
+        assert not same(state(loop_of(prepared)), state(verified))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_adams_step_counters_are_put_back_too(optimizer: str) -> None:
+    prepared = PreparedCase(Case(optimizer=optimizer))
+    prepared.time(PHASES_KIND, 8)
+    prepared.restore()
+    counters = [entry["step"].item() for entry in loop_of(prepared).optimizer.state.values()]
+    assert counters == [STEPS] * 4
+    prepared.time(WHOLE_KIND, 8)
+    counters = [entry["step"].item() for entry in loop_of(prepared).optimizer.state.values()]
+    assert counters == [STEPS + 9] * 4
+
+
+def test_the_history_of_lbfgs_is_put_back_though_it_fills_lists_of_its_own() -> None:
+    prepared = PreparedCase(Case(optimizer="lbfgs", batch=8))
+    (entry,) = loop_of(prepared).optimizer.state.values()
+    for _ in range(2):
+        prepared.restore()
+        lengths = {name: len(entry[name]) for name in ("old_dirs", "old_stps", "ro")}
+        assert entry["n_iter"] == STEPS
+        assert len(set(lengths.values())) == 1
+        prepared.time(WHOLE_KIND, 8)
+        assert entry["n_iter"] == STEPS + 9
+        assert len(entry["old_dirs"]) > lengths["old_dirs"]
+    prepared.restore()
+    assert {name: len(entry[name]) for name in lengths} == lengths
+
+
+def test_the_scale_of_a_grad_scaler_is_put_back() -> None:
+    prepared = PreparedCase(Case(dtype="amp-float16"))
+    scaler = loop_of(prepared).scaler
+    assert scaler is not None
+    prepared.restore()
+    before = scaler.state_dict()
+    scaler.update(4.0)
+    prepared.time(WHOLE_KIND, 8)
+    assert scaler.state_dict() != before
+    prepared.restore()
+    assert scaler.state_dict() == before
+    assert scaler.get_scale() == INITIAL_SCALE
+
+
+TWICE = [
+    *(Case(dtype=dtype, optimizer="sgd-momentum", batch=64) for dtype in PRECISIONS),
+    *(Case(optimizer=optimizer, batch=64) for optimizer in OPTIMIZERS),
+]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in TWICE if unsupported_reason(case, FACTS) is None],
+    ids=lambda case: f"{case.dtype}-{case.optimizer}",
+)
+def test_two_blocks_train_alike_to_the_last_bit(case: Case) -> None:
+    prepared = PreparedCase(case)
+    ends = []
+    for _ in range(2):
+        prepared.restore()
+        prepared.time(WHOLE_KIND, 12)
+        ends.append(state(loop_of(prepared)))
+    assert same(*ends)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("dtype", ["tf32", "float32"])
+def test_products_of_float32_are_the_cases_in_it_and_as_they_were_after_each_call(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, allowed: bool
+) -> None:
+    backend = torch.backends.cuda.matmul
+    seen: list[bool] = []
+
+    def recording(*arguments: Any, **options: Any) -> TrainingLoop:
+        loop = build_loop(*arguments, **options)
+        loop.model.register_forward_pre_hook(lambda *_: seen.append(backend.allow_tf32))
+        return loop
+
+    def left_as_it_was() -> bool:
+        during = set(seen)
+        seen.clear()
+        return during == {dtype == "tf32"} and backend.allow_tf32 is allowed
+
+    monkeypatch.setattr("bench.worker.prepared_case.build_loop", recording)
+    # A CPU has no tf32 for it to find.
+    monkeypatch.setattr("bench.worker.verify.checks.check_tf32", lambda loop: None)
+    before = backend.allow_tf32
+    backend.allow_tf32 = allowed
+    try:
+        case = Case(dtype=dtype)
+        verified(case, None)
+        assert left_as_it_was()
+        prepared = PreparedCase(case)
+        assert left_as_it_was()
+        for kind in kinds_of(case):
+            prepared.time(kind, 8)
+            assert left_as_it_was()
+        prepared.profile()
+        assert left_as_it_was()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(prepared, "_device", MeteredCpu(1.0, 2.0))
+            prepared.spend(0.01)
+        assert left_as_it_was()
+        with pytest.raises(InvalidCase):
+            PreparedCase(case, lr=1e30)
+        assert left_as_it_was()
+    finally:
+        backend.allow_tf32 = before
+
+
+def test_the_loop_is_built_as_the_case_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def recording(batch: int, **options: Any) -> TrainingLoop:
+        asked.append((batch, options))
+        return build_loop(batch, **options)
+
+    monkeypatch.setattr("bench.worker.prepared_case.build_loop", recording)
+    case = Case(dtype="float64", batch=5, optimizer="adam", implementation="fused", hidden=7)
+    PreparedCase(case, lr=0.02)
+    options = {
+        "hidden": 7,
+        "optimizer": "adam",
+        "implementation": "fused",
+        "lr": 0.02,
+        "device": "cpu",
+        "precision": "float64",
+        "compilation": "off",
+    }
+    assert asked == [(5, options)]
+
+
+def test_a_case_verified_elsewhere_is_held_to_what_was_expected_of_it() -> None:
+    expected = expect(Case(batch=3))
+    assert PreparedCase(Case(batch=3), expected=expected).prepared().verified is not None
+    with pytest.raises(InvalidCase):
+        PreparedCase(Case(batch=4), expected=expected)
+
+
+def test_a_case_can_be_verified_and_let_go() -> None:
+    case = Case(optimizer="adam")
+    seen, kept = verified(case, None), PreparedCase(case).prepared().verified
+    assert kept is not None
+    assert seen == msgspec.structs.replace(kept, peak_bytes=seen.peak_bytes)
+
+
+def test_a_block_holds_the_series_of_its_kind() -> None:
+    prepared = PreparedCase(Case())
+    phases, whole = prepared.time(PHASES_KIND, 9), prepared.time(WHOLE_KIND, 11)
+    assert {series: len(values) for series, values in phases.items()} == dict.fromkeys(PHASES, 9)
+    assert {series: len(values) for series, values in whole.items()} == {WHOLE: 11}
+
+
+def test_a_synchronised_step_is_one_step_of_the_training() -> None:
+    prepared = PreparedCase(Case(optimizer="adam"))
+    prepared.restore()
+    for steps in (1, 2, 3):
+        prepared.synchronised_step()
+        counters = {entry["step"].item() for entry in loop_of(prepared).optimizer.state.values()}
+        assert counters == {STEPS + steps}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_profile_says_what_each_phase_does_and_leaves_the_state_as_it_was(
+    optimizer: str,
+) -> None:
+    case = Case(optimizer=optimizer, batch=8)
+    prepared = PreparedCase(case)
+    prepared.restore()
+    before = state(loop_of(prepared))["weights"]
+    profile = prepared.profile()
+    assert tuple(profile.phases) == (PHASES if case.splits else (WHOLE,))
+    assert all(phase.ops + phase.nodes > 0 for phase in profile.phases.values())
+    assert profile.busy_ns is None, "a profiler sees no kernels of a CPU"
+    prepared.restore()
+    assert same(state(loop_of(prepared))["weights"], before)
+
+
+class MeteredCpu(Cpu):
+    """Its counter of energy shows these, one after another."""
+
+    def __init__(self, *shown: float | None) -> None:
+        super().__init__()
+        self.shown = iter(shown)
+
+    def joules(self) -> float | None:
+        return next(self.shown)
+
+
+def metered(monkeypatch: pytest.MonkeyPatch, case: Case, *shown: float | None) -> PreparedCase:
+    monkeypatch.setattr("bench.worker.prepared_case.device_named", lambda name: MeteredCpu(*shown))
+    return PreparedCase(case)
+
+
+def test_energy_is_what_the_counter_grew_by_while_it_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepared = metered(monkeypatch, Case(optimizer="adam"), 100.0, 112.5)
+    prepared.restore()
+    before, steps = state(loop_of(prepared)), Counter[str]()
+    weight = loop_of(prepared).model[0].weight
+    loop_of(prepared).optimizer.register_step_post_hook(
+        lambda optimizer, *_: steps.update([str(optimizer.state[weight]["step"].item())])
+    )
+    spent = prepared.spend(0.05)
+    assert spent.case == Case(optimizer="adam").id
+    assert spent.joules == 12.5
+    assert spent.elapsed_ns >= 5e7
+    assert spent.steps == steps.total()
+    assert set(steps) == {str(float(STEPS + n)) for n in range(1, RESTORED_STEPS + 1)}
+    assert same(state(loop_of(prepared))["optimizer"], before["optimizer"])
+
+
+@pytest.mark.parametrize(
+    ("shown", "reason"),
+    [
+        ((None,), "cpu has no counter of energy that can be read here"),
+        ((100.0, 100.0), "the counter of energy stood still"),
+        ((100.0, None), "the counter of energy stood still"),
+    ],
+)
+def test_energy_that_no_counter_shows_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, shown: tuple[float | None, ...], reason: str
+) -> None:
+    with pytest.raises(NoEnergyError) as untold:
+        metered(monkeypatch, Case(), *shown).spend(0.01)
+    assert str(untold.value) == reason
+
+
+class CoarseClock(WallClock):
+    """However much is done between two marks, it says the same."""
+
+    def read(self) -> list[int]:
+        return [1000 * place for place, _ in enumerate(super().read())]
+
+
+class CoarseCpu(Cpu):
+    repeats = 3
+
+    def clock(self) -> WallClock:
+        return CoarseClock()
+
+
+def test_phases_that_the_clock_cannot_tell_apart_make_the_case_invalid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bench.worker.prepared_case.device_named", lambda name: CoarseCpu())
+    prepared = PreparedCase(Case())
+    assert prepared.prepared().step_ns == 333, "a step, of three"
+    with pytest.raises(InvalidCase, match="doing backward too took no longer than leaving it out"):
+        prepared.time(PHASES_KIND, 8)
+
+
+def test_a_resident_case_says_how_it_was_prepared() -> None:
+    case = Case(batch=3)
+    prepared = PreparedCase(case).prepared()
+    assert prepared.case == case.id
+    assert prepared.step_ns > 0
+    assert prepared.warmup_steps >= 2 * (WARMUP_WINDOW + 1), "one window to compare with another"
+    assert prepared.warmup_steps % (WARMUP_WINDOW + 1) == 0
+    assert prepared.reference_loops == (DISPATCH,)
+    assert prepared.verified is not None
+    assert prepared.verified.expected == expect(case)
+    assert prepared.verified.path == "for-loop"
+
+
+def test_the_metronomes_of_a_case_follow_from_its_activations() -> None:
+    rows = LARGE_BYTES // (4 * 10)
+    assert PreparedCase(Case(batch=rows)).reference_loops == (DISPATCH,)
+    assert PreparedCase(Case(batch=rows + 1)).reference_loops == (DISPATCH, MEMORY)
+    assert PreparedCase(Case(batch=rows // 8, hidden=100)).reference_loops == (DISPATCH, MEMORY)
+
+
+def test_warming_up_goes_on_as_long_as_steps_get_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    medians = iter([1000, 900, 800, 700, 690, 695, 100])
+    monkeypatch.setattr(
+        "bench.worker.prepared_case.time_block",
+        lambda loop, watch, kind, samples: {WHOLE: [next(medians)] * samples},
+    )
+    prepared = PreparedCase(Case()).prepared()
+    assert prepared.step_ns == 690, "twice it fell by less than 3 % of 700"
+    assert prepared.warmup_steps == 6 * (WARMUP_WINDOW + 1)
+
+
+def test_warming_up_ends_after_its_time_though_steps_get_faster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    medians = iter([10**9 // 2**n for n in range(1, 30)])
+    monkeypatch.setattr(
+        "bench.worker.prepared_case.time_block",
+        lambda loop, watch, kind, samples: {WHOLE: [next(medians)] * samples},
+    )
+    assert PreparedCase(Case()).prepared().warmup_steps == WARMUP_WINDOW + 1
+
+
+def test_a_case_that_does_not_learn_is_not_resident() -> None:
+    with pytest.raises(InvalidCase, match=f"after {STEPS} steps"):
+        PreparedCase(Case(), lr=1e30)
+
+
+def test_a_compiled_case_that_captured_nothing_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
+    def eager(*arguments: Any, compilation: str, **options: Any) -> TrainingLoop:
+        return build_loop(*arguments, **options)
+
+    monkeypatch.setattr("bench.worker.prepared_case.build_loop", eager)
+    with pytest.raises(InvalidCase) as invalid:
+        PreparedCase(Case(compile="on"))
+    assert str(invalid.value) == "torch.compile captured nothing of the loss"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which(CXX), reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_compiled_case_starts_every_block_alike_and_compiles_nothing_more(
+    compiler: None, optimizer: str
+) -> None:
+    prepared = PreparedCase(Case(compile="on", optimizer=optimizer))
+    verified = prepared.prepared().verified
+    assert verified is not None
+    assert (verified.graphs.loss, verified.graphs.step) == (1, 1)
+    prepared.restore()
+    before, graphs = state(loop_of(prepared)), compiler_counts().graphs
+    ends = []
+    for _ in range(2):
+        prepared.restore()
+        assert same(state(loop_of(prepared)), before)
+        prepared.time(PHASES_KIND, 8)
+        ends.append(state(loop_of(prepared)))
+    assert same(*ends)
+    assert not same(ends[0], before)
+    assert compiler_counts().graphs == graphs
+
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+MPS = pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no mps device")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(Case(device="cuda", optimizer="adam"), marks=CUDA, id="cuda"),
+        pytest.param(Case(device="cuda", dtype="amp-float16"), marks=CUDA, id="cuda-scaled"),
+        pytest.param(Case(device="cuda", compile="graph"), marks=CUDA, id="cuda-graph"),
+        pytest.param(Case(device="mps", optimizer="adam"), marks=MPS, id="mps"),
+    ],
+)
+def test_a_device_that_is_fed_starts_every_block_alike(case: Case) -> None:
+    prepared = PreparedCase(case)
+    prepared.restore()
+    before = state(loop_of(prepared))
+    for kind in kinds_of(case):
+        timed = prepared.time(kind, 8)
+        assert [len(values) for values in timed.values()] == [8] * len(timed)
+        assert not same(state(loop_of(prepared)), before)
+        prepared.restore()
+        assert same(state(loop_of(prepared)), before)
+
+
+@CUDA
+@pytest.mark.parametrize("compile", ["off", "graph"])
+def test_the_profile_of_a_cuda_case_says_how_long_it_is_busy_and_with_what(compile: str) -> None:
+    profile = PreparedCase(Case(device="cuda", batch=2**16, compile=compile)).profile()
+    assert (profile.busy_ns or 0) > 0
+    for phase in profile.phases.values():
+        assert 0 < phase.launches <= phase.kernels
+        assert phase.kernels_ns is not None and phase.busy_ns is not None
+        assert phase.kernels_ns >= phase.busy_ns > 0
