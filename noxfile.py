@@ -69,7 +69,7 @@ def install(session: nox.Session) -> None:
             project_and_tools = ["--constraint", "constraints.txt", "--editable", ".[dev]"]
             session.run_install(*pip, *project_and_tools, external=True, silent=True)
             session.run_install(python, "-c", WRITE, str(stamp), made, external=True, log=False)
-        except CommandFailed:  # which nox has told of
+        except CommandFailed:  # which nox has reported
             raise SystemExit(NOT_FINISHED) from None
     if stamp.exists():
         interpreters[session.python] = python

@@ -1,7 +1,6 @@
 """Errors a person can act on. The command line prints their text and exits with their status."""
 
 import traceback
-from collections.abc import Iterable
 
 
 class BenchError(Exception):
@@ -31,10 +30,3 @@ class UnexpectedError(BenchError):
         super().__init__(
             "unexpected error\n\n" + "".join(traceback.format_exception(cause)).rstrip()
         )
-
-
-def check_allowed(option: str, value: str, allowed: Iterable[str]) -> None:
-    """Raise UsageError, naming what is allowed, where an option's value is not."""
-    values = tuple(allowed)
-    if value not in values:
-        raise UsageError(f"--{option}: {value!r} is not one; allowed: {', '.join(values)}")

@@ -5,11 +5,14 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from sumnet.optimizers import OPTIMIZERS
 
 LARGEST = 1e30  # well inside single precision, in which the net is trained
 REPORTS = 10
+
+T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--epochs", type=_whole(1, 10**9), default=1000, metavar="N", help="training steps")
     option(
         "--lr",
-        type=_learning_rate,
+        type=_checked(_rate, f"a number above 0, such as 0.01, and at most {LARGEST:g}"),
         default=argparse.SUPPRESS,
         help="learning rate (default: the optimizer's own)",
     )
@@ -76,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--seed", type=_whole(0, 10**9), default=0, metavar="N", help="draws the first weights")
     option(
         "--pairs",
-        type=_pair,
+        type=_checked(_pair, f"two numbers and a comma, such as 1,2, neither beyond {LARGEST:g}"),
         nargs="+",
         metavar="A,B",
         default=argparse.SUPPRESS,
@@ -85,49 +88,43 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    """A converter to a whole number from `low` to `high`."""
+def _checked(parse: Callable[[str], T], allowed: str) -> Callable[[str], T]:
+    """`parse`, whose ValueError becomes argparse's error, naming what is allowed."""
 
-    def convert(text: str) -> int:
+    def convert(text: str) -> T:
         try:
-            number = int(text)
+            return parse(text)
         except ValueError:
-            number = low - 1
-        if not low <= number <= high:
-            raise _refusal(text, f"a whole number from {low} to {high}")
-        return number
+            message = f"{text.strip()!r} is not usable: give {allowed}"
+            raise argparse.ArgumentTypeError(message) from None
 
     return convert
 
 
-def _learning_rate(text: str) -> float:
-    try:
-        rate = _number(text)
-    except ValueError:
-        rate = 0.0
-    if rate <= 0:
-        raise _refusal(text, f"a number above 0, such as 0.01, and at most {LARGEST:g}")
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not low <= (number := int(text)) <= high:
+            raise ValueError(text)
+        return number
+
+    return _checked(parse, f"a whole number from {low} to {high}")
+
+
+def _rate(text: str) -> float:
+    if (rate := _number(text)) <= 0:
+        raise ValueError(text)
     return rate
 
 
 def _pair(text: str) -> tuple[float, float]:
-    try:
-        first, second = map(_number, text.split(","))
-    except ValueError:
-        wanted = f"two numbers and a comma, such as 1,2, neither beyond {LARGEST:g}"
-        raise _refusal(text, wanted) from None
+    first, second = map(_number, text.split(","))
     return first, second
 
 
 def _number(text: str) -> float:
-    number = float(text)
-    if not abs(number) <= LARGEST:  # NaN too
+    if not abs(number := float(text)) <= LARGEST:  # NaN too
         raise ValueError(text)
     return number
-
-
-def _refusal(text: str, wanted: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(f"{text.strip()!r} will not do: give {wanted}")
 
 
 if __name__ == "__main__":

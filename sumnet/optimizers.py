@@ -83,7 +83,7 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
 
 
 def learning_rate(name: str, hidden: int) -> float:
-    """The rate an optimizer gets unless told otherwise.
+    """The rate an optimizer has by default.
 
     Wider layers sum more updates into one output, so above WIDTH the rate falls with the width
     (Yang and Hu 2021, "Tensor Programs V"), except where updates are sized by the weights or by the

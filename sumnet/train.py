@@ -239,7 +239,7 @@ def _captured(train_step: Callable[[], None], device: torch.device) -> Callable[
 
 @contextlib.contextmanager
 def float32_products(precision: Precision) -> Iterator[None]:
-    """Have CUDA multiply float32 matrices as this precision says, for as long as this lasts.
+    """Have CUDA multiply float32 matrices as this precision does, for as long as this lasts.
 
     By `allow_tf32`, which keeps all of torch's own views of the setting in step: after
     `fp32_precision` is set, torch.compile raises, because it asks for the setting in older words.

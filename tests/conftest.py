@@ -14,6 +14,8 @@ RESULTS = Path(__file__).parents[1] / "results"
 RUNS = Path(__file__).with_name("data") / "runs"
 USERS = ("GIT_", "PIP_", "SUMNET_", "TORCHINDUCTOR_", "XDG_")
 """What the names of variables begin with that hold a user's settings and folders."""
+collect_ignore = ["crosschecks"]
+"""They compare ways to measure, and take a quiet machine: `python -m pytest tests/crosschecks`."""
 HOME: tempfile.TemporaryDirectory[str] | None = None
 """The home of the tests and of the commands they start; processes of pytest-xdist inherit it."""
 

@@ -23,16 +23,15 @@ from bench.protocol.messages import (
     CeilingPrepared,
     CompileTimed,
     EnergyMeasured,
-    Expected,
-    Graphs,
     Hello,
     Prepared,
-    Verified,
     kinds_of,
 )
 from bench.protocol.profile import Operator, PhaseProfile, StepProfile, Work
 from bench.protocol.reference_loops import reference_loops_for
-from bench.records.run_file import Header, RunRecord, assemble
+from bench.protocol.verified import Expected, Graphs, Verified
+from bench.records.assembly import assemble
+from bench.records.run_file import Header, RunRecord
 from bench.records.store import write_run
 from bench.runner.batches import group_ceilings
 from bench.runner.coordinator import CEILING_REPLICATES
@@ -364,7 +363,7 @@ def run(
 def run_file(path: Path, record: RunRecord) -> Path:
     """Write a run where it can be read back from."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_run(path, {"benchmarks": [], "sumnet": msgspec.to_builtins(record)})
+    write_run(path, record, {"benchmarks": []})
     return path
 
 

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from bench.matrix.case import Case
 from bench.matrix.ceiling import ceilings
+from bench.options import VERBS
 from tests import synthetic
 
 ROOT = Path(__file__).parents[1]
@@ -18,6 +20,7 @@ ROOMS = (
     "units",
     "matrix",
     "devices",
+    "options",
     "protocol",
     "machine",
     "worker",
@@ -40,7 +43,8 @@ ROOMS = (
 """From left to right: each may import itself and what stands before it."""
 FEATURES = ROOMS[ROOMS.index("compare") : ROOMS.index("suite")]
 """Rooms that import the core, and never one another."""
-MAX_LINES = 450
+WITH_TORCH = ("worker", "devices")
+"""Rooms that may import torch. Devices do so only when they are asked, by a worker or by `list`."""
 
 
 def modules(root: Path, package: str) -> list[Path]:
@@ -72,18 +76,26 @@ def room(module: str) -> str | None:
     return parts[1] if parts[0] == "bench" and len(parts) > 1 else None
 
 
-def wrong_arrows(root: Path) -> list[str]:
-    """Every import that points back, as `file -> module`."""
+def sources(root: Path) -> list[tuple[str, ast.Module, str]]:
+    """Each module's path without suffix, its tree, and its package as relative imports see it."""
     found = []
     for path in [*modules(root, "bench"), *modules(root, "sumnet")]:
         here = path.relative_to(root).with_suffix("")
-        package = ".".join(here.parts[:-1])
-        own = room(".".join(here.parts).removesuffix(".__init__"))
-        tree = ast.parse(path.read_text(), str(path))
+        found.append((here.as_posix(), ast.parse(path.read_text()), ".".join(here.parts[:-1])))
+    return found
+
+
+def wrong_arrows(root: Path) -> list[str]:
+    """Every import that points back, or into a room that keeps to itself: `file -> module`."""
+    found = []
+    for path, tree, package in sources(root):
+        own = room(path.replace("/", ".").removesuffix(".__init__"))
         for target in imported(tree, root, package):
-            theirs = room(target)
-            if here.parts[0] == "sumnet":
-                wrong = target.split(".")[0] == "bench"
+            theirs, top = room(target), target.split(".")[0]
+            if path.startswith("sumnet/"):
+                wrong = top == "bench"
+            elif top == "torch":
+                wrong = own not in WITH_TORCH
             elif theirs is None:
                 wrong = False
             else:
@@ -92,9 +104,10 @@ def wrong_arrows(root: Path) -> list[str]:
                     or ROOMS.index(theirs) > ROOMS.index(own)
                     or (own in FEATURES and theirs in FEATURES and own != theirs)
                     or (theirs == "worker" and own != "worker")
+                    or (own == "worker" and theirs == "machine")
                 )
             if wrong:
-                found.append(f"{'/'.join(here.parts)} -> {target}")
+                found.append(f"{path} -> {target}")
     return found
 
 
@@ -116,10 +129,13 @@ def test_every_room_of_bench_has_its_place_in_the_order() -> None:
         ("bench/matrix/case.py", "import bench.devices"),
         ("bench/matrix/case.py", "from bench import cli"),
         ("bench/records/store.py", "from ..stats.estimates import floor_of"),
-        ("bench/records/store.py", "def late():\n    from bench.report import tables"),
-        ("bench/stats/estimates.py", "if TYPE_CHECKING:\n    from bench.report.tables import Row"),
+        ("bench/records/store.py", "def late():\n    from bench.report import notes"),
+        ("bench/stats/estimates.py", "if TYPE_CHECKING:\n    from bench.report.view import Row"),
         ("bench/rank/analysis.py", "from bench.compare.analysis import compare"),
         ("bench/runner/pool.py", "from bench.worker.timing import Samples"),
+        ("bench/runner/pool.py", "def late():\n    import torch"),
+        ("bench/gate/views.py", "from torch.utils import benchmark"),
+        ("bench/matrix/case.py", "from bench.options import OPTIONS"),
         ("bench/worker/server.py", "from bench.runner.events import Event"),
         ("bench/__init__.py", "from bench.errors import UsageError"),
     ],
@@ -136,19 +152,14 @@ def test_arrow_that_points_back_is_noticed(tmp_path: Path, file: str, line: str)
     ]
 
 
-def test_reading_and_comparing_results_needs_no_torch(tmp_path: Path) -> None:
-    above = dict.fromkeys(ceilings("cpu", 1, ["float32"]), 1e4)
-    profiles = {Case(): synthetic.step_profile()}
-    run = synthetic.run({Case(): 1e5}, profiles=profiles, ceilings=above)
-    run_file = synthetic.run_file(tmp_path / "run.json", run)
-    steps = """
+WITHOUT_TORCH = """
 import importlib, runpy, sys
 
 run_file = sys.argv[1]
 
-def torch_came_with(what):
-    if "torch" in sys.modules:
-        sys.exit(f"torch came with {what}")
+def check(what, *names):
+    if came := [name for name in names if name in sys.modules]:
+        sys.exit(f"{came} came with {what}")
 
 def command(*arguments):
     sys.argv = ["bench", *arguments]
@@ -157,28 +168,35 @@ def command(*arguments):
     except SystemExit as end:
         if end.code:
             raise
-    torch_came_with(arguments)
 
 command("--help")
-for verb in ("compare", "rank", "run", "profile", "ceilings", "trend"):
+from bench.options import VERBS
+for verb in VERBS:
     command(verb, "--help")
-if "pandas" in sys.modules:
-    sys.exit("pandas came with --help")
+check("--help", "torch", "numpy", "pandas", "pytest", "rich")
 for verb in ("compare", "rank", "ceilings", "trend"):
     command(verb, run_file)
 command("compare", run_file, "--limits")
+check("verbs", "torch")
 for name in sys.stdin.read().split():
     importlib.import_module(name)
-    torch_came_with(name)
+    check(name, "torch")
 """
+
+
+def test_help_is_light_and_nothing_outside_workers_needs_torch(tmp_path: Path) -> None:
+    above = dict.fromkeys(ceilings("cpu", 1, ["float32"]), 1e4)
+    profiles = {Case(): synthetic.step_profile()}
+    run = synthetic.run({Case(): 1e5}, profiles=profiles, ceilings=above)
+    run_file = synthetic.run_file(tmp_path / "run.json", run)
     names = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for folder in set(ROOMS) - {"worker", "suite", "__main__"}
-        for path in modules(ROOT, f"bench/{folder}")
+        path.replace("/", ".").removesuffix(".__init__")
+        for path, _, _ in sources(ROOT)
+        if path.startswith("bench/") and room(path.replace("/", ".")) not in ("worker", "__main__")
     ]
     done = subprocess.run(
-        [sys.executable, "-c", steps, str(run_file)],
-        input="\n".join([*names, "bench.cli"]),
+        [sys.executable, "-c", WITHOUT_TORCH, str(run_file)],
+        input="\n".join(names),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -187,9 +205,17 @@ for name in sys.stdin.read().split():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_no_module_outgrows_its_reader() -> None:
-    lines = {
-        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
-        for path in [*modules(ROOT, "bench"), *modules(ROOT, "sumnet")]
-    }
-    assert {path: count for path, count in lines.items() if count > MAX_LINES} == {}
+def test_help_of_every_verb_takes_less_than_its_third_of_a_second() -> None:
+    def seconds(*words: str) -> float:
+        started = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "bench", *words, "--help"],
+            check=True,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
+        return time.perf_counter() - started
+
+    for words in ((), *((verb,) for verb in VERBS)):
+        best = min(seconds(*words) for _ in range(3))
+        assert best < 0.3, words

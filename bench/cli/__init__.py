@@ -1,19 +1,61 @@
 """The command line. Each verb imports what it needs when it runs, so that --help is quick."""
 
+import argparse
+import os
 import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
-from bench.cli import gating as gating
-from bench.cli import history as history
-from bench.cli import measuring as measuring
-from bench.cli import reading as reading
-from bench.cli.app import app as app
-from bench.errors import BenchError
+from bench import __version__
+from bench.cli.verbs import BODIES
+from bench.errors import BenchError, UsageError
+from bench.options import COMMAND, VERBS, parser_of, values_of
+
+PASSED_ON = "--benchmark-"
+"""What the options begin with that `run` leaves to pytest-benchmark."""
 
 
-def main() -> None:
-    """The console script. Errors a person can mend are one message, not a traceback."""
+def main() -> NoReturn:
+    """The console script. Errors that a person can fix are one message, not a traceback."""
     try:
-        app()
+        status = command(sys.argv[1:])
+        sys.stdout.flush()
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        status = error.exit_status
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:  # by `| head`; at exit Python would flush, and report it, again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+def command(words: Sequence[str]) -> int:
+    """Run the verb that the words begin with; its exit status."""
+    if not words or words[0] not in VERBS:
+        return _without_verb(words)
+    verb, *rest = words
+    found, others = parser_of(verb).parse_known_intermixed_args(rest)
+    for word in others:
+        if not (verb == "run" and word.startswith(PASSED_ON)):
+            raise UsageError(f"no such option: {word}; `{verb} --help` lists them")
+    asked = values_of(verb, vars(found))
+    asked.passed_on = others
+    return BODIES[verb](asked)
+
+
+def _without_verb(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        COMMAND,
+        description="Time the training step of a small net, and show how far to trust the times.",
+        epilog=f"`{COMMAND} VERB --help` lists a verb's options.",
+    )
+    parser.add_argument("--version", action="version", version=f"sumnet-bench {__version__}")
+    subparsers = parser.add_subparsers(title="verbs", metavar="VERB")
+    for verb, does in VERBS.items():
+        subparsers.add_parser(verb, help=does.split(". ")[0].rstrip("."))
+    if words:
+        parser.parse_args(words)  # which exits
+    parser.print_help()
+    return 2

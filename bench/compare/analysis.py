@@ -1,4 +1,4 @@
-"""Comparisons over the tidy frame: ratios to a reference, and what only one side has."""
+"""Ratios of times to a reference, and which cases only some of the compared values have."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Ratios:
 
     Ratio columns: ratio (time over the reference's time, of the same statistic), ratio_half (its
     half-width, a logarithm). `means`: compared value to the geometric mean of its ratios over the
-    keys that every value has, of which there are `common`. `lonely`: value to the keys it lacks.
+    keys that every value has, of which there are `common`. `missing`: value to the keys it lacks.
     """
 
     by: str
@@ -26,19 +26,19 @@ class Ratios:
     table: pd.DataFrame
     means: dict[object, float]
     common: int
-    lonely: dict[object, list[str]]
+    missing: dict[object, list[str]]
 
 
-def compare(
+def ratios(
     frame: pd.DataFrame, by: str, reference: str | None, series: str, statistic: str
 ) -> Ratios:
-    """Compare along `by`.
+    """The times of a series over those of the reference, the default of `by` or its first value.
 
     Raises UsageError where no case has the series, or `reference` is not among the values of `by`.
     """
     table = frame[frame["series"] == series].copy()
     if table.empty:
-        raise UsageError(f"--phase: no case here is timed by {series}")
+        raise UsageError(f"--phase: no case has {series} times")
     values = list(dict.fromkeys(table[by]))
     chosen = _reference(by, reference, values)
     keys = [name for name in DIMENSIONS if name != by]
@@ -49,23 +49,18 @@ def compare(
     table["ratio_half"] = ratio_half(joined[half], joined[f"{half}_reference"])
     table.loc[table[by] == chosen, "ratio_half"] = 0.0
 
-    wide = table.pivot(index=keys, columns=by, values="ratio")
-    everywhere = wide.dropna()
+    everywhere = table.pivot(index=keys, columns=by, values="ratio").dropna()
     present = table.pivot(index=keys, columns=by, values="status").notna()
-    names = varying(table[keys].assign(**{by: ""}))
-    lonely = {
-        value: [_key_text(key, keys, names) for key in present.index[~present[value]]]
-        for value in values
-    }
-    return Ratios(
-        by,
-        chosen,
-        statistic,
-        table,
-        {v: float(np.exp(np.log(everywhere[v]).mean())) for v in values if len(everywhere)},
-        len(everywhere),
-        {value: missing for value, missing in lonely.items() if missing},
-    )
+    shown = varying(table[keys].assign(**{by: ""})) or keys
+    missing = {}
+    for value in values:
+        lacking = present.index[~present[value]].to_frame()[shown]
+        if len(lacking):
+            missing[value] = [
+                " ".join(f"{name}={row[name]}" for name in shown) for _, row in lacking.iterrows()
+            ]
+    means = {v: float(np.exp(np.log(everywhere[v]).mean())) for v in values if len(everywhere)}
+    return Ratios(by, chosen, statistic, table, means, len(everywhere), missing)
 
 
 def _reference(by: str, wanted: str | None, values: list[object]) -> object:
@@ -77,9 +72,3 @@ def _reference(by: str, wanted: str | None, values: list[object]) -> object:
             return value
     allowed = ", ".join(str(value) for value in values)
     raise UsageError(f"--reference: no {by} is {wanted!r} here; there are: {allowed}")
-
-
-def _key_text(key: object, keys: list[str], names: list[str]) -> str:
-    parts = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
-    shown = [f"{name}={parts[name]}" for name in names] or [f"{n}={v}" for n, v in parts.items()]
-    return " ".join(shown)

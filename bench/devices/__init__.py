@@ -1,4 +1,4 @@
-"""Where cases run. To add a device kind, write its file and add its line to DEVICES."""
+"""Where cases run. To add a kind: its file, its line in DEVICES, its name in the device axis."""
 
 import inspect
 import sys
@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.matrix.support import Facts
 
 DEVICES: dict[str, Callable[..., Device]] = {"cpu": Cpu, "cuda": Cuda, "mps": Mps}
-"""Kind to its device; called with an index where one was given."""
+"""Kind to its device; takes an index where the name has one."""
 
 
 def device_named(name: str) -> Device:

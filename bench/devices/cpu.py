@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from bench.devices.base import Device
 from bench.devices.energy import RaplCounter
 from bench.devices.limits import available_memory
 from bench.devices.readings import figure, reading
@@ -32,9 +33,8 @@ class WallClock:
         return marks
 
 
-class Cpu:
-    repeats = 1
-    activities: tuple[str, ...] = ("CPU",)
+class Cpu(Device):
+    memory_type = 0
 
     def __init__(self) -> None:
         self._held: int | None = None
@@ -46,7 +46,7 @@ class Cpu:
         return DeviceFacts(
             name=platform.machine(),
             memory_bytes=available_memory(),
-            refused_dtypes={"tf32": "tf32 is how CUDA's matrix units multiply: a CPU has no such"},
+            refused_dtypes={"tf32": "tf32 is a mode of CUDA's matrix units: a CPU has none"},
             compile_refusal=None
             if shutil.which(cxx)
             else "torch.compile needs a C++ compiler: neither $CXX nor the default is on the PATH",
@@ -67,9 +67,6 @@ class Cpu:
 
     def joules(self) -> float | None:
         return self._rapl.read()
-
-    def bus_id(self) -> None:
-        return None
 
     def enter(self, threads: int) -> list[int]:
         """Bound to the highest-numbered cores: the kernel serves most interrupts on the lowest.

@@ -5,6 +5,7 @@ import os
 import shutil
 from typing import Any
 
+from bench.devices.base import Device
 from bench.devices.energy import nvml_joules
 from bench.matrix.support import DeviceFacts
 
@@ -42,9 +43,9 @@ class EventClock:
         self._events += [make(enable_timing=True) for _ in range(count)]
 
 
-class Cuda:
-    repeats = 1
-    activities: tuple[str, ...] = ("CPU", "CUDA")
+class Cuda(Device):
+    activities = ("CPU", "CUDA")
+    memory_type = 1
 
     def __init__(self, index: int = 0) -> None:
         self.index = index

@@ -41,7 +41,7 @@ class RaplCounter:
 
 
 def nvml_joules(bus_id: str) -> float | None:
-    """Joules that the GPU at a PCI bus id used since its driver was loaded; None if not told."""
+    """Joules that the GPU at a PCI bus id used since its driver was loaded; None if unavailable."""
 
     def used_mj() -> Any:
         pynvml.nvmlInit()

@@ -46,27 +46,25 @@ class ControlGroups(NamedTuple):
 
     def memory_bytes(self) -> int | None:
         """None where no limit is set."""
-        limits = [
-            count_in(group / name)
-            for group in self._holding("memory")
-            for name in ("memory.max", "memory.limit_in_bytes")
-        ]
-        return min((limit for limit in limits if limit is not None), default=None)
+        return self._least("memory", "memory.max", "memory.limit_in_bytes")
 
     def threads(self) -> int | None:
         """Tasks that the groups may hold at once; None where no limit is set."""
-        limits = [count_in(group / "pids.max") for group in self._holding("pids")]
-        return min((limit for limit in limits if limit is not None), default=None)
+        return self._least("pids", "pids.max")
 
     def throttling(self) -> dict[Path, Throttling]:
         """By the group that counts it; {} where none does, as where none ever had a quota."""
         counts = {group: reading(_throttling, group) for group in self._holding("cpu")}
         return {group: count for group, count in counts.items() if count and count.periods}
 
+    def _least(self, controller: str, *names: str) -> int | None:
+        limits = [count_in(group / name) for group in self._holding(controller) for name in names]
+        return min((limit for limit in limits if limit is not None), default=None)
+
     def _holding(self, controller: str) -> list[Path]:
         """The folders of the groups that hold this process, its own first; some may be missing.
 
-        A container may name its group as the host does, and show but its own folder, as the root.
+        A container may name its group as the host does, and show only its own folder, as the root.
         """
         return reading(lambda: list(self._folders(controller))) or []
 

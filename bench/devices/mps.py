@@ -1,12 +1,13 @@
 """Apple's GPU. Its events have hung and run backwards (pytorch issues 162872 and 193578), so its
-clock waits for the device and asks the wall, over so many steps that the waiting is small."""
+clock is the wall clock after a wait for the device, over so many steps that the wait is small."""
 
+from bench.devices.base import Device
 from bench.devices.cpu import WallClock
 from bench.matrix.support import DeviceFacts
 
 
 class WaitingClock(WallClock):
-    """The wall clock, once the device has done all it was given."""
+    """The wall clock, once the device is idle."""
 
     def mark(self) -> None:
         import torch
@@ -15,9 +16,11 @@ class WaitingClock(WallClock):
         super().mark()
 
 
-class Mps:
+class Mps(Device):
+    """The profiler shows none of its kernels, torch keeps no peak of its memory, and its energy
+    counter is root's alone."""
+
     repeats = 100
-    activities: tuple[str, ...] = ("CPU",)  # torch.profiler sees no kernels of it
 
     def facts(self) -> DeviceFacts:
         import torch
@@ -29,7 +32,7 @@ class Mps:
             memory_bytes=torch.mps.recommended_max_memory(),
             refused_dtypes={
                 "float64": "torch has no float64 on mps",
-                "tf32": "tf32 is how CUDA's matrix units multiply: mps has no such",
+                "tf32": "tf32 is a mode of CUDA's matrix units: mps has none",
             },
         )
 
@@ -40,18 +43,3 @@ class Mps:
         import torch
 
         torch.mps.synchronize()
-
-    def reset_peak(self) -> None:
-        pass
-
-    def peak_bytes(self) -> None:
-        return None  # torch keeps no peak for mps
-
-    def joules(self) -> None:
-        return None  # the counter is root's alone
-
-    def bus_id(self) -> None:
-        return None
-
-    def enter(self, threads: int) -> list[int]:
-        return []

@@ -1,4 +1,4 @@
-"""Base against base, measured in between: whether a run can be trusted."""
+"""The A/A control: base against base, measured among the pairs, shows whether to trust a run."""
 
 import math
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from bench.records.gate_report import PairRecord
 from bench.stats.estimates import Floats
 
 CONTROL_ALPHA = 0.002
-"""How often chance alone moves the control, over all columns, were pairs normally distributed.
+"""How often chance alone makes the control fail, over all columns, were pairs normally distributed.
 METHODOLOGY.md has how often it did in replays."""
 
 
 def control_moved(pairs: Sequence[PairRecord]) -> str | None:
-    """Why base against base says that this run cannot be trusted; None where it says nothing.
+    """Why the A/A control makes this run invalid; None where it does not.
 
     Student's t of the control pairs' mean, with the spread of the other pairs, must stay below what
     chance passes CONTROL_ALPHA of the time in any column of any series.
     """
     main, control = rows(pairs, control=False), rows(pairs, control=True)
     if not len(control):
-        return "no pair of base against base was measured"
+        return "no A/A control pair was measured"
     t = control_statistic(main, control)
     if t is None:
         return None
@@ -32,23 +32,22 @@ def control_moved(pairs: Sequence[PairRecord]) -> str | None:
     if t <= limit:
         return None
     return (
-        f"base against base, measured in between, differs by {t:.1f} standard errors in one "
-        f"series; chance explains up to {limit:.1f}"
+        f"the A/A control (base against base) differs by {t:.1f} standard errors in one series; "
+        f"chance explains up to {limit:.1f}"
     )
 
 
 def control_statistic(main: Floats, control: Floats) -> float | None:
-    """The largest distance of the control's columns from nothing, in standard errors.
+    """The control's largest distance from zero, in standard errors; None where it is unknown.
 
-    Pairs by COLUMNS by series, both. A column spreads at least half as much as its kind does.
+    Both arrays are pairs by COLUMNS by series. A column's spread counts as at least half the
+    median of its statistic's.
     """
-    if len(main) < 2:
+    known = ~(np.isnan(main).any(axis=(0, 1)) | np.isnan(control).any(axis=(0, 1)))
+    if len(main) < 2 or not known.any():
         return None
-    there = ~(np.isnan(main).any(axis=(0, 1)) | np.isnan(control).any(axis=(0, 1)))
-    if not there.any():
-        return None
-    spread = main[:, :, there].std(axis=0, ddof=1)
+    spread = main[:, :, known].std(axis=0, ddof=1)
     spread = np.maximum(spread, np.median(spread, axis=1, keepdims=True) / 2)
     spread = np.maximum(spread, LEAST_SPREAD)
-    t = np.abs(control[:, :, there].mean(axis=0)) / spread * math.sqrt(len(control))
+    t = np.abs(control[:, :, known].mean(axis=0)) / spread * math.sqrt(len(control))
     return float(t.max())

@@ -1,100 +1,112 @@
-"""How far to trust the gate here: pairs of identical sides, recorded and replayed."""
+"""How far to trust the gate on this machine: A/A pairs, recorded and replayed."""
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from bench.gate.calibration import (
-    Pool,
-    Replays,
-    Slowdown,
-    as_recorded,
-    curve,
-    identical_sides,
-    pool_of,
-    replay,
-)
-from bench.gate.calibration_view import calibration_text
+from bench.gate import replay
+from bench.gate.calibration_view import calibration_view
 from bench.gate.regress import Gate
-from bench.gate.session import judged, report_path
 from bench.gate.settings import Settings
-from bench.gate.sides import Asked, make_sides, subject_root
+from bench.gate.side_spec import SideSpec
+from bench.gate.sides import make_sides
+from bench.gate.verb import judged, report_path
 from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
 from bench.records.gate_report import GateReport, Rules, load_report
-from bench.records.kinds import Kind, OtherKind
 from bench.records.loading import load_each
-from bench.report.progress import say
-from bench.runner.interruption import end_as_if_interrupted
+from bench.records.store import Kind, OtherKind
+from bench.report.view import View
+from bench.runner.process import end_as_if_interrupted
 
 BATCH = 100
 """Replays that one process makes at a time, from a seed of their own."""
 FEWER = 10
-"""Each slowdown gets so many times fewer replays than identical sides do."""
+"""Each slowdown gets so many times fewer replays than A/A runs do."""
 SLOW_PAIR_S = 60.0
 """What a pair may take at most when they are recorded: their number ends it, not time."""
 
-DIFFERING = "only identical sides, as `regress --same` has them, tell of false alarms"
 
-
-def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results: Path) -> Path:
-    """Measure so many pairs of identical sides; the report. Interrupted, it keeps those it has."""
-    console = Console(stderr=True)
-    end_as_if_interrupted()
-    path = report_path(None, results, "pairs")
-    budget = Settings(settings.rules, pairs * SLOW_PAIR_S)
-    asked = Asked(same=True)
-    with make_sides(asked, subject_root(asked), lambda text: say(console, text)) as sides:
-        comparisons = [Comparison(case, case) for case in cases]
-        judged(Gate(comparisons, sides, budget, path, pairs_wanted=pairs), console)
-    say(console, f"Report: {path}")
-    return path
-
-
-def replay_reports(
-    files: Sequence[Path], settings: Settings, replays: int, style: str, width: int | None = None
-) -> str:
-    """What the pairs of these reports say of the gate, as text.
+def calibrate(
+    reports: Sequence[Path],
+    *,
+    pairs: int,
+    replays: int,
+    cases: Sequence[Case],
+    settings: Settings,
+    results: Path,
+) -> View:
+    """What A/A pairs show of the gate: those of the reports, or else so many measured on `cases`.
 
     Files of other kinds are passed over, and reports of sides that differ. Raises UsageError where
     none is left, one cannot be read, or their pairs cannot be replayed together.
     """
-    _, reports = load_each(list(dict.fromkeys(files)), _of_identical_sides)
-    pool, rules = pool_of(reports, settings.budget_s), settings.rules
-    wanted: list[tuple[Slowdown | None, int]] = [(None, replays)]
-    wanted += [(slowdown, max(replays // FEWER, BATCH)) for slowdown in curve()]
-    identical, *slowed = _replayed(pool, rules, wanted)
-    return calibration_text(
-        reports, pool, rules, identical, as_recorded(pool, rules), slowed, style, width
+    files = list(dict.fromkeys(reports)) or [record_pairs(cases, pairs, settings, results)]
+    _, aa_reports = load_each(files, _load_aa)
+    pool, rules = replay.pool_of(aa_reports, settings.budget_s), settings.rules
+    fewer = max(replays // FEWER, BATCH)
+    replayed = _replayed(pool, rules, {None: replays} | dict.fromkeys(replay.CURVE, fewer))
+    aa = {
+        "replayed": replayed[None],
+        "as recorded": replay.as_recorded(pool, rules),
+        # Recorded pairs, whose number was given beforehand, are no run: no look decided them.
+        "as judged": [
+            replay.Judged(report.outcome, report.verdicts, len(report.pairs))
+            for report in aa_reports
+            if report.verdicts and not report.recorded
+        ],
+    }
+    return calibration_view(
+        len(aa_reports),
+        pool,
+        rules,
+        {source: replay.rates(runs, pool) for source, runs in aa.items() if runs},
+        {what: replay.rates(replayed[what], pool, what) for what in replay.CURVE},
     )
 
 
-def _of_identical_sides(path: Path) -> GateReport:
+def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results: Path) -> Path:
+    """Measure so many A/A pairs; the report. Interrupted, it keeps those it has."""
+    console = Console(stderr=True, highlight=False)
+    end_as_if_interrupted()
+    path = report_path(None, results, "pairs")
+    budget = Settings(settings.rules, pairs * SLOW_PAIR_S)
+    base, head = SideSpec("base"), SideSpec("head")
+    with make_sides(base, head, console.out, same=True) as sides:
+        comparisons = [Comparison(case, case) for case in cases]
+        judged(Gate(comparisons, sides, budget, path, pairs_wanted=pairs), console)
+    console.out(f"Report: {path}")
+    return path
+
+
+def _load_aa(path: Path) -> GateReport:
     report = load_report(path)
-    if not identical_sides(report):
+    if not replay.is_aa(report):
         base, head = report.sides
-        raise OtherKind(path, Kind(f"compares {base.what} with {head.what}", DIFFERING))
+        remedy = "calibrate takes A/A reports, such as those of `regress --same`"
+        raise OtherKind(path, Kind(f"compares {base.what} with {head.what}", remedy))
     return report
 
 
 def _replayed(
-    pool: Pool, rules: Rules, wanted: Sequence[tuple[Slowdown | None, int]]
-) -> list[Replays]:
-    """Replays of each, in as many processes as there are cores."""
+    pool: replay.Pool, rules: Rules, wanted: Mapping[replay.Slowdown | None, int]
+) -> dict[replay.Slowdown | None, list[replay.Judged]]:
+    """So many replays of each, in as many processes as there are cores."""
     jobs = [
-        (place, slowdown, min(BATCH, runs - start))
-        for place, (slowdown, runs) in enumerate(wanted)
+        (slowdown, min(BATCH, runs - start))
+        for slowdown, runs in wanted.items()
         for start in range(0, runs, BATCH)
     ]
-    found = [Replays(slowdown) for slowdown, _ in wanted]
-    with ProcessPoolExecutor(os.cpu_count()) as pool_of_processes:
-        futures = [
-            pool_of_processes.submit(replay, pool, rules, runs, slowdown, seed)
-            for seed, (_, slowdown, runs) in enumerate(jobs)
-        ]
-        for (place, _, _), future in zip(jobs, futures, strict=True):
-            found[place].add(future.result())
+    slowdowns, sizes = zip(*jobs, strict=True)
+    found: dict[replay.Slowdown | None, list[replay.Judged]] = {what: [] for what in wanted}
+    with ProcessPoolExecutor(os.cpu_count()) as executor:
+        runs_of = partial(replay.replay, pool, rules)
+        done = executor.map(runs_of, sizes, slowdowns, itertools.count())  # the last are seeds
+        for slowdown, runs in zip(slowdowns, done, strict=True):
+            found[slowdown] += runs
     return found

@@ -1,7 +1,9 @@
-"""When a run of the gate looks at its pairs, and what each look may spend of alpha."""
+"""The interim looks of a group-sequential test: when they are, and the alpha that each spends."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from bench.records.gate_report import PairRecord
 
 FIRST_LOOKS = (9, 16, 32)
 """Pairs at which the test looks; then at twice as many each time, and when time is up. Nine pairs
@@ -9,35 +11,44 @@ are the fewest whose least p, 2^-9, the first look's share of alpha allows."""
 FIRST_SHARES = (0.2, 0.3, 0.25)
 """Of alpha, for each look; a later one has half of what is left."""
 CONTROLS = (2, 3, 5)
-"""Control pairs taken by each look, at random places; the last again for each later look."""
+"""A/A control pairs taken by each look, at random places; then two more for each look."""
 
 
-def looks() -> Iterator[int]:
-    """Numbers of pairs to look at, without end."""
-    yield from FIRST_LOOKS
-    for doublings in itertools.count(1):
-        yield FIRST_LOOKS[-1] * 2**doublings
+def schedule() -> Iterator[tuple[int, int]]:
+    """Pairs and control pairs that each look wants, without end."""
+    yield from zip(FIRST_LOOKS, CONTROLS, strict=True)
+    for later in itertools.count(1):
+        yield FIRST_LOOKS[-1] * 2**later, CONTROLS[-1] + 2 * later
 
 
 def shares() -> Iterator[float]:
     """The share of alpha that each look may spend; they add up to 1 at most."""
     yield from FIRST_SHARES
-    left = 1 - sum(FIRST_SHARES)
-    while True:
-        left /= 2
-        yield left
+    for halvings in itertools.count(1):
+        yield (1 - sum(FIRST_SHARES)) / 2**halvings
 
 
-def controls_by(look: int) -> int:
-    """Control pairs that are wanted by a look, counted from 0."""
-    extra = max(look - len(CONTROLS) + 1, 0)
-    return CONTROLS[min(look, len(CONTROLS) - 1)] + extra * (CONTROLS[-1] - CONTROLS[-2])
+def interim_looks(
+    pairs: Sequence[PairRecord],
+    take: Callable[[bool], bool],
+    shuffle: Callable[[list[bool]], None],
+    wanted: Iterable[tuple[int, int]] | None = None,
+) -> Iterator[list[int]]:
+    """Take pairs from look to look; yield, at each, the numbers of pairs looked at so far.
 
-
-def slots(look: int, main: int, control: int) -> list[bool]:
-    """The pairs to take until a look, counted from 0, beside those there are: true for a control.
-
-    In order; whoever takes them shuffles them.
+    `take` adds one to `pairs`, a control pair where it is given true, or returns False where it
+    cannot: the look that follows is the last, and looks at what there is. `wanted` stands in for
+    `schedule`. The caller ends it where more pairs are not worth their time.
     """
-    count = next(itertools.islice(looks(), look, None))
-    return [False] * (count - main) + [True] * (controls_by(look) - control)
+    looked: list[int] = []
+    for count, controls in wanted or schedule():
+        held = sum(pair.control for pair in pairs)
+        order = [False] * (count - (len(pairs) - held)) + [True] * (controls - held)
+        shuffle(order)
+        complete = all(map(take, order))
+        main = sum(not pair.control for pair in pairs)
+        if main > max(looked, default=FIRST_LOOKS[0] - 1):
+            looked.append(main)
+        yield looked
+        if not complete:
+            return

@@ -19,16 +19,10 @@ from bench.errors import UsageError
 from bench.protocol import interpreter
 from bench.protocol.messages import Interpreter
 
-IMPORTS = {
-    "msgspec": "msgspec",
-    "psutil": "psutil",
-    "pynvml": "nvidia-ml-py",
-    "torch": "torch",
-}
+IMPORTS = {"msgspec": "msgspec", "psutil": "psutil", "pynvml": "nvidia-ml-py", "torch": "torch"}
 """What a worker imports beside this suite, and what to install for it."""
 ALIKE = ("numpy",)
-"""What torch takes up where it is there: a base without it would differ by more than its torch."""
-VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]*")
+"""What torch uses where it is installed: a base without it would differ by more than its torch."""
 CONFLICT = re.compile(r"The conflict is caused by:\n(.+?)\n\s*\n", re.DOTALL)
 OLDEST = (3, 11)
 MAX_QUOTE = 300
@@ -38,7 +32,7 @@ EXAMINE_S = 120.0
 
 
 class Examined(msgspec.Struct, frozen=True):
-    """What an interpreter says of itself."""
+    """What an interpreter reports of itself."""
 
     name: str
     """For example "CPython 3.11.7"."""
@@ -49,12 +43,6 @@ class Examined(msgspec.Struct, frozen=True):
     """None where it cannot import torch."""
     overridden: str | None = None
     """The folder of a torch that it has and PYTHONPATH puts another before."""
-
-
-def check_version(version: str) -> None:
-    """Raise UsageError where that is not the version of anything, so that pip is not asked."""
-    if VERSION.fullmatch(version) is None:
-        raise UsageError(f"--base-torch: {version!r} is no version; one is 2.12.0, or 2.12.0+cpu")
 
 
 def named_interpreter(text: str, environment: Mapping[str, str]) -> tuple[str, Interpreter]:
@@ -73,16 +61,16 @@ def named_interpreter(text: str, environment: Mapping[str, str]) -> tuple[str, I
 
 
 def make_interpreter(
-    version: str, folder: Path, environment: Mapping[str, str], tell: Callable[[str], None]
+    version: str, folder: Path, environment: Mapping[str, str], on_progress: Callable[[str], None]
 ) -> tuple[str, Interpreter]:
     """The interpreter of a new virtual environment with that torch and all that workers import.
 
-    Everything but torch and what torch itself needs is of the version installed here. pip obeys its
-    own environment variables and files; `environment` is the base's own, added to ours, and has no
-    say in the installation. Raises UsageError where that fails.
+    Everything but torch and what torch itself needs has the version installed here. pip obeys its
+    own variables and files; `environment`, the base's own, plays no part in the installation.
+    Raises UsageError where that fails.
     """
     others = [_pinned(name) for name in (*IMPORTS.values(), *ALIKE) if name != "torch"]
-    tell(f"installing torch {version} for the base")
+    on_progress(f"installing torch {version} for the base")
     started = time.monotonic()
     _install(version, sys.executable, "venv", str(folder))
     python = str(folder / "bin" / "python")
@@ -94,7 +82,7 @@ def make_interpreter(
             f"--base-torch: torch {version} was installed, and {found.torch} is what is imported, "
             f"from {found.torch_folder}"
         )
-    tell(f"installed torch {found.torch} for the base in {time.monotonic() - started:.0f} s")
+    on_progress(f"installed torch {found.torch} for the base in {time.monotonic() - started:.0f} s")
     return python, found
 
 
@@ -112,7 +100,7 @@ def _pinned(distribution: str) -> str:
         return distribution
     try:
         return f"{distribution}=={metadata.version(distribution)}"
-    except metadata.PackageNotFoundError:  # found by PYTHONPATH, say: whichever pip takes
+    except metadata.PackageNotFoundError:  # found by PYTHONPATH, perhaps: whichever pip takes
         return distribution
 
 
@@ -122,20 +110,20 @@ def _install(version: str, python: str, *words: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = _run([python, "-P", "-m", *words], environment, None)
     if done.returncode:
-        said = _complaint(done.stdout + done.stderr)
+        why = _complaint(done.stdout + done.stderr)
         raise UsageError(
-            f"--base-torch: cannot install torch {version}; {words[0]} says: {said}. See that "
+            f"--base-torch: cannot install torch {version}; {words[0]} reports: {why}. See that "
             "there is such a version and that pip reaches its index; or --base-python names an "
             "interpreter that has it"
         )
 
 
 def _complaint(output: str) -> str:
-    """What an installer says is wrong: its last error, or what of pip's requirements conflicts."""
+    """The last error of an installer's output, or the conflict of pip's requirements."""
     if conflict := CONFLICT.search(output):
         return "; ".join(line.strip() for line in conflict[1].splitlines())
-    errors = [line for line in output.splitlines() if line.startswith("ERROR: ")]
-    return errors[-1].removeprefix("ERROR: ") if errors else " ".join(output.split())[-MAX_QUOTE:]
+    errors = re.findall(r"^ERROR: (.*)$", output, re.MULTILINE)
+    return errors[-1] if errors else " ".join(output.split())[-MAX_QUOTE:]
 
 
 def _examined(python: str, environment: Mapping[str, str], who: str) -> Interpreter:
@@ -144,7 +132,7 @@ def _examined(python: str, environment: Mapping[str, str], who: str) -> Interpre
         everything = {**os.environ, "PYTHONSAFEPATH": "1", **environment}
         done = _run([python, "-c", inspect.getsource(interpreter), *IMPORTS], everything, EXAMINE_S)
         # Whatever torch may print while it is imported comes before.
-        said = msgspec.json.decode(done.stdout.splitlines()[-1], type=Examined)
+        report = msgspec.json.decode(done.stdout.splitlines()[-1], type=Examined)
     except OSError as error:
         raise UsageError(f"{who} cannot be run: {error.strerror}") from None
     except subprocess.TimeoutExpired:
@@ -153,22 +141,22 @@ def _examined(python: str, environment: Mapping[str, str], who: str) -> Interpre
         lines = done.stderr.strip().splitlines()
         last = f" ({lines[-1].strip()})" if lines else ""
         raise UsageError(f"{who} is no Python that works{last}: name one") from None
-    if said.version < OLDEST:
+    if report.version < OLDEST:
         least = ".".join(map(str, OLDEST))
-        raise UsageError(f"{who} is {said.name}: workers need Python {least} or newer")
-    if said.failed:
-        reasons = "; ".join(f"{module}: {reason}" for module, reason in said.failed.items())
-        needs = [_pinned(IMPORTS[module]) for module in said.failed]
+        raise UsageError(f"{who} is {report.name}: workers need Python {least} or newer")
+    if report.failed:
+        reasons = "; ".join(f"{module}: {reason}" for module, reason in report.failed.items())
+        needs = [_pinned(IMPORTS[module]) for module in report.failed]
         raise UsageError(
             f"{who} cannot import what workers need ({reasons}): "
             f"`{python} -m pip install {' '.join(needs)}`"
         )
-    found = said.interpreter
+    found = report.interpreter
     assert found is not None  # torch did not fail
-    if said.overridden is not None:
+    if report.overridden is not None:
         raise UsageError(
             f"{who}: PYTHONPATH puts torch {found.torch}, in {found.torch_folder}, before the one "
-            f"that it has, in {said.overridden}: unset PYTHONPATH"
+            f"that it has, in {report.overridden}: unset PYTHONPATH"
         )
     return found
 

@@ -2,16 +2,16 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.errors import MachineError, UsageError
 from bench.gate.aa_control import control_moved
-from bench.gate.interim_looks import FIRST_LOOKS, controls_by, looks, slots
+from bench.gate.interim_looks import CONTROLS, FIRST_LOOKS, interim_looks
 from bench.gate.reduction import reduce_pair
 from bench.gate.settings import Settings
-from bench.gate.sides import Made
 from bench.gate.verdicts import decided, judge, outcome_of
 from bench.machine.fingerprint import fingerprint
 from bench.machine.redact import redacted
@@ -20,8 +20,9 @@ from bench.matrix.plan import ENVIRONMENTS
 from bench.protocol.messages import Hello, Interpreter
 from bench.records.gate_report import GateReport, SeriesVerdict, SideRecord, write_report
 from bench.records.verdicts import INVALID
-from bench.runner.pairs import SECONDS_PER_COMPARISON, Pairs, ProcessPair
+from bench.runner.pairs import Pairs
 from bench.runner.pool import shareable
+from bench.runner.process import Side
 
 ENVIRONMENT = "steady"
 """Of both sides: what malloc gives back to the kernel differs from process to process."""
@@ -35,12 +36,11 @@ class Gate:
     """Measures and judges; the report is on disk after every pair."""
 
     comparisons: Sequence[Comparison]
-    sides: tuple[Made, Made]
+    sides: tuple[Side, Side]
     settings: Settings
     path: Path
-    tell: Callable[[str], None] = lambda text: None
+    on_progress: Callable[[str], None] = lambda text: None
     seed: int = 0
-    seconds: float = SECONDS_PER_COMPARISON
     named: bool = False
     """Whether the cases were asked for by name, so that one that cannot run is an error."""
     pairs_wanted: int | None = None
@@ -52,57 +52,29 @@ class Gate:
         An interruption leaves what was measured in the report, as invalid.
         """
         started = time.monotonic()
+        self._deadline = started + self.settings.budget_s
         draw = random.Random(self.seed)
         self._pairs = Pairs(
             self.comparisons,
-            (self.sides[0].side, self.sides[1].side),
+            self.sides,
             ENVIRONMENTS[ENVIRONMENT],
             seed=draw.randrange(2**32),
-            seconds=self.seconds,
-            tell=self.tell,
+            on_progress=self.on_progress,
         )
-        hellos = self._survey()
-        self._report = report = GateReport(
-            machine=fingerprint(),
-            started_at=time.time(),
-            sides=[
-                SideRecord(
-                    made.side.name,
-                    made.what,
-                    hello.subject_hash,
-                    hello.python,
-                    hello.facts.torch,
-                    hello.threads,
-                    {k: redacted(v) for k, v in made.side.environment.items()},
-                    shareable(hello).interpreter,
-                )
-                for made, hello in zip(self.sides, hellos, strict=True)
-            ],
-            rules=self.settings.rules,
-            budget_s=self.settings.budget_s,
-            environment=ENVIRONMENT,
-            seed=self.seed,
-            comparisons=list(self.comparisons),
-            series=[(c.id, s) for c in self._judged_comparisons for s in c.series],
-            ended=self._ended(),
-            recorded=self.pairs_wanted is not None,
-        )
+        self._report = report = self._survey()
+        wanted = None if self.pairs_wanted is None else [(self.pairs_wanted, 0)]
         write_report(self.path, report)
-        deadline = started + self.settings.budget_s
-        looked: list[int] = []
         try:
-            for count, wanted in self._wanted(draw):
-                complete = self._take(wanted, deadline)
-                taken = self._taken(control=False)
-                if taken >= FIRST_LOOKS[0] and taken > max(looked, default=0):
-                    looked.append(taken)
-                    report.verdicts = self._judged(looked)
-                    self._tell_look(taken)
-                if not complete or taken < count:
+            for looked in interim_looks(report.pairs, self._take, draw.shuffle, wanted):
+                report.verdicts = judge(
+                    report.series, report.pairs, report.ended, report.rules, looked
+                )
+                if looked:
+                    counts = Counter(verdict.verdict for verdict in report.verdicts)
+                    words = ", ".join(f"{number} {word}" for word, number in counts.items())
+                    self.on_progress(f"look at {looked[-1]} pairs: {words}")
+                if decided(report.verdicts, report.rules):
                     break
-                if self.pairs_wanted is None and decided(report.verdicts, report.rules):
-                    break
-            report.verdicts = self._judged(looked)
             moved = None if report.recorded else control_moved(report.pairs)
             report.outcome, report.reason = outcome_of(report.verdicts, moved)
         except MachineError as error:  # a side that started before does not start any more
@@ -119,92 +91,93 @@ class Gate:
             write_report(self.path, report)
         return report
 
-    def _survey(self) -> tuple[Hello, Hello]:
+    def _survey(self) -> GateReport:
+        """The report of sides that start and can be measured, as yet without pairs.
+
+        Raises UsageError where one cannot, or is not what was asked for.
+        """
         try:
             hellos = self._pairs.survey()
         except MachineError as error:
             raise UsageError(f"this instrument cannot measure the {error}") from None
-        for made, hello in zip(self.sides, hellos, strict=True):
-            if made.subject_hash != hello.subject_hash:
+        for side, hello in zip(self.sides, hellos, strict=True):
+            if (wrong := _unexpected(side, hello)) is not None:
                 raise UsageError(
-                    f"the {made.side.name}'s worker loaded another subject ({hello.subject_hash}) "
-                    f"than it was given ({made.subject_hash})"
+                    f"{wrong}: see what its environment and the files that Python runs at its "
+                    "start put on its import path"
                 )
-            if made.interpreter not in (None, hello.interpreter):
-                raise UsageError(
-                    f"the {made.side.name}'s worker runs on {_words(hello.interpreter)}, and what "
-                    f"was asked for is {_words(made.interpreter)}: see what its environment and "
-                    "the files that Python runs at its start put on its import path"
-                )
-        self._interpreters = [hello.interpreter for hello in hellos]
-        self._check_threads(hellos)
+        base, head = (
+            replace(side, interpreter=hello.interpreter)
+            for side, hello in zip(self.sides, hellos, strict=True)
+        )
+        self.sides = base, head
+        self._check_threads(hellos[0].threads)
         ended = self._pairs.ended
         nowhere = {c: e.reason for c, e in ended.items() if e.side == "both"}
         if nowhere and (self.named or len(nowhere) == len(self.comparisons)):
             lines = [f"  {comparison}: {reason}" for comparison, reason in nowhere.items()]
             raise UsageError("\n".join(["cannot run here, on either side:", *lines]))
-        # What neither side can do here is no difference between them: it is told, and not judged.
-        self._judged_comparisons = [c for c in self.comparisons if c.id not in nowhere]
-        return hellos
+        return GateReport(
+            machine=fingerprint(),
+            started_at=time.time(),
+            sides=[
+                SideRecord(
+                    side.name,
+                    side.what,
+                    hello.subject_hash,
+                    hello.python,
+                    hello.facts.torch,
+                    hello.threads,
+                    {k: redacted(v) for k, v in side.environment.items()},
+                    shareable(hello).interpreter,
+                )
+                for side, hello in zip(self.sides, hellos, strict=True)
+            ],
+            rules=self.settings.rules,
+            budget_s=self.settings.budget_s,
+            environment=ENVIRONMENT,
+            seed=self.seed,
+            comparisons=list(self.comparisons),
+            # What neither side can do here is no difference between them: reported, not judged.
+            series=[(c.id, s) for c in self.comparisons if c.id not in nowhere for s in c.series],
+            ended=self._ended(),
+            recorded=self.pairs_wanted is not None,
+        )
 
-    def _check_threads(self, hellos: tuple[Hello, Hello]) -> None:
+    def _check_threads(self, threads: int) -> None:
         """Raise UsageError where the only variable that differs makes no difference."""
-        base, head = (made.side for made in self.sides)
-        if set(base.environment) == {OMP} and not head.environment:
-            same = self.sides[0].subject_hash == self.sides[1].subject_hash
-            same &= base.python == head.python
-            same &= all(
-                comparison.base == comparison.head and comparison.base.threads == hellos[0].threads
-                for comparison in self.comparisons
+        base, head = self.sides
+        if (
+            set(base.environment) == {OMP}
+            and not head.environment
+            and (base.subject_hash, base.python) == (head.subject_hash, head.python)
+            and all(c.base == c.head and c.base.threads == threads for c in self.comparisons)
+        ):
+            raise UsageError(
+                f"{OMP}={base.environment[OMP]} changes nothing: all cases compute with "
+                f"{threads} threads anyway; name another number, or --threads"
             )
-            if same:
-                raise UsageError(
-                    f"{OMP}={base.environment[OMP]} changes nothing: all cases compute with "
-                    f"{hellos[0].threads} threads anyway; name another number, or --threads"
-                )
 
-    def _wanted(self, draw: random.Random) -> Iterator[tuple[int, list[bool]]]:
-        """For each look the pairs it wants, and those to take until then: true for a control."""
-        if self.pairs_wanted is not None:
-            yield self.pairs_wanted, [False] * self.pairs_wanted
-            return
-        for look, count in enumerate(looks()):
-            wanted = slots(look, self._taken(control=False), self._taken(control=True))
-            draw.shuffle(wanted)
-            yield count, wanted
-
-    def _take(self, wanted: Sequence[bool], deadline: float) -> bool:
-        """Measure these pairs; whether there was time, and something open, for all of them."""
-        for control in wanted:
-            last = [pair.wall_s for pair in self._report.pairs[-3:]]
-            if time.monotonic() + ROOM * max(last, default=0.0) > deadline:
-                return False
-            pair = self._pairs.measure(control=control)
-            self._report.ended = self._ended()
-            if pair is None:
-                return False
-            self._check_loaded(pair)
-            self._report.pairs.append(
-                reduce_pair(pair, self._report.series, self._report.started_at)
-            )
-            write_report(self.path, self._report)
-            kind = "control pair" if control else "pair"
-            self.tell(f"{kind} {self._taken(control=control)}: {pair.wall_s:.1f} s")
-            self._check_budget()
+    def _take(self, control: bool) -> bool:
+        """Measure a pair; False where time is up or no comparison is open any more."""
+        report = self._report
+        last = [pair.wall_s for pair in report.pairs[-3:]]
+        if time.monotonic() + ROOM * max(last, default=0.0) > self._deadline:
+            return False
+        pair = self._pairs.measure(control=control)
+        report.ended = self._ended()
+        if pair is None:
+            return False
+        base, head = self.sides
+        for side, hello in zip((base, base if control else head), pair.hellos, strict=True):
+            if (wrong := _unexpected(side, hello)) is not None:
+                raise MachineError(f"the {side.name} changed while it was measured: {wrong}")
+        report.pairs.append(reduce_pair(pair, report.series, report.started_at))
+        write_report(self.path, report)
+        number = sum(record.control == control for record in report.pairs)
+        self.on_progress(f"{'control pair' if control else 'pair'} {number}: {pair.wall_s:.1f} s")
+        self._check_budget()
         return True
-
-    def _check_loaded(self, pair: ProcessPair) -> None:
-        """Raise MachineError where a worker loaded something else than its side did before."""
-        places = (0, 0) if pair.control else (0, 1)
-        for place, hello in zip(places, pair.hellos, strict=True):
-            made, found = self.sides[place], self._interpreters[place]
-            if made.subject_hash != hello.subject_hash:
-                raise MachineError(f"the {made.side.name}'s subject changed while it was measured")
-            if hello.interpreter != found:
-                raise MachineError(
-                    f"the {made.side.name} changed while it was measured: its worker runs on "
-                    f"{_words(hello.interpreter)}, and before on {_words(found)}"
-                )
 
     def _check_budget(self) -> None:
         """Raise UsageError as soon as it is clear that time will be up before the first look.
@@ -212,8 +185,8 @@ class Gate:
         Not after one pair alone, which may compile what later ones find compiled.
         """
         taken = self._report.pairs
-        if self.pairs_wanted is None and len(taken) == 2:
-            wanted = (FIRST_LOOKS[0] + controls_by(0)) * min(pair.wall_s for pair in taken)
+        if not self._report.recorded and len(taken) == 2:
+            wanted = (FIRST_LOOKS[0] + CONTROLS[0]) * min(pair.wall_s for pair in taken)
             if wanted > self.settings.budget_s:
                 raise UsageError(
                     f"the fewest pairs that a verdict needs would take {wanted:.0f} s, more than "
@@ -227,17 +200,20 @@ class Gate:
             for comparison, ended in self._pairs.ended.items()
         }
 
-    def _taken(self, *, control: bool) -> int:
-        return sum(pair.control == control for pair in self._report.pairs)
 
-    def _judged(self, looked: Sequence[int]) -> list[SeriesVerdict]:
-        report = self._report
-        return judge(report.series, report.pairs, report.ended, report.rules, looked)
-
-    def _tell_look(self, taken: int) -> None:
-        words = [verdict.verdict for verdict in self._report.verdicts]
-        counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-        self.tell(f"look at {taken} pairs: {counts}")
+def _unexpected(side: Side, hello: Hello) -> str | None:
+    """What a side's worker loaded that the side does not have; None where there is none."""
+    if side.subject_hash != hello.subject_hash:
+        return (
+            f"the {side.name}'s worker loaded another subject ({hello.subject_hash}) than it was "
+            f"given ({side.subject_hash})"
+        )
+    if side.interpreter not in (None, hello.interpreter):
+        return (
+            f"the {side.name}'s worker runs on {_words(hello.interpreter)}, and not on "
+            f"{_words(side.interpreter)}"
+        )
+    return None
 
 
 def _words(found: Interpreter | None) -> str:

@@ -3,7 +3,7 @@
 import fnmatch
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,14 @@ import msgspec
 from bench.devices.readings import reading
 from bench.errors import UsageError
 from bench.matrix.comparison import Comparison
+from bench.options import PYPROJECT, TABLE, Option, options_of
 from bench.records.gate_report import Rules
-from bench.units import SHARES, check_within_margin, number_from, share_from
+from bench.units import check_within_margin
 
 FILE = "pyproject.toml"
-TABLE = "tool.sumnet-bench"
 BUDGET_S = 280.0
 """Seconds for pairs: with start and report a run stays below five minutes."""
-BUDGET_LEAST_S, BUDGET_MOST_S = 10, 86_400
-KEYS = (*SHARES, "budget", "thresholds")
+KEYS = {option.name: option for option in options_of(PYPROJECT)}
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,12 @@ class Settings:
 
     rules: Rules = field(default_factory=Rules)
     budget_s: float = BUDGET_S
+
+    def but(self, given: Mapping[str, Any]) -> "Settings":
+        """These settings, with the values of those of KEYS that are given and not None."""
+        changes = {key: given[key] for key in KEYS if given.get(key) is not None}
+        budget_s = changes.pop("budget", self.budget_s)
+        return Settings(msgspec.structs.replace(self.rules, **changes), budget_s)
 
 
 def read_settings(folder: Path) -> Settings:
@@ -44,53 +49,35 @@ def read_settings(folder: Path) -> Settings:
         if reading((parent / FILE).exists):
             path = parent / FILE
             break
-    table = _table(path)
     where = f"{path}: [{TABLE}]"
-    _refuse_unknown(table, where)
-    changes: dict[str, Any] = {
-        key: share_from(f"{where} {key}", table[key], key) for key in SHARES if key in table
-    }
-    if "thresholds" in table:
-        changes["thresholds"] = _thresholds(table["thresholds"], f"{path}: [{TABLE}.thresholds]")
-    rules = msgspec.structs.replace(Rules(), **changes)
-    _check_margin(rules, where)
-    budget_s = _budget(f"{where} budget", table["budget"]) if "budget" in table else BUDGET_S
-    return Settings(rules, budget_s)
+    given: dict[str, Any] = {}
+    for key, value in _table(path).items():
+        if key not in KEYS:
+            raise UsageError(
+                f"{where} {key} = {value!r}: there is no such key; allowed: {', '.join(KEYS)}"
+            )
+        given[key] = _read(KEYS[key], value, f"{where} {key}")
+    settings = Settings().but(given)
+    _check_margin(settings.rules, where)
+    return settings
 
 
-def overridden(
-    settings: Settings,
-    margin: str | None = None,
-    alpha: str | None = None,
-    threshold: str | None = None,
-    budget: str | None = None,
-) -> Settings:
-    """The settings with what the command line asks instead; None leaves one as it is.
+def overridden(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """The settings with the values of options that are given instead; None leaves one as it is.
 
-    A threshold replaces the general one; patterns keep their own. Raises UsageError for an option
-    that is out of range, or does not go with the rest.
+    A threshold replaces the general one; patterns keep their own. Raises UsageError for one that
+    does not go with the rest.
     """
-    given = {"margin": margin, "alpha": alpha, "threshold": threshold}
-    changes = {
-        key: share_from(f"--{key}", text, key) for key, text in given.items() if text is not None
-    }
-    rules = msgspec.structs.replace(settings.rules, **changes)
-    blamed = [f"--{key}" for key in ("margin", "threshold") if key in changes]
-    if blamed:
-        _check_margin(rules, " and ".join(blamed))
-    if budget is None:
-        return replace(settings, rules=rules)
-    return Settings(rules, _budget("--budget", budget))
+    changed = settings.but(given)
+    if options := [f"--{key}" for key in ("margin", "threshold") if given.get(key) is not None]:
+        _check_margin(changed.rules, " and ".join(options))
+    return changed
 
 
 def unmatched(settings: Settings, comparisons: Iterable[Comparison]) -> list[str]:
     """Patterns of thresholds that fit none of the comparisons: among all, typing errors."""
     ids = [comparison.id for comparison in comparisons]
-    return [
-        pattern
-        for pattern in settings.rules.thresholds
-        if not any(fnmatch.fnmatch(name, pattern) for name in ids)
-    ]
+    return [pattern for pattern in settings.rules.thresholds if not fnmatch.filter(ids, pattern)]
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -112,36 +99,21 @@ def _table(path: Path) -> dict[str, Any]:
     return document
 
 
-def _refuse_unknown(table: Mapping[str, Any], where: str) -> None:
-    for key, value in table.items():
-        if key not in KEYS:
-            raise UsageError(
-                f"{where} {key} = {value!r}: there is no such key; allowed: {', '.join(KEYS)}"
-            )
-
-
-def _thresholds(table: Any, where: str) -> dict[str, float]:
-    if not isinstance(table, dict):
-        raise UsageError(
-            f'{where}: {table!r} is not a table; write one line for each pattern, "cpu/*" = "2%"'
-        )
-    for pattern, value in table.items():
-        if not pattern or isinstance(value, dict):  # a dot outside quotes begins a table
-            raise UsageError(
-                f"{where} {pattern} = {value!r}: a pattern of case ids in quotes is wanted, and "
-                'its share: "cpu/float32/*" = "2%"'
-            )
-    return {
-        pattern: share_from(f'{where} "{pattern}"', value, "threshold")
-        for pattern, value in table.items()
-    }
+def _read(option: Option, value: Any, where: str) -> Any:
+    """A key's value; that of `thresholds` is a table with one for each pattern."""
+    assert option.read is not None  # no key is a flag
+    if option.name != "thresholds":
+        return option.read(where, value)
+    wanted = 'one line for each pattern of case ids, in quotes, is wanted: "cpu/*" = "2%"'
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}: {value!r} is not a table; {wanted}")
+    for pattern, own in value.items():
+        if not pattern or isinstance(own, dict):  # a dot outside quotes begins a table
+            raise UsageError(f"{where} {pattern} = {own!r}: {wanted}")
+    return {pattern: option.read(f'{where} "{pattern}"', own) for pattern, own in value.items()}
 
 
 def _check_margin(rules: Rules, where: str) -> None:
     """Raise UsageError for a threshold, or one of a pattern's own, above the margin."""
     own = {f'thresholds."{pattern}"': share for pattern, share in rules.thresholds.items()}
     check_within_margin(where, rules.margin, {"threshold": rules.threshold, **own})
-
-
-def _budget(where: str, value: Any) -> float:
-    return number_from(where, value, BUDGET_LEAST_S, BUDGET_MOST_S, "seconds")

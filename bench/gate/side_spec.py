@@ -1,62 +1,120 @@
-"""What is compared: cases, and the values of axes in which the sides are to differ."""
+"""What the options of `regress` ask for on either side, and which cases are compared."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
+from msgspec import structs
 
 from bench.errors import UsageError
 from bench.matrix.axes import AXES, Value
 from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
+from bench.runner.pairs import PADDING
+
+OURS = {
+    "PYTHONPATH": "both sides import from the same folders; --base names a subject, and "
+    "--base-python an interpreter with a torch of its own",
+    "PYTHONHASHSEED": "every pair draws one, for both sides alike",
+    PADDING: "every pair draws its length, so that both environments are of one size",
+}
+"""Variables that both sides are given here, and to what end."""
+VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]*")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One side, as --base or --head words it."""
+class SideSpec:
+    """One side, as its options word it."""
 
-    subject: str | None
-    """A revision or a folder; None where there is none among the words."""
-    axes: dict[str, Value]
-    """The values of axes that this side has, whatever the cases say."""
+    name: str
+    """`base` or `head`, which is its option too."""
+    subject: str | None = None
+    """A git revision, or a folder that holds sumnet/; see `make_sides` where it is None."""
+    axes: Mapping[str, Any] = field(default_factory=dict)
+    """The values of axes on this side, in place of the cases'."""
+    torch: str | None = None
+    """A torch version to install for it: "2.12.0", or "2.12.0+cpu"."""
+    python: str | None = None
+    """An interpreter to run it with, by path or as a shell finds it."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_special(self) -> bool:
+        """Whether it differs from other sides, whatever its subject and its environment."""
+        return bool(self.axes) or self.torch is not None or self.python is not None
 
 
-def wanted(option: str, words: Iterable[str]) -> Wanted:
-    """What the words of an option amount to: at most one subject, and AXIS=VALUE.
+def parse_side(
+    name: str,
+    words: Iterable[str],
+    torch: str | None = None,
+    python: str | None = None,
+    settings: Iterable[str] = (),
+) -> SideSpec:
+    """One side, of the words of its option: at most one subject, and AXIS=VALUE.
 
-    Raises UsageError where there are two subjects, or no such axis or value.
+    `settings` are NAME=VALUE for its environment. Raises UsageError for what is not allowed.
     """
+
+    def refused(option: str, why: str) -> UsageError:
+        return UsageError(f"--{name}{option}: {why}")
+
+    if torch is not None and python is not None:
+        raise refused(
+            f"-torch and --{name}-python",
+            "one installs a torch, the other names an interpreter that has its own; give one of "
+            "them",
+        )
+    if torch is not None and VERSION.fullmatch(torch) is None:
+        raise refused("-torch", f"{torch!r} is no version; one is 2.12.0, or 2.12.0+cpu")
     subject: str | None = None
     axes: dict[str, Value] = {}
     for word in words:
-        name, equals, text = word.partition("=")
-        if equals:
-            if name not in AXES:
-                raise UsageError(
-                    f"--{option}: {word!r}: there is no axis {name!r}; allowed: {', '.join(AXES)}"
-                )
-            if name in axes:
-                raise UsageError(f"--{option}: {name} is given twice")
-            try:
-                axes[name] = AXES[name].value(text)
-            except UsageError as error:
-                raise UsageError(f"--{option}: {word!r}: {error}") from None
-        elif subject is not None:
-            raise UsageError(f"--{option}: {subject!r} and {word!r}: a side has one subject")
-        else:
+        axis, equals, text = word.partition("=")
+        if word.startswith("-") or not word:
+            raise refused("", f"{word!r} is neither a revision nor a folder; name one")
+        if not equals:
+            if subject is not None:
+                raise refused("", f"{subject!r} and {word!r}: a side has one subject")
             subject = word
-    return Wanted(subject, axes)
+            continue
+        if axis not in AXES:
+            raise refused("", f"{word!r}: there is no axis {axis!r}; allowed: {', '.join(AXES)}")
+        if axis in axes:
+            raise refused("", f"{axis} is given twice")
+        try:
+            axes[axis] = AXES[axis].value(text)
+        except UsageError as error:
+            raise refused("", f"{word!r}: {error}") from None
+    environment: dict[str, str] = {}
+    for setting in settings:
+        variable, equals, value = setting.partition("=")
+        if not (variable and equals):
+            raise refused("-env", f"{setting!r} is not NAME=VALUE")
+        if variable in OURS:
+            raise refused("-env", f"{variable} cannot be set: {OURS[variable]}")
+        if variable in environment:
+            raise refused("-env", f"{variable} is given twice; give it once")
+        environment[variable] = value
+    return SideSpec(name, subject, axes, torch, python, environment)
 
 
-def comparisons(cases: Sequence[Case], base: Wanted, head: Wanted) -> list[Comparison]:
+def comparisons(cases: Sequence[Case], base: SideSpec, head: SideSpec) -> list[Comparison]:
     """Each case on both sides, with the values that each side has; each once.
 
     An axis that one side names takes the case's own value on the other; where axes are to differ,
-    cases in which they do not are left out. Raises UsageError where that leaves none.
+    cases in which they do not are left out. Raises UsageError where that leaves none, and where the
+    sides name the same values.
     """
-    found = dict.fromkeys(Comparison(_with(case, base), _with(case, head)) for case in cases)
-    if not (base.axes or head.axes):
+    if base.axes and base.axes == head.axes:
+        values = ", ".join(f"{name}={value}" for name, value in base.axes.items())
+        raise UsageError(f"--base and --head are both {values}: let them differ")
+    ours, theirs = ({**side.axes} for side in (base, head))
+    found = dict.fromkeys(
+        Comparison(structs.replace(case, **ours), structs.replace(case, **theirs)) for case in cases
+    )
+    if not (ours or theirs):
         return list(found)
     differing = [comparison for comparison in found if comparison.base != comparison.head]
     if not differing:
@@ -65,19 +123,3 @@ def comparisons(cases: Sequence[Case], base: Wanted, head: Wanted) -> list[Compa
             "name another value, or other cases"
         )
     return differing
-
-
-def axes_differ(base: Wanted, head: Wanted) -> bool:
-    """Whether the words ask for sides that run different cases.
-
-    Raises UsageError where the sides agree in what they name.
-    """
-    if base.axes and base.axes == head.axes:
-        told = ", ".join(f"{name}={value}" for name, value in base.axes.items())
-        raise UsageError(f"--base and --head are both {told}: let them differ")
-    return bool(base.axes or head.axes)
-
-
-def _with(case: Case, side: Wanted) -> Case:
-    values: dict[str, Any] = dict(side.axes)
-    return msgspec.structs.replace(case, **values)

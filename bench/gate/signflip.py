@@ -1,4 +1,4 @@
-"""The sign-flip max-T test: which of many correlated series are slower, proven together."""
+"""The sign-flip max-T test: which of many correlated series are slower, as one family."""
 
 import itertools
 import math
@@ -40,7 +40,7 @@ def statistics_under(patterns: Floats, rows: Floats) -> Floats:
 def adjusted_p(t: Floats) -> Floats:
     """One-sided family-wise p of each series, from statistics_under; step-down.
 
-    Under identical sides a pair's row is as likely with all its signs turned, so the observed
+    Under the null hypothesis a pair's row is as likely with all its signs turned, so the observed
     statistics are one draw among the patterns'. A series' p is how often the largest statistic of
     those not yet rejected reaches its own, and no less than that of any larger one (Westfall and
     Young 1993, "Resampling-based multiple testing", algorithm 2.8 with sign flips).

@@ -20,7 +20,7 @@ from bench.protocol.subject import modules_in
 SUBJECT = "sumnet"
 """The package that is measured, a folder of that name."""
 TARGETS = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME")
-"""Where continuous integration says which branch a change is meant for."""
+"""Variables of continuous integration with the branch that a change is meant for."""
 MAIN = (
     "refs/remotes/origin/HEAD",
     "refs/remotes/origin/main",
@@ -48,11 +48,11 @@ class NoCheckout(UsageError):
 
 
 class File(NamedTuple):
-    """A file as a commit holds it."""
+    """A file in a commit."""
 
     mode: str
     id: str
-    """The hash of its content, as git names objects."""
+    """Git's hash of its content."""
 
 
 class Checkout:
@@ -68,30 +68,23 @@ class Checkout:
         """
         self._root = root
         done = self._run("ls-files", "--", SUBJECT)
+        remedy = "name a folder, or a revision from inside a checkout"
         if done.returncode:
             reason = _reason(done)
             if not reason.startswith("not a git repository (or any"):
                 raise UsageError(f"git cannot read the checkout in {root}: {reason}")
-            raise NoCheckout(
-                f"{root} is no git checkout (git: {reason}): name a folder, or a revision from "
-                "inside a checkout"
-            )
-        # Installed inside another project's checkout, that project's commits say nothing of it.
+            raise NoCheckout(f"{root} is no git checkout (git: {reason}): {remedy}")
+        # Installed inside another project's checkout, its commits are of something else.
         if not done.stdout:
-            raise NoCheckout(
-                f"{root} is no git checkout of {SUBJECT}/, which git does not keep there: name a "
-                "folder, or a revision from inside a checkout"
-            )
+            what = f"{root} is no git checkout of {SUBJECT}/, which git does not keep there"
+            raise NoCheckout(f"{what}: {remedy}")
 
     def commit(self, revision: str) -> str:
         """The full hash of the commit that a revision means; UsageError where it means none."""
-        found = self._commit(revision)
-        if found is None:
-            raise self._missing(
-                f"{revision!r} is neither a revision in {self._root} nor a folder",
-                "`git log --all` lists revisions",
-            )
-        return found
+        if found := self._commit(revision):
+            return found
+        what = f"{revision!r} is neither a revision in {self._root} nor a folder"
+        raise self._missing(what, "`git log --all` lists revisions")
 
     def dirty(self, commit: str, *folders: str) -> bool:
         """Whether the folders' Python files on disk differ from the commit's.
@@ -99,13 +92,12 @@ class Checkout:
         The index and ignore rules do not matter: an ignored module is loaded like any other. A
         file that git itself converted when it checked it out does not differ.
         """
-        files = self._files(commit, *folders)
         held = {
             path: file
-            for path, file in files.items()
+            for path, file in self._files(commit, *folders).items()
             if path.endswith(".py")
             and not path.rpartition("/")[2].startswith(".")
-            and not ((self._root / path).is_symlink() and not (self._root / path).is_file())
+            and ((self._root / path).is_file() or not (self._root / path).is_symlink())
         }
         there = {
             file.relative_to(self._root).as_posix()
@@ -115,11 +107,11 @@ class Checkout:
         return held.keys() != there or self._edited(held, self._root)[1]
 
     def base_of(self, tip: str, *, changed: bool) -> tuple[str, str]:
-        """The commit to hold a revision against, and in words why that one.
+        """The commit to compare a revision with, and in words why that one.
 
-        That is where it left the main branch. On the main branch itself it is the revision, where
-        something was `changed` on top of it, and else the commit before it. Raises UsageError where
-        there is none of these.
+        It is where the revision left the main branch. On the main branch itself it is the revision
+        where something was `changed` on top of it, else the commit before it. Raises UsageError
+        where there is none of these.
         """
         commit = self.commit(tip)
         main = self._main()
@@ -135,14 +127,10 @@ class Checkout:
             return base, f"merge base with {name}"
         if changed:
             return commit, tip
-        before = f"{tip}~1"
-        found = self._commit(before)
-        if found is None:
-            raise self._missing(
-                f"{tip} is on the main branch ({name}), and in this clone nothing comes before it",
-                "name a --base",
-            )
-        return found, before
+        if found := self._commit(f"{tip}~1"):
+            return found, f"{tip}~1"
+        what = f"{tip} is on the main branch ({name}), and in this clone nothing comes before it"
+        raise self._missing(what, "name a --base")
 
     def unpack(self, commit: str, folder: Path) -> None:
         """Lay a commit's sumnet/ into the folder, byte for byte, bytecode left behind.
@@ -159,26 +147,22 @@ class Checkout:
         if not files:
             where = f"{self._words('rev-parse', '--show-prefix')}{SUBJECT}/"
             raise UsageError(f"{name} holds no {where}: name one that does")
-        for path, file in files.items():
-            if file.mode in FOREIGN:
-                raise UsageError(
-                    f"{name} holds {path} as {FOREIGN[file.mode]}, whose content lies elsewhere: "
-                    "name a folder in which that commit is checked out"
-                )
-        for (path, file), content in zip(files.items(), self._contents(files), strict=True):
-            if content.startswith(LFS_POINTER):
-                raise UsageError(
-                    f"{name} holds {path} as a Git LFS pointer, without its content: name a "
-                    "folder in which that commit is checked out"
-                )
-            _write(folder / path, content, file.mode)
+        elsewhere = {p: FOREIGN[file.mode] for p, file in files.items() if file.mode in FOREIGN}
+        contents = {} if elsewhere else self._contents(files)
+        pointers = [path for path, content in contents.items() if content.startswith(LFS_POINTER)]
+        for path, kind in (elsewhere | dict.fromkeys(pointers, "a Git LFS pointer")).items():
+            raise UsageError(
+                f"{name} holds {path} as {kind}, whose content lies elsewhere: name a folder in "
+                "which that commit is checked out"
+            )
+        for path, content in contents.items():
+            _write(folder / path, content, files[path].mode)
 
     def restore(self, commit: str, folder: Path) -> None:
         """Undo in a copy of the checkout's sumnet/ what git converted when it checked it out.
 
-        A file that git takes for unmodified then is what the commit holds, byte for byte; one with
-        changes stays as it is, and so does one that a Git LFS pointer stands for. Raises
-        MachineError where it cannot be written.
+        A file with changes stays as it is, and so does one for which git holds a Git LFS pointer.
+        Raises MachineError where it cannot be written.
         """
         files = {
             path: file
@@ -186,28 +170,26 @@ class Checkout:
             if file.mode not in FOREIGN and (folder / path).is_file()
         }
         files = {path: files[path] for path in self._edited(files, folder)[0]}
-        for (path, file), content in zip(files.items(), self._contents(files), strict=True):
+        for path, content in self._contents(files).items():
             if not content.startswith(LFS_POINTER):
-                _write(folder / path, content, file.mode)
+                _write(folder / path, content, files[path].mode)
 
     def _main(self) -> str:
-        """The main branch, as a full name, or what continuous integration says is the target."""
+        """The main branch, as a full name, or the target branch in continuous integration."""
         for variable in TARGETS:
             if target := os.environ.get(variable):
                 for ref in (f"refs/remotes/origin/{target}", f"refs/heads/{target}"):
-                    if self._commit(ref) is not None:
+                    if self._commit(ref):
                         return ref
                 raise self._missing(
                     f"{variable} is {target!r}, and there is no branch origin/{target} here",
                     f"`git fetch origin {target}:refs/remotes/origin/{target}`, or name a --base",
                 )
         for ref in MAIN:
-            if self._commit(ref) is not None:
+            if self._commit(ref):
                 return ref
-        names = ", ".join(map(_short, MAIN))
-        raise self._missing(
-            f"no main branch in {self._root}, that is none of {names}", "name a --base"
-        )
+        what = f"no main branch in {self._root}, that is none of {', '.join(map(_short, MAIN))}"
+        raise self._missing(what, "name a --base")
 
     def _missing(self, what: str, remedy: str) -> UsageError:
         """The error for what is not there, perhaps because the clone lacks its older history."""
@@ -219,7 +201,7 @@ class Checkout:
         return UsageError(f"{what}: {remedy}")
 
     def _commit(self, revision: str) -> str | None:
-        if revision.startswith("-"):  # git would take it for an option; no branch is called that
+        if revision.startswith("-"):  # an option of git's; no branch is called that
             return None
         found = self._words("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
         return found if re.fullmatch("[0-9a-f]{40,}", found) else None
@@ -236,24 +218,23 @@ class Checkout:
             files[os.fsdecode(path)] = File(mode, object_id)
         return files
 
-    def _contents(self, files: Mapping[str, File]) -> list[bytes]:
+    def _contents(self, files: Mapping[str, File]) -> dict[str, bytes]:
         ids = "".join(f"{file.id}\n" for file in files.values())
         done = self._run("cat-file", "--batch", given=ids.encode())
-        stream, found = io.BytesIO(done.stdout), []
+        stream, found = io.BytesIO(done.stdout), {}
         for path in files:
             header = stream.readline().split()
             if len(header) != 3:  # "ID missing", or an end before its time
                 reason = _reason(done) if done.returncode else "its content is missing"
                 raise UsageError(f"git cannot read {path}: {reason}; `git fsck` checks for damage")
-            found.append(stream.read(int(header[2])))
+            found[path] = stream.read(int(header[2]))
             stream.readline()
         return found
 
     def _edited(self, files: Mapping[str, File], folder: Path) -> tuple[list[str], bool]:
         """Those that git converted when it checked them out, and whether others were changed.
 
-        Both are looked for in the folder, which is the root or a copy of it. Converted are files
-        that git would commit as what is held already.
+        The folder is the root or a copy of it. Git would commit a converted file as it is held.
         """
         differing = [
             path for path, file in files.items() if _object_id(folder / path, file) != file.id
@@ -267,7 +248,7 @@ class Checkout:
         return converted, len(converted) < len(differing)
 
     def _words(self, *words: str) -> str:
-        """What git says to that; nothing where it fails."""
+        """Git's output; nothing where it fails."""
         done = self._run(*words)
         return "" if done.returncode else done.stdout.decode(errors="replace").strip()
 
@@ -277,13 +258,10 @@ class Checkout:
             for name, value in os.environ.items()
             if not name.startswith("GIT_") or KEPT.fullmatch(name)
         }
-        environment["GIT_GRAFT_FILE"] = os.devnull
-        environment["LC_ALL"] = "C"  # for errors that are recognized here
+        environment |= {"GIT_GRAFT_FILE": os.devnull, "LC_ALL": "C"}  # C: errors are matched here
         command = ["git", "--no-replace-objects", "-C", str(self._root), *words]
         try:
-            return subprocess.run(
-                command, env=environment, input=given, capture_output=True, check=False
-            )
+            return subprocess.run(command, env=environment, input=given, capture_output=True)
         except OSError as error:
             raise UsageError(f"cannot run git ({error.strerror}): install it") from None
 
@@ -311,9 +289,9 @@ def _object_id(path: Path, like: File) -> str:
 
 
 def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Git's first error, and the lines after it: they say what to do."""
-    lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines()]
-    lines = [line for line in lines if line]
+    """Git's first error, and the lines after it, which hold the remedy."""
+    printed = done.stderr.decode(errors="replace").splitlines()
+    lines = [line.strip() for line in printed if line.strip()]
     errors = [n for n, line in enumerate(lines) if line.startswith(("fatal: ", "error: "))]
     quoted = lines[errors[0] :][:ERROR_LINES] if errors else lines[-1:]
     words = re.sub("^(fatal|error): ", "", "; ".join(quoted)).replace(":; ", ": ")

@@ -21,7 +21,7 @@ PLAN = ("cases", "replicates", "budget")
 VARIABLES = ("variables",)
 """Environment variables that change how torch or its allocators run, each under its own name."""
 PLACE = (*MACHINE, *HARDWARE, *SHARE, *SOFTWARE, *SETTINGS)
-"""What must be the same for two times to tell of the code alone."""
+"""What must be the same for two times to differ by the code alone."""
 EVERYTHING = (*PLACE, *SYSTEM, *CODE, *VARIABLES)
 
 UNSET = "not set"

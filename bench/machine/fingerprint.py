@@ -3,9 +3,8 @@
 import os
 import platform
 import re
+from collections.abc import Sequence
 from importlib import metadata
-from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import psutil
@@ -16,7 +15,7 @@ from bench.devices.limits import CGROUPS
 from bench.devices.readings import figure, reading
 from bench.errors import UsageError
 from bench.machine.checkout import Checkout, NoCheckout
-from bench.machine.identity import command_output, machine_identity
+from bench.machine.identity import command_output, cpu_info, machine_identity
 from bench.machine.redact import redacted
 from bench.protocol.subject import ROOT, subject_hash
 
@@ -61,7 +60,7 @@ class Machine(msgspec.Struct, frozen=True):
     cpu_quota: float | None = None
     """Cores' worth of time that a control group lets it use; None where it sets no quota."""
     identity: str = ""
-    """See `machine_identity`; empty in files written before there was one."""
+    """See `machine_identity`; empty where it is not known."""
 
     @property
     def label(self) -> str:
@@ -91,14 +90,11 @@ class Machine(msgspec.Struct, frozen=True):
 def fingerprint() -> Machine:
     """This machine, this interpreter and this code. Raises UsageError where there is no torch."""
     cpu, gpus = _cpu_model(), _gpus()
-    names = tuple(gpu.name for gpu in gpus)
+    names = tuple(name for name, _ in gpus)
     available = available_cores()
     cores = figure(int, psutil.cpu_count) or available
     memory = figure(int, lambda: psutil.virtual_memory().total) or 0
-    try:
-        commit, dirty = _commit()
-    except UsageError:  # see commit_unknown
-        commit, dirty = "unknown", False
+    commit, dirty, _ = _commit()
     return Machine(
         name="-".join([_slug(cpu), f"{cores}c", f"{round(memory / 2**30)}gib", *_counted(names)]),
         cpu=cpu,
@@ -117,7 +113,7 @@ def fingerprint() -> Machine:
         dirty=dirty,
         code_hash="-".join(subject_hash(ROOT / folder)[:8] for folder in CODE),
         gpus=names,
-        identity=machine_identity(cores, memory, [gpu.uuid for gpu in gpus]),
+        identity=machine_identity(cores, memory, [uuid for _, uuid in gpus]),
         cpu_quota=CGROUPS.cpu_quota(),
     )
 
@@ -131,35 +127,22 @@ def _torch_version() -> str:
 
 def _cpu_model() -> str:
     if platform.system() == "Linux":
-        for line in (reading(Path("/proc/cpuinfo").read_text) or "").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-        return f"{platform.machine()} CPU"
+        return cpu_info().get("model name") or f"{platform.machine()} CPU"
     if platform.system() == "Darwin":
         return command_output("sysctl", "-n", "machdep.cpu.brand_string") or "unknown"
     return platform.processor() or platform.machine()
 
 
-class Gpu(NamedTuple):
-    """An NVIDIA GPU, as the driver tells it."""
-
-    name: str
-    uuid: str
+def _gpus() -> Sequence[tuple[str, str]]:
+    """Name and UUID of each NVIDIA GPU; none where there is no driver."""
+    return reading(_driver_gpus) or ()
 
 
-def _gpus() -> tuple[Gpu, ...]:
-    """None of them where there is no driver, or one that does not answer."""
-    return reading(_ask_driver) or ()
-
-
-def _ask_driver() -> tuple[Gpu, ...]:
+def _driver_gpus() -> list[tuple[str, str]]:
     pynvml.nvmlInit()
     handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-    return tuple(
-        Gpu(str(pynvml.nvmlDeviceGetName(handle)), str(pynvml.nvmlDeviceGetUUID(handle)))
-        for handle in handles
-    )
+    name, uuid = pynvml.nvmlDeviceGetName, pynvml.nvmlDeviceGetUUID
+    return [(str(name(handle)), str(uuid(handle))) for handle in handles]
 
 
 def _counted(gpus: tuple[str, ...]) -> list[str]:
@@ -175,19 +158,18 @@ def _slug(text: str) -> str:
 
 
 def commit_unknown() -> str | None:
-    """Why git does not say the commit; None where it does, or where this is no checkout."""
+    """Why git does not give the commit; None where it does, or where this is no checkout."""
+    return _commit()[2]
+
+
+def _commit() -> tuple[str, bool, str | None]:
+    """The commit, whether the code differs from it, and, in a checkout, why git gives none."""
     try:
-        _commit()
+        checkout = Checkout(ROOT)
+        commit = checkout.commit("HEAD")
+        return commit[:10], checkout.dirty(commit, *CODE), None
     except NoCheckout:
-        return None
+        return "unknown", False, None
     except UsageError as error:
         in_checkout = any((folder / ".git").exists() for folder in (ROOT, *ROOT.parents))
-        return str(error) if in_checkout else None
-    return None
-
-
-def _commit() -> tuple[str, bool]:
-    """The commit, and whether the code differs from it. Raises UsageError where git says none."""
-    checkout = Checkout(ROOT)
-    commit = checkout.commit("HEAD")
-    return commit[:10], checkout.dirty(commit, *CODE)
+        return "unknown", False, str(error) if in_checkout else None

@@ -1,8 +1,8 @@
-"""Which machine this is: evidence that tells two machines of one name apart, and names nobody.
+"""Which machine this is: tells two machines of one name apart, and names no person.
 
 A marketing name such as "Intel(R) Xeon(R) Processor" is shared by machines of very different
 speeds. The identity is a keyed hash over what distinguishes a machine; it cannot be turned back
-into any of it. It is evidence, not proof: METHODOLOGY.md says what it cannot tell.
+into any of it. It is evidence, not proof: METHODOLOGY.md has its limits.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ CPU_FACTS = (
     "CPU part",
     "CPU revision",
 )
-"""Lines of /proc/cpuinfo, on x86-64 and on ARM, that say which processor it is."""
+"""Lines of /proc/cpuinfo, on x86-64 and on ARM, that identify the processor."""
 MAC_CPU_FACTS = ("brand_string", "family", "model", "stepping", "microcode_version")
 VIRTUAL_MACHINE = (
     "sys/hypervisor/type",
@@ -47,20 +47,20 @@ IO_PLATFORM_UUID = re.compile(r'"IOPlatformUUID" = "([0-9A-F-]+)"')
 def machine_identity(
     cores: int, memory_bytes: int, gpu_uuids: Iterable[str], root: Path = Path("/")
 ) -> str:
-    """The identity, DIGITS hexadecimal digits; what the system does not tell counts as absent.
+    """The identity, DIGITS hexadecimal digits; what is unavailable counts as absent.
 
     It covers the machine's own id, the CPU (vendor, family, model, stepping, microcode), its cores
     and caches, the memory in whole GiB (of which a kernel takes some), the hypervisor, and the
     GPUs. `root` is where the files of the system are looked for.
     """
     if platform.system() == "Darwin":
-        own_id, told = _mac_id(), [f"{name}={_sysctl(name)}" for name in MAC_CPU_FACTS]
+        own_id, facts = _mac_id(), [f"{name}={_sysctl(name)}" for name in MAC_CPU_FACTS]
     else:
-        own_id, told = _machine_id(root), [*_cpu(root), *_caches(root)]
-        told += [f"{name}={_text(root / name)}" for name in VIRTUAL_MACHINE]
-    told += [f"cores={cores}", f"memory={round(memory_bytes / 2**30)}"]
-    told += [f"gpu={uuid}" for uuid in sorted(gpu_uuids)]
-    message = APPLICATION + b"\0" + "\n".join(told).encode()
+        own_id, facts = _machine_id(root), [*_cpu(root), *_caches(root)]
+        facts += [f"{name}={_text(root / name)}" for name in VIRTUAL_MACHINE]
+    facts += [f"cores={cores}", f"memory={round(memory_bytes / 2**30)}"]
+    facts += [f"gpu={uuid}" for uuid in sorted(gpu_uuids)]
+    message = APPLICATION + b"\0" + "\n".join(facts).encode()
     return hmac.new(own_id.encode(), message, hashlib.sha256).hexdigest()[:DIGITS]
 
 
@@ -72,10 +72,14 @@ def _machine_id(root: Path) -> str:
     return ""
 
 
-def _cpu(root: Path) -> list[str]:
-    """Of the first processor; all are taken to be alike."""
+def cpu_info(root: Path = Path("/")) -> dict[str, str]:
+    """The lines of /proc/cpuinfo on the first processor; all are taken to be alike."""
     first, _, _ = _text(root / "proc/cpuinfo").partition("\n\n")
-    facts = dict(re.findall(r"^(.+?)\s*: (.*)$", first, flags=re.MULTILINE))
+    return dict(re.findall(r"^(.+?)\s*: (.*)$", first, flags=re.MULTILINE))
+
+
+def _cpu(root: Path) -> list[str]:
+    facts = cpu_info(root)
     virtual = "hypervisor" in facts.get("flags", "").split()
     return [f"{name}={facts[name]}" for name in CPU_FACTS if name in facts] + ["virtual"] * virtual
 

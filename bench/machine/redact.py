@@ -11,7 +11,7 @@ from bench.devices.readings import reading
 def redacted(text: str) -> str:
     """The text with `~` for the home folder, and USER for the user's name in other paths.
 
-    Paths hide in environment variables and in what errors say; `/tmp/torchinductor_alice` is one.
+    Paths hide in environment variables and in error messages; `/tmp/torchinductor_alice` is one.
     """
     home = os.environ.get("HOME", "")
     if len(home) > 1:

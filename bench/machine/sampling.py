@@ -1,6 +1,6 @@
 """What else the machine is doing, and how it runs: sampled between blocks, from outside the worker.
 
-None stands for what neither the kernel nor the driver tells here.
+None stands for what is unavailable from kernel or driver here.
 """
 
 import re
@@ -17,7 +17,7 @@ from bench.devices.limits import CGROUPS, ControlGroups, Throttling
 from bench.devices.readings import figure, reading
 
 EVERY_S = 2.0
-"""Over so many seconds the kernel's count, in hundredths of one, tells half a percent of a core."""
+"""Over these seconds the kernel's count, in hundredths of one, has a step of half a percent."""
 CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 TIMES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 """All that a core's time is made of; guests' time is part of user and nice."""
@@ -31,7 +31,7 @@ THROTTLES: dict[str, int] = {
 """The reasons for a lower clock that nobody asked for: to idle, or to run as set, is none."""
 
 
-class HostHealth(msgspec.Struct, frozen=True):
+class HostHealth(msgspec.Struct, frozen=True, omit_defaults=True):
     """The host. Shares and cores are means since the sample before."""
 
     steal: float | None = None
@@ -54,7 +54,7 @@ class HostHealth(msgspec.Struct, frozen=True):
     """For how long since the sample before, summed over cores."""
 
 
-class GpuHealth(msgspec.Struct, frozen=True):
+class GpuHealth(msgspec.Struct, frozen=True, omit_defaults=True):
     """The worker's GPU."""
 
     sm_mhz: int | None = None
@@ -73,7 +73,7 @@ class GpuHealth(msgspec.Struct, frozen=True):
     """Processes that compute on it beside the worker."""
 
 
-class Health(msgspec.Struct, frozen=True):
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     """One sample."""
 
     host: HostHealth
@@ -103,23 +103,14 @@ class HostReading(NamedTuple):
     throttling: Mapping[Path, Throttling] = {}
     """By the control group that counts it."""
 
-    def steal_since(self, before: "HostReading") -> float | None:
-        """Share of all cores' time; None where no time passed."""
+    def since(self, before: "HostReading", passed_s: float) -> HostHealth:
+        """What it shows now, and what was counted since a reading so many seconds ago.
+
+        Throttling is that of the control group that lost most.
+        """
         total_s = _rise(before.total_s, self.total_s)
         steal_s = _rise(before.steal_s, self.steal_s)
-        if not total_s or steal_s is None:
-            return None
-        return steal_s / total_s
-
-    def others_since(self, before: "HostReading", passed_s: float) -> float | None:
-        """Cores, over the seconds that passed; None where none did."""
         busy_s, ours_s = _rise(before.busy_s, self.busy_s), _rise(before.ours_s, self.ours_s)
-        if busy_s is None or ours_s is None or passed_s <= 0:
-            return None
-        return max(busy_s - ours_s, 0.0) / passed_s
-
-    def throttled_since(self, before: "HostReading") -> tuple[float | None, float | None]:
-        """Share of the quota's periods and core-seconds, each of the group that lost most."""
         groups = self.throttling.keys() & before.throttling.keys()
         spans = [(before.throttling[group], self.throttling[group]) for group in groups]
         shares = [
@@ -127,13 +118,22 @@ class HostReading(NamedTuple):
             for was, now in spans
         ]
         stops = [max(now.throttled_s - was.throttled_s, 0.0) for was, now in spans]
-        return max(shares, default=None), max(stops, default=None)
+        others = None
+        if busy_s is not None and ours_s is not None and passed_s > 0:
+            others = max(busy_s - ours_s, 0.0) / passed_s
+        return msgspec.structs.replace(
+            self.now,
+            steal=steal_s / total_s if total_s and steal_s is not None else None,
+            others=others,
+            throttled=max(shares, default=None),
+            throttled_s=max(stops, default=None),
+        )
 
 
 def read_host(
     worker_pid: int | None, cpufreq: Path = CPUFREQ, groups: ControlGroups = CGROUPS
 ) -> HostReading:
-    """The host's counters, and of its health what one look tells."""
+    """The host's counters, and of its health what one reading shows."""
     spent = reading(_core_seconds) or {}
     unused = ("idle", "iowait", "steal")
     clock = reading(lambda: psutil.cpu_freq())
@@ -161,6 +161,7 @@ def read_gpu(bus_id: str, worker_pid: int | None) -> GpuHealth | None:
     gpu = reading(_gpu, bus_id)
     if gpu is None:
         return None
+    ecc = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
     return GpuHealth(
         sm_mhz=figure(int, pynvml.nvmlDeviceGetClockInfo, gpu, pynvml.NVML_CLOCK_SM),
         max_sm_mhz=figure(int, pynvml.nvmlDeviceGetMaxClockInfo, gpu, pynvml.NVML_CLOCK_SM),
@@ -170,13 +171,7 @@ def read_gpu(bus_id: str, worker_pid: int | None) -> GpuHealth | None:
         power_limit_w=figure(float, lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1e3),
         throttle=reading(_throttle, gpu),
         throttled_ns=figure(int, _throttled_ns, gpu),
-        ecc_errors=figure(
-            int,
-            pynvml.nvmlDeviceGetTotalEccErrors,
-            gpu,
-            pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
-            pynvml.NVML_VOLATILE_ECC,
-        ),
+        ecc_errors=figure(int, pynvml.nvmlDeviceGetTotalEccErrors, gpu, *ecc),
         other_processes=figure(int, _other_processes, gpu, worker_pid),
     )
 
@@ -205,15 +200,9 @@ class HealthMonitor:
         host = seen.now
         if self._last is not None:
             before_at, before_pid, before = self._last
-            same = worker_pid == before_pid
-            throttled, throttled_s = seen.throttled_since(before)
-            host = msgspec.structs.replace(
-                host,
-                steal=seen.steal_since(before),
-                others=seen.others_since(before, at - before_at) if same else None,
-                throttled=throttled,
-                throttled_s=throttled_s,
-            )
+            if worker_pid != before_pid:
+                before = before._replace(ours_s=None)
+            host = seen.since(before, at - before_at)
         self._last = (at, worker_pid, seen)
         return Health(host, self._gpu(gpu_bus_id, worker_pid) if gpu_bus_id else None)
 
@@ -262,9 +251,8 @@ def _gpu(bus_id: str) -> Any:
 def _temperature_c(gpu: Any) -> int | None:
     kind = pynvml.NVML_TEMPERATURE_GPU
     celsius = figure(int, pynvml.nvmlDeviceGetTemperatureV, gpu, kind)
-    if celsius is None:  # an older driver
-        celsius = figure(int, pynvml.nvmlDeviceGetTemperature, gpu, kind)
-    return celsius
+    older = pynvml.nvmlDeviceGetTemperature  # of older drivers
+    return figure(int, older, gpu, kind) if celsius is None else celsius
 
 
 def _throttle(gpu: Any) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ PHASES = ("forward", "backward", "step")
 WHOLE = "train_step"
 DISPATCH, LATENCY, THROUGHPUT = "dispatch", "latency", "throughput"
 SERIES = (*PHASES, WHOLE, DISPATCH, LATENCY, THROUGHPUT)
-"""What is timed. The last three are told apart only where the host runs ahead of the device:
+"""What is timed. The last three differ only where the host runs ahead of the device:
 what a step costs the host, a step that is waited for, and a step among many waited for at once."""
 
 

@@ -18,7 +18,7 @@ UNITS = {COPY: "B", TRIAD: "B", MATMUL: "FLOP", FRESH_MEMORY: "B", **dict.fromke
 
 CACHED = tuple(2**power for power in range(15, 29))
 """Bytes that all arrays of a copy or triad take together on a CPU: from what fits a first cache,
-and takes long enough to be told from the call, to 256 MiB: memory, where caches are smaller."""
+and takes much longer than the call, to 256 MiB: memory, where caches are smaller."""
 QUEUED = tuple(2**power for power in range(20, 31))
 """The same for an accelerator."""
 CPU_WIDTHS, ACCELERATOR_WIDTHS = (64, 128, 256, 512, 1024), (1024, 4096, 8192)

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from bench.errors import UsageError
 from bench.matrix.axes import AXES, Value
 from bench.matrix.case import Case
 from sumnet.compilation import COMPILATIONS
@@ -119,18 +118,12 @@ DEFAULT_PRESET = "quick"
 GATE_PRESET = "gate"
 
 
-def select(preset: str, chosen: Mapping[str, str]) -> list[Case]:
-    """The preset's cases; each axis in `chosen` takes the given comma-separated values instead.
-
-    Raises UsageError for an unknown preset or axis value.
-    """
-    if preset not in PRESETS:
-        raise UsageError(f"--preset: {preset!r} is not a preset; allowed: {', '.join(PRESETS)}")
-    override = {name: AXES[name].values(text) for name, text in chosen.items()}
+def select(preset: str, chosen: Grid) -> list[Case]:
+    """The preset's cases; each axis in `chosen` takes the given values instead."""
     asked = PRESETS[preset]
-    accelerated = {"cpu"} < {"cpu", *override.get("device", ())}
+    accelerated = {"cpu"} < {"cpu", *chosen.get("device", ())}
     grids = asked.grids + (asked.accelerated if accelerated else ())
-    return list(dict.fromkeys(case for grid in grids for case in _cases(dict(grid) | override)))
+    return list(dict.fromkeys(case for grid in grids for case in _cases({**grid, **chosen})))
 
 
 def compile_timed(preset: str, cases: Iterable[Case]) -> list[str]:

@@ -1,6 +1,6 @@
-"""Why a case cannot run here. To add a reason, add a rule to RULES."""
+"""Why a case cannot run here. To add a reason, yield it in `objections`."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import msgspec
 
@@ -55,108 +55,70 @@ def estimated_bytes(case: Case) -> int:
     )
 
 
-def _device(case: Case, facts: Facts) -> str | None:
-    device = facts.devices[case.kind]
-    index = int(case.device.partition(":")[2] or 0)
-    if device.unavailable is None and index >= device.count:
-        return f"there is no {case.device} here: the last is {case.kind}:{device.count - 1}"
-    return device.unavailable
-
-
-def _optimizer(case: Case, facts: Facts) -> str | None:
-    return OPTIMIZERS[case.optimizer].refusal
-
-
-def _dtype(case: Case, facts: Facts) -> str | None:
-    return facts.devices[case.kind].refused_dtypes.get(case.dtype)
-
-
-def _implementation(case: Case, facts: Facts) -> str | None:
-    spec = OPTIMIZERS[case.optimizer]
+def objections(case: Case, facts: Facts) -> Iterator[str]:
+    """Why this case cannot run on the machine of `facts`: the first reason is the one to give."""
+    device, kind = facts.devices[case.kind], case.kind
+    spec, scaled = OPTIMIZERS[case.optimizer], PRECISIONS[case.dtype].scaled
     name, asked = spec.torch_class, IMPLEMENTATIONS[case.implementation]
+    compilation = case.compilation
+
+    if device.unavailable is not None:
+        yield device.unavailable
+    elif int(case.device.partition(":")[2] or 0) >= device.count:
+        yield f"there is no {case.device} here: the last is {kind}:{device.count - 1}"
+
+    if spec.refusal is not None:
+        yield spec.refusal
+    if case.dtype in device.refused_dtypes:
+        yield device.refused_dtypes[case.dtype]
+
     if ("foreach" in asked and not spec.foreach) or ("capturable" in asked and not spec.capturable):
-        return f"torch's {name} has no {case.implementation} implementation"
-    if "fused" in asked and case.kind not in spec.fused:
-        return f"torch's {name} has no fused kernel for {case.kind}"
+        yield f"torch's {name} has no {case.implementation} implementation"
+    if "fused" in asked and kind not in spec.fused:
+        yield f"torch's {name} has no fused kernel for {kind}"
     # Compiled, the step count becomes part of the graph, and the CPU is as good as any.
-    if "capturable" in asked and case.kind != "cuda" and not case.compilation.step:
-        return (
-            f"a capturable step keeps its count on a CUDA device: torch refuses it on {case.kind}"
-        )
-    return None
+    if "capturable" in asked and kind != "cuda" and not compilation.step:
+        yield f"a capturable step keeps its count on a CUDA device: torch refuses it on {kind}"
+    if spec.closure and scaled:
+        yield f"GradScaler takes no optimizer that is given a closure, as {case.optimizer} is"
 
-
-def _closure(case: Case, facts: Facts) -> str | None:
-    if OPTIMIZERS[case.optimizer].closure and PRECISIONS[case.dtype].scaled:
-        return f"GradScaler takes no optimizer that is given a closure, as {case.optimizer} is"
-    return None
-
-
-def _compile(case: Case, facts: Facts) -> str | None:
-    spec, asked = OPTIMIZERS[case.optimizer], case.compilation
-    if asked.step and not spec.compilable:
-        return f"torch.compile captures nothing of {spec.torch_class}'s step"
-    if asked.step and case.implementation == "fused":
-        return "torch.compile captures nothing of a fused optimizer step"
-    if asked.mode == "reduce-overhead" and case.kind != "cuda":
-        return (
+    if compilation.step and not spec.compilable:
+        yield f"torch.compile captures nothing of {name}'s step"
+    if compilation.step and case.implementation == "fused":
+        yield "torch.compile captures nothing of a fused optimizer step"
+    if compilation.mode == "reduce-overhead" and kind != "cuda":
+        yield (
             "reduce-overhead is the default mode with CUDA graphs: "
-            f"on {case.kind} it would be the default under another name"
+            f"on {kind} it would be the default under another name"
         )
-    return facts.devices[case.kind].compile_refusal if asked.compiles else None
+    if compilation.compiles and device.compile_refusal is not None:
+        yield device.compile_refusal
 
+    if compilation.captured:
+        if kind != "cuda":
+            yield f"a CUDA graph cannot be captured on {kind}"
+        if scaled:
+            yield "GradScaler asks the device in every step, which a CUDA graph cannot hold"
+        if spec.capturable and case.implementation != "capturable":
+            yield f"torch captures {name} only as --implementation capturable"
+        if not spec.capturable and name != "SGD":
+            yield f"{name}'s step counts or decides on the host: a CUDA graph cannot hold it"
 
-def _captured(case: Case, facts: Facts) -> str | None:
-    if not case.compilation.captured:
-        return None
-    spec = OPTIMIZERS[case.optimizer]
-    if case.kind != "cuda":
-        return f"a CUDA graph cannot be captured on {case.kind}"
-    if PRECISIONS[case.dtype].scaled:
-        return "GradScaler asks the device in every step, which a CUDA graph cannot hold"
-    if spec.capturable and case.implementation != "capturable":
-        return f"torch captures {spec.torch_class} only as --implementation capturable"
-    if not spec.capturable and spec.torch_class != "SGD":
-        return (
-            f"{spec.torch_class}'s step counts or decides on the host: a CUDA graph cannot hold it"
-        )
-    return None
-
-
-def _threads(case: Case, facts: Facts) -> str | None:
-    if case.kind == "cpu" and case.threads > facts.cores:
-        return f"needs {case.threads} cores, one per thread; this process may use {facts.cores}"
+    if kind == "cpu" and case.threads > facts.cores:
+        yield f"needs {case.threads} cores, one per thread; this process may use {facts.cores}"
     if facts.thread_limit is not None and case.threads > facts.thread_limit:
-        return (
+        yield (
             f"needs {case.threads} threads; OMP_THREAD_LIMIT or the control group's pids.max "
             f"allows {facts.thread_limit}"
         )
-    return None
-
-
-def _memory(case: Case, facts: Facts) -> str | None:
-    need, memory = estimated_bytes(case), facts.devices[case.kind].memory_bytes
+    need, memory = estimated_bytes(case), device.memory_bytes
     if memory and need > memory // 2:
-        return (
+        yield (
             f"needs about {need / 2**30:.1f} GiB, more than half of the "
-            f"{memory / 2**30:.1f} GiB of {case.kind} memory"
+            f"{memory / 2**30:.1f} GiB of {kind} memory"
         )
-    return None
-
-
-RULES: tuple[Callable[[Case, Facts], str | None], ...] = (
-    _device,
-    _optimizer,
-    _dtype,
-    _implementation,
-    _closure,
-    _compile,
-    _captured,
-    _threads,
-    _memory,
-)
 
 
 def unsupported_reason(case: Case, facts: Facts) -> str | None:
     """The first reason this case cannot run on the machine of `facts`, or None."""
-    return next((reason for rule in RULES if (reason := rule(case, facts))), None)
+    return next(objections(case, facts), None)

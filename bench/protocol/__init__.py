@@ -1,1 +1,1 @@
-"""What the runner and a worker say to each other: messages, the types in them, validation."""
+"""What the runner and a worker exchange: messages, the types in them, their validation."""

@@ -1,8 +1,4 @@
-"""What the coordinator and a worker say to each other: one JSON object a line, each way.
-
-The protocol knows nothing of runs, replicates or sides: whoever starts the workers gives them
-their meaning.
-"""
+"""Requests to a worker and its replies: one JSON object a line, each way."""
 
 from typing import Literal
 
@@ -12,6 +8,7 @@ from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
 from bench.matrix.ceiling import Ceiling
 from bench.matrix.support import Facts
 from bench.protocol.profile import StepProfile
+from bench.protocol.verified import Expected, Verified
 
 PHASES_KIND = "phases"
 WHOLE_KIND = WHOLE
@@ -25,16 +22,14 @@ KINDS: dict[str, tuple[str, ...]] = {
     THROUGHPUT_KIND: (THROUGHPUT,),
     CEILING: (CEILING,),
 }
-"""Kind of block to the series it yields: three phases out of one pass, or the whole step; where the
-host runs ahead of the device, steps that are waited for one by one, and many at once; and a
-ceiling's own."""
+"""Kind of block to its series: the phases out of one pass, or the whole step; where the host runs
+ahead of the device, steps waited for one by one, and many at once; and a ceiling's own."""
 
 QUANTILES = (10, 25, 50, 90)
 """The percentiles that stand for a block's samples."""
 
-
 OWN_THREADS = "own-threads"
-"""The word by which a worker is told to leave torch's threads to its environment."""
+"""The argument by which a worker leaves torch's threads to its environment."""
 
 Status = Literal["ok", "unsupported", "invalid", "failed", "oom", "timeout", "killed"]
 """What became of a case."""
@@ -43,51 +38,6 @@ Status = Literal["ok", "unsupported", "invalid", "failed", "oom", "timeout", "ki
 def kinds_of(case: Case) -> tuple[str, ...]:
     """The kinds of block that yield the case's series."""
     return tuple(kind for kind, series in KINDS.items() if set(series) <= set(case.series))
-
-
-class Expected(msgspec.Struct, frozen=True):
-    """What a float64 reference run says of a case's training, and how far a dtype may stray."""
-
-    loss: float
-    """Before the first step."""
-    loss_tolerance: float
-    """Relative."""
-    ratio: float
-    """The loss after verification's steps over the loss before them."""
-    tolerance: float
-    """Of that ratio, absolute."""
-
-
-class Graphs(msgspec.Struct, frozen=True):
-    """What torch.compile made of a case."""
-
-    loss: int
-    """Graphs captured of the model and its loss."""
-    step: int
-    """Graphs captured of the optimizer's step."""
-    recompiled: int
-    """Graphs captured after the first step."""
-    breaks: tuple[str, ...]
-    """Why it broke graphs, once for each break."""
-    skips: int
-    """CUDA graphs that a mode asks for and that were not made."""
-
-
-class Verified(msgspec.Struct, frozen=True):
-    """What a case was seen to be and to do in its verification."""
-
-    expected: Expected
-    ratio: float
-    """As in `expected`, of the case."""
-    products: str
-    """The dtype that matrix products were seen to run in; of what is compiled, as it is written."""
-    path: str
-    """The optimizer's implementation that was seen to run."""
-    graphs: Graphs
-    peak_bytes: int | None
-    """Memory that training took at most, above the net and its data; None where it is not told."""
-    float32_products: str = "ieee"
-    """How float32 matrices are multiplied on CUDA, as torch has it set: "ieee" or "tf32"."""
 
 
 class Prepare(msgspec.Struct, tag=True, frozen=True):
@@ -116,9 +66,9 @@ class TimeCompile(msgspec.Struct, tag=True, frozen=True):
 
 
 class PrepareCeiling(msgspec.Struct, tag=True, frozen=True):
-    """Make ready what finds out a ceiling, and keep it resident.
+    """Build a ceiling's microbenchmark, and keep it resident.
 
-    `calls` of it make a sample; as many as a sample should last where it is None.
+    `calls` of it make a sample; where None, as many as a sample should last.
     """
 
     ceiling: Ceiling
@@ -135,11 +85,11 @@ class Measure(msgspec.Struct, tag=True, frozen=True):
     kind: str
     samples: int
     with_readings: bool = True
-    """Whether reference loops are heard before it: two sides in turn need none."""
+    """Whether reference loops are read before it: two sides in turn need none."""
 
 
 class MeasureEnergy(msgspec.Struct, tag=True, frozen=True):
-    """Train a prepared case for so many seconds, and see what energy that takes."""
+    """Train a prepared case for so many seconds, and measure the energy."""
 
     case: str
     seconds: float
@@ -158,6 +108,17 @@ class Profile(msgspec.Struct, tag=True, frozen=True):
 Request = Prepare | PrepareCeiling | Verify | TimeCompile | Measure | MeasureEnergy | Profile
 
 
+def id_of(request: Request) -> str:
+    """The id of the case or ceiling that a request is about."""
+    match request:
+        case PrepareCeiling():
+            return request.ceiling.id
+        case Prepare() | Verify() | TimeCompile():
+            return request.case.id
+        case Measure() | MeasureEnergy() | Profile():
+            return request.case
+
+
 class Interpreter(msgspec.Struct, frozen=True):
     """What a process runs on: its Python, and the torch that it imported."""
 
@@ -170,7 +131,7 @@ class Interpreter(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, tag=True, frozen=True):
-    """The worker's first words: what it is and what subject it loaded."""
+    """A worker's first message: what it is and what subject it loaded."""
 
     facts: Facts
     python: str
@@ -183,7 +144,7 @@ class Hello(msgspec.Struct, tag=True, frozen=True):
     bus_id: str | None = None
     """Where on the PCI bus its device is, by which the driver's tools know it."""
     interpreter: Interpreter | None = None
-    """None only in journals that were begun before it was said."""
+    """None only in old journals."""
 
 
 class Prepared(msgspec.Struct, tag=True, frozen=True):
@@ -194,7 +155,7 @@ class Prepared(msgspec.Struct, tag=True, frozen=True):
     """Duration of one warm step."""
     warmup_steps: int
     reference_loops: tuple[str, ...]
-    """The reference loops that are heard before its blocks."""
+    """The reference loops that are read before its blocks."""
     verified: Verified | None = None
     """None only in files of schema 1."""
 
@@ -207,19 +168,19 @@ class CeilingPrepared(msgspec.Struct, tag=True, frozen=True):
     calls: int
     """In a sample."""
     work: float
-    """Of a sample: bytes, FLOP, or how many of what costs are asked for."""
+    """Of a sample: bytes, FLOP, or the count of what has a cost."""
     how: str
 
 
 class CaseVerified(msgspec.Struct, tag=True, frozen=True):
-    """The case is what it says it is, and trains as it should."""
+    """The case is what its id says, and trains as it should."""
 
     case: str
     verified: Verified
 
 
 class CompileTimed(msgspec.Struct, tag=True, frozen=True):
-    """How long the first step of a compiled case took, and what the compiler's caches held."""
+    """How long a compiled case's first step took, and what the compiler's caches held."""
 
     case: str
     first_step_ns: int
@@ -229,7 +190,7 @@ class CompileTimed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Refused(msgspec.Struct, tag=True, frozen=True):
-    """The case cannot be measured; the worker itself is well, unless `status` is "oom"."""
+    """The case cannot be measured; see `validation.check` for what else that means."""
 
     case: str
     status: Status
@@ -251,11 +212,11 @@ class Block(msgspec.Struct, tag=True, frozen=True):
     means_ns: dict[str, int] = {}
     """Series to its samples' mean."""
     upper_tail_ns: dict[str, int] = {}
-    """Series to the mean of its slow samples: stopwatch.slow_mean."""
+    """Series to the mean of its slow samples: timing.upper_tail_mean."""
 
 
 class EnergyMeasured(msgspec.Struct, tag=True, frozen=True):
-    """What a stretch of training took."""
+    """The energy of training for a while."""
 
     case: str
     steps: int

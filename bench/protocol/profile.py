@@ -1,4 +1,4 @@
-"""What a profiler says of a training step, phase by phase. Shares are of profiled time."""
+"""What a profiler shows of a training step, phase by phase. Shares are of profiled time."""
 
 import msgspec
 
@@ -10,7 +10,7 @@ class Operator(msgspec.Struct, frozen=True):
     calls: int
     """A step."""
     share: float
-    """Of the phase's time, what is its own and not that of operators it calls."""
+    """Its own part of the phase's time, without operators that it calls."""
 
 
 class PhaseProfile(msgspec.Struct, frozen=True):
@@ -19,22 +19,22 @@ class PhaseProfile(msgspec.Struct, frozen=True):
     share: float
     """Of the step."""
     in_operators: float
-    """Of the phase: the rest is Python's, autograd's and the optimizer's own doing."""
+    """Of the phase: the rest is spent in Python, autograd and the optimizer themselves."""
     ops: int
     """Operators that compute, called from Python or from a compiled graph; and calls of compiled
     graphs. Not what they call in turn."""
     nodes: int
     """Nodes of autograd's graph that compute; gathering gradients is not counted."""
     launches: int
-    """Calls from the host that gave the device something to do."""
+    """Calls from the host that launch work on the device."""
     kernels: int
     """Kernels, copies and fills on the device."""
     kernels_ns: int | None = None
     """How long they take together; None where the profiler does not see them."""
     busy_ns: int | None = None
-    """How long the device is at work: overlapping kernels count once."""
+    """How long the device is busy: overlapping kernels count once."""
     allocations: int | None = None
-    """None where the device's memory is not told."""
+    """None where the profiler has no records of the device's memory."""
     allocated_bytes: int | None = None
     peak_bytes: int | None = None
     """The most it holds above what was held when it began."""
@@ -55,7 +55,7 @@ class StepProfile(msgspec.Struct, frozen=True):
     """A step's profile, by phase; one phase, the whole step, where it cannot be split."""
 
     steps: int
-    """How many, all of them the same."""
+    """How many were profiled, all alike."""
     phases: dict[str, PhaseProfile]
     work: dict[str, Work]
     state_elements: int
@@ -63,6 +63,6 @@ class StepProfile(msgspec.Struct, frozen=True):
 
     @property
     def busy_ns(self) -> int | None:
-        """How long a step keeps the device at work; None where that is not told."""
-        told = [phase.busy_ns for phase in self.phases.values()]
-        return None if None in told else sum(busy for busy in told if busy)
+        """How long a step keeps the device busy; None where that is unavailable."""
+        busy = [phase.busy_ns for phase in self.phases.values()]
+        return None if None in busy else sum(ns for ns in busy if ns)

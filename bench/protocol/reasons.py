@@ -5,7 +5,7 @@ import re
 MAX_LINE = 300
 """Characters of a line that are kept: commands of a compiler go on for thousands."""
 COMPILERS = re.compile(r"\b(?:error|fatal)\s*: |undefined reference to|\bld: cannot find ")
-"""What marks the line of a compiler or linker that tells the cause, g++'s and ptxas's alike."""
+"""What marks the line of a compiler or linker with the cause, g++'s and ptxas's alike."""
 LINKERS_LAST = "ld returned"
 TRACEBACK = "Traceback (most recent call last):"
 OTHERS = ("Exception ignored", "Exception in thread", "Error in ")
@@ -29,7 +29,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def last_words(text: str, *, raised: bool) -> str:
-    """The line that tells why a process died, of what it printed; "" where it printed nothing.
+    """The line with the reason why a process died, of what it printed; "" where it printed nothing.
 
     That is the fatal error or, where it was `raised`, the exception, because what runs at exit may
     print after it. Else it is the last line.
@@ -54,7 +54,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _compilers_line(text: str) -> str | None:
-    """The first line below the first that a compiler would have written to tell the cause."""
+    """The first line below the first that a compiler would have written with the cause."""
     lines = [line for line in text.strip().splitlines()[1:] if COMPILERS.search(line)]
     causes = [line for line in lines if LINKERS_LAST not in line]
     return next(iter(causes or lines), None)

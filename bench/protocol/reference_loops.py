@@ -11,5 +11,5 @@ LARGE_BYTES = 2**18
 
 
 def reference_loops_for(activation_bytes: int) -> tuple[str, ...]:
-    """The reference loops that hear what a case with such activations suffers from."""
+    """The reference loops that slow down with a case of such activations."""
     return (DISPATCH, MEMORY) if activation_bytes > LARGE_BYTES else (DISPATCH,)

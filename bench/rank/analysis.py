@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,20 +11,19 @@ import pandas as pd
 
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
+from bench.options import CHOICES
 from bench.stats.estimates import ratio_half
 from bench.stats.frame import RUN, steps
 
-CHOICES = (RUN, "device", "dtype", "implementation", "compile", "threads")
-"""What one is free to choose; the batch size, the optimizer and the net are the task."""
 TASK = tuple(name for name in AXES if name not in CHOICES)
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The configurations of one task, fastest first, and those that are slower beyond doubt.
+    """The configurations of one task, fastest first.
 
     `table` has the columns of the tidy frame, ratio (time over the fastest's) and ratio_half.
-    `slower` are those of it whose ratio cannot be 1 within its interval.
+    `slower` are those of its rows whose ratio is above 1 by more than its half-width.
     """
 
     task: dict[Hashable, Any]
@@ -36,43 +35,43 @@ class Ranking:
 class Crossover:
     """Where, along the batch size, the faster of two places last changes.
 
-    Only batch sizes count at which their intervals tell the two apart. `batch` is None where the
-    faster one does not change, and all is None where no batch size tells. Between the two batch
-    sizes around a change, times are taken to be straight lines of their logarithms.
+    Only batch sizes count at which their intervals differ. `batch` is None where the faster one
+    does not change, and all is None where no batch size counts. Between the two batch sizes around
+    a change, times are interpolated as straight lines of their logarithms.
     """
 
     task: dict[Hashable, Any]
     places: tuple[str, str]
     batches: tuple[int, int]
     """The least and the largest at which both were measured."""
-    batch: float | None
-    faster_below: str | None
-    faster_above: str | None
+    batch: float | None = None
+    faster_below: str | None = None
+    faster_above: str | None = None
 
 
-def rank(frame: pd.DataFrame, by: tuple[str, ...], statistic: str) -> list[Ranking]:
-    """One ranking for each combination of what is not in `by`. Raises UsageError for nothing to
-    rank."""
+def rankings(frame: pd.DataFrame, by: Sequence[str], statistic: str) -> list[Ranking]:
+    """One for each combination of what is not in `by`, batch sizes next to each other.
+
+    Raises UsageError where there is nothing to rank.
+    """
     time, half = f"{statistic}_ns", f"{statistic}_half"
-    timed = steps(frame, statistic)
     fixed: list[Hashable] = [name for name in (RUN, *AXES) if name not in by]
-    rankings = []
-    for values, group in timed.groupby(fixed, sort=False):
+    found = []
+    for values, group in steps(frame, statistic).groupby(fixed, sort=False):
         table = group.sort_values(time, kind="stable").reset_index(drop=True)
         first = table.iloc[0]
         table["ratio"] = table[time] / first[time]
         table["ratio_half"] = ratio_half(table[half], first[half])
         slower = table[np.log(table["ratio"]) > table["ratio_half"]]
-        rankings.append(Ranking(dict(zip(fixed, values, strict=True)), table, slower))
-    if not rankings:
+        found.append(Ranking(dict(zip(fixed, values, strict=True)), table, slower))
+    if not found:
         raise UsageError(f"nothing to rank: no case has a {statistic} time")
-    return sorted(rankings, key=lambda ranking: _order(ranking.task))
 
+    def order(ranking: Ranking) -> tuple[list[str], int]:
+        others = [str(value) for name, value in ranking.task.items() if name != "batch"]
+        return others, ranking.task["batch"]
 
-def _order(task: dict[Hashable, Any]) -> tuple[Any, ...]:
-    """By everything but the batch, then by the batch."""
-    others = tuple(str(value) for name, value in task.items() if name != "batch")
-    return (others, task["batch"])
+    return sorted(found, key=order)
 
 
 def crossovers(frame: pd.DataFrame, statistic: str) -> list[Crossover]:
@@ -89,15 +88,15 @@ def crossovers(frame: pd.DataFrame, statistic: str) -> list[Crossover]:
     best = timed.assign(place=place).sort_values(time, kind="stable").drop_duplicates(keys)
     found = []
     for values, of_task in best.groupby(others, sort=False):
+        task = dict(zip(others, values, strict=True))
         wide = of_task.pivot(index="batch", columns="place", values=[time, half])
         for first, second in itertools.combinations(dict.fromkeys(of_task["place"]), 2):
             both = wide.loc[:, pd.IndexSlice[:, [first, second]]].dropna()
             if len(both) > 1:
                 lead = np.log(both[time][second] / both[time][first])
-                told = lead[lead.abs() > ratio_half(both[half][first], both[half][second])]
-                task = dict(zip(others, values, strict=True))
+                clear = lead[lead.abs() > ratio_half(both[half][first], both[half][second])]
                 batches = int(both.index[0]), int(both.index[-1])
-                found.append(_crossover(task, (first, second), batches, told))
+                found.append(_crossover(task, (first, second), batches, clear))
     return found
 
 
@@ -109,7 +108,7 @@ def _crossover(
 ) -> Crossover:
     """`lead`, by batch: the logarithm of the second place's time over the first's, where clear."""
     if lead.empty:
-        return Crossover(task, places, batches, None, None, None)
+        return Crossover(task, places, batches)
     faster = [places[0] if value > 0 else places[1] for value in lead]
     if len(set(faster)) == 1:
         return Crossover(task, places, batches, None, faster[0], faster[0])

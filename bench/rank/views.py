@@ -1,134 +1,100 @@
-"""The fastest configurations, and where one device overtakes another, as text."""
+"""The fastest configurations, and where one device overtakes another."""
 
 from collections.abc import Hashable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench.errors import check_allowed
 from bench.matrix.axes import AXES
 from bench.matrix.case import THROUGHPUT, WHOLE
-from bench.rank.analysis import CHOICES, Crossover, Ranking, crossovers, rank
-from bench.records.loading import load_runs
+from bench.options import CHOICES
+from bench.rank.analysis import Crossover, Ranking, crossovers, rankings
 from bench.records.run_file import RunRecord
-from bench.report.tables import (
-    FORMATS,
-    Row,
-    bound_by,
-    machine_notes,
-    mark_lines,
-    prose,
-    render,
-    time_cell,
-)
-from bench.report.terminal import Worth
-from bench.stats.frame import STATISTICS, tidy
+from bench.report import notes
+from bench.report.view import Row, Table, View, Worth
+from bench.stats.frame import QUIET, tidy
 from bench.units import interval, rate
 
-WORTH: Worth = (("samples/s",), ("bound",), ("equal", "of"), ("next", "slower by"))
+WORTH: Worth = (("samples/s",), ("bound",), ("tied", "configurations"), ("next", "slower by"))
+ABOUT = (
+    "tied: configurations whose ratio to the fastest has a 95% interval that includes 1; next: the "
+    "fastest of those that are slower beyond it."
+)
+HOST_BOUND = "Where bound is host, the ranking is of the host's launches, not of the device."
 
 
-def rank_files(
-    files: Sequence[Path],
-    results: Path,
-    by: str | None,
-    statistic: str,
-    style: str,
-    width: int | None = None,
-) -> str:
-    """The ranking of run files. Raises UsageError for a value that is not allowed."""
-    chosen = CHOICES if by is None else tuple(part.strip() for part in by.split(","))
-    for option, values, allowed in (
-        ("by", chosen, CHOICES),
-        ("statistic", (statistic,), STATISTICS),
-        ("format", (style,), FORMATS),
-    ):
-        for value in values:
-            check_allowed(option, value, allowed)
-    _, labels, runs = load_runs(files, results)
-    return ranking_text(runs, labels, chosen, statistic, style, width)
-
-
-def ranking_text(
+def ranking_view(
     runs: Sequence[RunRecord],
     labels: Sequence[str],
-    by: tuple[str, ...] = CHOICES,
-    statistic: str = "quiet",
-    style: str = "github",
-    width: int | None = None,
-) -> str:
-    """A row for each task, its fastest configuration first; then the crossovers."""
+    by: Sequence[str] = CHOICES,
+    statistic: str = QUIET,
+) -> View:
+    """A row for each task, its fastest configuration first; then the crossovers.
+
+    Raises UsageError where there is nothing to rank.
+    """
     frame = tidy(runs, labels)
-    rankings = rank(frame, by, statistic)
-    asked = [name for name in by if frame[name].nunique() > 1]
+    ranked = rankings(frame, by, statistic)
+    choices = [name for name in by if frame[name].nunique() > 1]
     bounds = bool(frame["host_bound"].notna().any())
-    rows = [_row(ranking, asked, statistic, bounds) for ranking in rankings]
-    table = render(rows, style, WORTH, width)
-    if style in ("tsv", "csv"):
-        return table
+    rows = [_row(ranking, choices, statistic, bounds) for ranking in ranked]
     below = [
-        "next: how much longer the best configuration takes that is slower beyond doubt; equal: "
-        "others that may be as fast, within the intervals.",
-        *(["A step bound by the host ranks the host, not the device."] if bounds else []),
-        *(_crossover_text(found) for found in crossovers(frame, statistic)),
-        *mark_lines(frame[frame["series"].isin((WHOLE, THROUGHPUT))], statistic),
-        *machine_notes(runs, labels),
+        ABOUT,
+        *([HOST_BOUND] if bounds else []),
+        *map(_crossover_note, crossovers(frame, statistic)),
+        *notes.marks(frame[frame["series"].isin((WHOLE, THROUGHPUT))], statistic),
+        *notes.machines(runs, labels),
     ]
-    return "\n".join([table, *prose(below, style)])
+    return View([Table(rows, WORTH)], below, rows)
 
 
-def _row(ranking: Ranking, asked: Sequence[str], statistic: str, bounds: bool) -> Row:
+def _row(ranking: Ranking, choices: Sequence[str], statistic: str, bounds: bool) -> Row:
     first = ranking.table.iloc[0]
-    step = first[f"{statistic}_ns"]
     row: Row = {
-        **{str(name): ranking.task[name] for name in _told(ranking.task)},
-        "fastest": _name(first, asked),
-        "step ± 95%": time_cell(first, statistic),
-        "samples/s": rate(first["batch"] / step * 1e9),
-        **({"bound": bound_by(first["host_bound"])} if bounds else {}),
-        "equal": len(ranking.table) - len(ranking.slower) - 1,
-        "of": len(ranking.table),
+        **_task_columns(ranking.task),
+        "fastest": _name(first, choices),
+        "step ± 95%": notes.time_cell(first, statistic),
+        "samples/s": rate(first["batch"] / first[f"{statistic}_ns"] * 1e9),
+        **({"bound": notes.bound_by(first["host_bound"])} if bounds else {}),
+        "tied": len(ranking.table) - len(ranking.slower) - 1,
+        "configurations": len(ranking.table),
+        "next": "-",
+        "slower by": "-",
     }
-    if ranking.slower.empty:
-        return row | {"next": "-", "slower by": "-"}
-    beaten = ranking.slower.iloc[0]
-    return row | {
-        "next": _name(beaten, asked),
-        "slower by": interval(f"{beaten['ratio']:.2f}x", beaten["ratio_half"]),
-    }
+    if not ranking.slower.empty:
+        second = ranking.slower.iloc[0]
+        row["next"] = _name(second, choices)
+        row["slower by"] = interval(f"{second['ratio']:.2f}x", second["ratio_half"])
+    return row
 
 
-def _told(task: dict[Hashable, Any]) -> list[Hashable]:
-    """The parts of a task that are worth a column: the batch, and what is not as ever."""
-    always = ("batch", "optimizer", "hidden")
-    return sorted(
-        (n for n in task if n in always or n in CHOICES),
-        key=lambda name: always.index(str(name)) if name in always else len(always),
-    )
+def _task_columns(task: dict[Hashable, Any]) -> Row:
+    """The batch, the optimizer and the net, then what there was no choice of."""
+    names = ["batch", "optimizer", "hidden", *(name for name in task if name in CHOICES)]
+    return {str(name): task[name] for name in names}
 
 
-def _name(row: "pd.Series[Any]", asked: Sequence[str]) -> str:
-    """A configuration by what there is to choose; what is torch's own choice goes unsaid."""
+def _name(row: "pd.Series[Any]", choices: Sequence[str]) -> str:
+    """A configuration by what there is to choose; most defaults go without saying."""
     parts = [
         f"{AXES[name].prefix if name in AXES else ''}{row[name]}"
-        for name in asked
+        for name in choices
         if name not in AXES or row[name] != AXES[name].default or name in ("device", "dtype")
     ]
-    return " ".join(f"{part}" for part in parts) or "default"
+    return " ".join(parts) or "default"
 
 
-def _crossover_text(found: Crossover) -> str:
+def _crossover_note(found: Crossover) -> str:
     task = ", ".join(f"{name} {value}" for name, value in found.task.items())
     first, second = found.places
-    between = f"{found.batches[0]} to {found.batches[1]}"
+    between = f"from {found.batches[0]} to {found.batches[1]}"
     if found.faster_below is None:
-        return f"{task}: {first} and {second} are as fast at every batch measured, {between}."
+        return f"{task}: {first} and {second} are tied at every batch measured, {between}."
     if found.batch is None:
         slower = second if found.faster_below == first else first
         return (
-            f"{task}: {found.faster_below} is faster than {slower} wherever intervals tell them "
-            f"apart, among batches of {between}."
+            f"{task}: {found.faster_below} is faster than {slower} at every batch {between} where "
+            "their intervals differ."
         )
     return (
         f"{task}: {found.faster_above} overtakes {found.faster_below} at a batch of about "

@@ -1,6 +1,7 @@
-"""The shape of a gate's report: two sides, what each pair of processes showed, and the verdicts."""
+"""The shape of the gate's report: two sides, what each pair of processes measured, the verdicts."""
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -8,19 +9,21 @@ from bench.errors import UsageError
 from bench.machine.fingerprint import Machine
 from bench.matrix.comparison import Comparison
 from bench.protocol.messages import Interpreter
-from bench.records.kinds import REPORT, OtherKind, kind_of
-from bench.records.store import read_bytes, write_atomically
+from bench.records.store import REPORT, OtherKind, kind_of, read_bytes, write_atomically
 from bench.records.verdicts import INVALID, Verdict, Way
 
-SCHEMA = 1
+SCHEMA = 2
+
+Statistic = Literal["lower quartile", "mean", "upper tail"]
+"""Of a block's samples: what stands for them."""
 
 
 class SideRecord(msgspec.Struct):
-    """One side, as its workers said it was."""
+    """One side, as its workers described it."""
 
     name: str
     what: str
-    """In words: which revision or folder, torch, interpreter and environment."""
+    """Which revision or folder, torch, interpreter and environment."""
     subject_hash: str
     python: str
     torch: str
@@ -28,18 +31,18 @@ class SideRecord(msgspec.Struct):
     environment: dict[str, str] = {}
     """Its own variables, beside those of both."""
     interpreter: Interpreter | None = None
-    """What its workers ran on, without anyone's name; None in older reports."""
+    """What its workers ran on, without the user's name; None where unknown."""
 
 
 class Rules(msgspec.Struct, frozen=True):
     """What makes a verdict. Shares: 0.01 is one per cent."""
 
     alpha: float = 0.01
-    """How often identical sides may have a series called regressed, over the whole family."""
+    """How often an A/A run may have any series regressed: the family-wise error rate."""
     margin: float = 0.03
     """Two times that differ by less are equivalent."""
     threshold: float = 0.01
-    """A proven difference smaller than this is told and does not fail."""
+    """A detected difference smaller than this is reported and does not fail."""
     thresholds: dict[str, float] = {}
     """Pattern of comparisons' ids to a threshold of their own; the last that fits counts."""
 
@@ -48,18 +51,24 @@ class PairRecord(msgspec.Struct):
     """One pair of processes. Columns are as long as the report's series."""
 
     control: bool
+    """Whether both processes ran the base: an A/A control."""
     at_s: float
     """When it began, seconds since the report's start."""
     startup_s: float
     wall_s: float
-    usual: list[float | None]
-    """log(head / base) of the lower quartile step: how the usual step compares."""
+    lower_quartile: list[float | None]
+    """log(head / base) of the lower quartile of a block's samples."""
     mean: list[float | None]
-    """The same of the mean step, which now and then a slow one moves."""
-    slow: list[float | None]
-    """The same of the mean of slow steps."""
+    """The same of their mean, which occasional slow steps move."""
+    upper_tail: list[float | None]
+    """The same of the mean of their upper tail."""
     base_ns: list[int | None]
-    """The base's lower quartile step."""
+    """The base's lower quartile."""
+
+    @property
+    def columns(self) -> tuple[list[float | None], list[float | None], list[float | None]]:
+        """The log-ratios, in the order of Statistic."""
+        return self.lower_quartile, self.mean, self.upper_tail
 
 
 class SeriesVerdict(msgspec.Struct):
@@ -69,20 +78,20 @@ class SeriesVerdict(msgspec.Struct):
     series: str
     verdict: Verdict
     reason: str = ""
-    """Why it is invalid or inconclusive, and whatever else is worth a word."""
+    """Why it is invalid or inconclusive, or a remark on another verdict."""
     base_ns: float | None = None
     effect: float | None = None
     half: float | None = None
     """Half the width of the effect's 95% interval."""
     p_slower: float | None = None
-    """Family-wise, at the last look."""
+    """Adjusted for all series (family-wise), at the last look."""
     p_faster: float | None = None
-    statistic: str = "usual"
-    """What the effect is of: the usual step or the mean one."""
-    proven: Way | None = None
-    """Which way it was proven to differ, by however little."""
+    statistic: Statistic = "lower quartile"
+    """Whose effect it is."""
+    detected: Way | None = None
+    """Which way a difference is statistically significant, however small."""
     detectable: float | None = None
-    """The least effect that would have been proven four times in five."""
+    """The minimum detectable effect (MDE) at a power of 80%."""
     settled: bool = True
     """Whether more pairs could hardly change the verdict."""
     more_pairs: int | None = None
@@ -107,13 +116,12 @@ class GateReport(msgspec.Struct):
     ended: dict[str, str] = {}
     """Comparison to why it is not measured any further."""
     verdicts: list[SeriesVerdict] = []
-    outcome: str = INVALID
-    """The worst of the verdicts; of a run that was cut off, invalid."""
+    outcome: Verdict = INVALID
+    """The worst of the verdicts; invalid while the run has not ended."""
     reason: str = "the run was cut off"
-    """What else there is to say of the outcome."""
     wall_s: float = 0.0
     recorded: bool = False
-    """Whether its pairs were taken to be replayed, a number given beforehand."""
+    """Whether its pairs were taken for replays, a number given beforehand."""
     schema: int = SCHEMA
 
 
@@ -125,33 +133,24 @@ def write_report(path: Path, report: GateReport) -> None:
 def load_report(path: Path) -> GateReport:
     """A report.
 
-    Raises UsageError where the file is missing, cut off, or no report: OtherKind where it is
-    something else of this suite's.
+    Raises UsageError where the file is missing, cut off, of another schema, or no report: OtherKind
+    where it is another kind of this suite's files.
     """
     content = read_bytes(path)
     try:
-        kind = kind_of(msgspec.json.decode(content))
+        document = msgspec.json.decode(content)
+        kind = kind_of(document)
         if kind not in (None, REPORT):
             raise OtherKind(path, kind)
-        schema = msgspec.json.decode(content, type=_Version).schema
-        if schema > SCHEMA:
+        if kind == REPORT and document.get("schema") != SCHEMA:
             raise UsageError(
-                f"{path} was written by a newer version (schema {schema}; this one reads up to "
-                f"{SCHEMA}): update the suite"
+                f"{path} has schema {document.get('schema')}, and this version reads schema "
+                f"{SCHEMA}: use the version that wrote it"
             )
-        report = msgspec.json.decode(content, type=GateReport)
+        report = msgspec.convert(document, GateReport)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not a report of the gate: {error}") from None
+        raise UsageError(f"{path} is not a gate report: {error}") from None
     width = len(report.series)
-    for pair in report.pairs:
-        if any(len(row) != width for row in (pair.usual, pair.mean, pair.slow, pair.base_ns)):
-            raise UsageError(
-                f"{path} contradicts itself: its pairs do not have {width} series each"
-            )
+    if any(len(row) != width for pair in report.pairs for row in (*pair.columns, pair.base_ns)):
+        raise UsageError(f"{path} is inconsistent: its pairs do not have {width} series each")
     return report
-
-
-class _Version(msgspec.Struct):
-    """What can be read of any report."""
-
-    schema: int

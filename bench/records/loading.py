@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.errors import UsageError
-from bench.records.kinds import OtherKind
 from bench.records.run_file import RunRecord
-from bench.records.store import latest_runs, load_cases
+from bench.records.store import OtherKind, latest_runs, load_cases
 
 T = TypeVar("T")
 
@@ -37,7 +36,7 @@ def load_each(paths: Sequence[Path], load: Callable[[Path], T]) -> tuple[list[Pa
 
 
 def run_labels(runs: Sequence[RunRecord], paths: Sequence[Path]) -> list[str]:
-    """What to call each run: its machine where that tells them apart, else its file."""
+    """A label for each run: its machine where that is unique, else its file."""
     names = [run.machine.name for run in runs]
     machines = [run.machine.label for run in runs]
     stems = [path.stem for path in paths]

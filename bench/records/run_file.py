@@ -1,48 +1,38 @@
-"""The shape of a run: the `sumnet` key of a run file, assembled from the events of its journal."""
+"""The run file: plain JSON, written by `encode`, read by `decode`, of SCHEMA alone.
 
+Its `benchmarks`, `machine_info` and `commit_info` are pytest-benchmark's summaries, for what reads
+those. Its `sumnet` key is a RunRecord as JSON. A field that is left out has its default.
+
+Columns (`at_ms`, `readings_ns`, `p10_ns` of Blocks) hold their first value, then how much each is
+above the one before: a running sum gives the values back. They are what another run's floors may
+choose from. Of a worker's medians and 90th percentiles only the median block counts, so that
+only that is kept: with a column for each of four percentiles, a file would be three times as long.
+"""
+
+import copy
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from bench.errors import UsageError
 from bench.machine.fingerprint import Machine
 from bench.machine.sampling import HealthSample
-from bench.matrix.axes import AXES, Value
 from bench.matrix.case import Case, case_from_id
 from bench.matrix.ceiling import Ceiling
 from bench.matrix.plan import Plan
-from bench.protocol.messages import (
-    CEILING,
-    KINDS,
-    QUANTILES,
-    CeilingPrepared,
-    CompileTimed,
-    EnergyMeasured,
-    Hello,
-    Prepared,
-)
+from bench.protocol.messages import CEILING, KINDS
 from bench.protocol.profile import StepProfile
 from bench.protocol.reference_loops import VERSION
-from bench.runner.events import (
-    BlockMeasured,
-    CaseEnded,
-    CaseEnergy,
-    CasePrepared,
-    CaseProfiled,
-    CeilingReady,
-    CompileMeasured,
-    Event,
-    HealthSampled,
-    ReplicateDone,
-    SessionEnded,
-    SessionStarted,
-    WorkerStarted,
-)
+from bench.protocol.verified import Verified
 
-SCHEMA = 3
-"""Older files are read: those of schema 1 know less of a case, and only of CPUs; those before 3
-have neither profiles nor ceilings, and nothing of the machine's health."""
+SCHEMA = 4
+
+FloorTimes = dict[str, Annotated[int, Meta(gt=0)]]
+"""Key of a floor to it, nanoseconds."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -55,64 +45,111 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Blocks(msgspec.Struct):
-    """One worker's blocks of one kind for one case or ceiling, as columns in the order they were
-    measured."""
+    """One worker's blocks of one kind for one case or ceiling, in the order they were measured."""
 
     worker: int
-    at_s: list[float] = msgspec.field(default_factory=list)
-    """Seconds since the run's first session began."""
-    readings_ns: dict[str, list[int]] = msgspec.field(default_factory=dict)
+    at_ms: list[int]
+    """Milliseconds since the run's first session began."""
+    readings_ns: dict[str, list[int]]
     """Reference loop to its reading just before each block."""
-    percentiles_ns: dict[str, dict[str, list[int]]] = msgspec.field(default_factory=dict)
-    """Series to percentile ("p10") to one value a block."""
+    p10_ns: dict[str, list[int]]
+    """Series to the 10th percentile of each block's samples."""
+    p50_ns: dict[str, Annotated[float, Meta(gt=0)]]
+    """Series to the median block's median."""
+    p90_ns: dict[str, Annotated[float, Meta(gt=0)]]
+    """Series to the median block's 90th percentile."""
+
+    def __len__(self) -> int:
+        return len(self.at_ms)
 
 
-class CompileTimes(msgspec.Struct):
+class CasePreparation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A case as its first worker found it."""
+
+    step_ns: int
+    """Duration of one warm step."""
+    warmup_steps: int
+    verified: Verified | None = None
+    """None in runs from before cases were verified."""
+
+
+class CeilingPreparation(msgspec.Struct, frozen=True):
+    """What a sample of a ceiling does."""
+
+    sample_ns: int
+    calls: int
+    work: float
+    """Bytes, FLOP, or how many of what costs are asked for."""
+    how: str
+
+
+class FirstStep(msgspec.Struct, frozen=True):
+    """The first step of a compiled case, and what the compiler's caches gave to it."""
+
+    first_step_ns: int
+    hits: int
+    """Graphs that came out of the cache."""
+    misses: int
+
+
+class CompileTimes(msgspec.Struct, omit_defaults=True):
     """How long the first step of a compiled case took, or why that is not known."""
 
-    cold: CompileTimed | None = None
+    cold: FirstStep | None = None
     """With empty caches, in a process of its own."""
-    warm: CompileTimed | None = None
+    warm: FirstStep | None = None
     """In the next process, with what those caches held then."""
     reason: str | None = None
 
 
-class CaseRecord(msgspec.Struct):
+class Energy(msgspec.Struct, frozen=True):
+    """What a stretch of training took."""
+
+    steps: int
+    elapsed_ns: int
+    joules: float
+
+
+class CaseRecord(msgspec.Struct, omit_defaults=True):
     """What is known of one case. A case with no evidence says why in its status and reason."""
 
-    id: str
-    axes: dict[str, Value]
+    case: Case
     status: str = "ok"
     reason: str | None = None
     samples: int | None = None
     """Samples a block holds."""
-    prepared: Prepared | None = None
-    """As its first worker found it."""
-    blocks: dict[str, list[Blocks]] = msgspec.field(default_factory=dict)
+    prepared: CasePreparation | None = None
+    blocks: dict[str, list[Blocks]] = {}
     """Kind of block to the blocks of each worker: each a replicate."""
     profile: StepProfile | None = None
     profile_reason: str | None = None
     """Why there is no profile, where one was asked for."""
-    energy: EnergyMeasured | None = None
+    energy: Energy | None = None
     energy_reason: str | None = None
     """Why there is no energy, where it was asked for."""
     compile_times: CompileTimes | None = None
     """None where they were not asked for."""
 
+    @property
+    def id(self) -> str:
+        return self.case.id
 
-class CeilingRecord(msgspec.Struct):
-    """What is known of one ceiling: how it was measured, and its blocks, of samples."""
 
-    id: str
+class CeilingRecord(msgspec.Struct, omit_defaults=True):
+    """What is known of one ceiling: how it was measured, and its blocks."""
+
     ceiling: Ceiling
     status: str = "ok"
     reason: str | None = None
     samples: int | None = None
     """Samples a block holds."""
-    prepared: CeilingPrepared | None = None
-    """What a sample does."""
-    blocks: list[Blocks] = msgspec.field(default_factory=list)
+    prepared: CeilingPreparation | None = None
+    blocks: list[Blocks] = []
     """Of each worker: each a replicate."""
+
+    @property
+    def id(self) -> str:
+        return self.ceiling.id
 
 
 class WorkerRecord(msgspec.Struct):
@@ -148,15 +185,15 @@ class Session(msgspec.Struct):
 class Drift(msgspec.Struct, frozen=True):
     """How runs of one plan on one machine differ beyond what their replicates show."""
 
-    deviation: float
+    deviation: Annotated[float, Meta(ge=0)]
     """Standard deviation of a run's log time."""
-    freedom: float = math.inf
+    freedom: Annotated[float, Meta(gt=0)] = math.inf
     """Degrees of freedom of that; infinite where it is an assumption."""
     runs: int = 0
     """How many it was estimated from; none where it is an assumption."""
 
 
-class RunRecord(msgspec.Struct):
+class RunRecord(msgspec.Struct, omit_defaults=True):
     """Everything one run saw."""
 
     schema: int
@@ -164,152 +201,83 @@ class RunRecord(msgspec.Struct):
     machine: Machine
     reference_loop_version: int
     cases: list[CaseRecord]
-    workers: list[WorkerRecord] = msgspec.field(default_factory=list)
-    sessions: list[Session] = msgspec.field(default_factory=list)
-    floors_ns: dict[str, int] = msgspec.field(default_factory=dict)
-    """Key of a floor to the one that served this run when it was written. In files from before
-    `lowest_floors_ns`, to the lowest that the machine's name had shown."""
-    lowest_floors_ns: dict[str, int] = msgspec.field(default_factory=dict)
-    """Likewise, to the lowest that this machine had shown."""
-    drift: dict[str, Drift] = msgspec.field(default_factory=dict)
+    workers: list[WorkerRecord] = []
+    sessions: list[Session] = []
+    floors_ns: FloorTimes = {}
+    """Those that served this run when it was written."""
+    lowest_floors_ns: FloorTimes = {}
+    """The lowest that this machine had shown then."""
+    drift: dict[str, Drift] = {}
     """Statistic to the drift among this machine's runs of this plan when the run was written;
     empty where they were too few."""
-    ceilings: list[CeilingRecord] = msgspec.field(default_factory=list)
-    health: list[HealthSample] = msgspec.field(default_factory=list)
+    ceilings: list[CeilingRecord] = []
+    health: list[HealthSample] = []
 
     @property
     def complete(self) -> bool:
         return bool(self.sessions) and self.sessions[-1].complete
 
-
-def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
-    """The run that these events tell of."""
-    records = {case.id: _case_record(case) for case in header.plan.cases}
-    above = {ceiling.id: CeilingRecord(ceiling.id, ceiling) for ceiling in header.plan.ceilings}
-    run = RunRecord(
-        header.schema,
-        header.plan,
-        header.machine,
-        header.reference_loop_version,
-        list(records.values()),
-        ceilings=list(above.values()),
-    )
-    for event in events:
-        match event:
-            case SessionStarted(at):
-                run.sessions.append(Session(at, at))
-            case WorkerStarted():
-                run.workers.append(_worker_record(event, event.hello))
-                run.sessions[-1].startup_s += event.startup_s
-                run.sessions[-1].ended_at = event.at
-            case CasePrepared():
-                record = records[event.prepared.case]
-                record.samples = event.samples
-                record.prepared = record.prepared or event.prepared
-            case CeilingReady(prepared=ready, samples=samples):
-                ceiling = above[ready.ceiling]
-                ceiling.samples = samples
-                ceiling.prepared = ceiling.prepared or ready
-            case BlockMeasured(block=block):
-                if block.kind == CEILING:
-                    of_kind = above[block.case].blocks
-                else:
-                    of_kind = records[block.case].blocks.setdefault(block.kind, [])
-                    run.sessions[-1].block_s += block.elapsed_ns / 1e9
-                _add_block(run, of_kind, event)
-            case CaseProfiled(case_id, profile, reason):
-                records[case_id].profile = profile
-                records[case_id].profile_reason = reason
-            case CaseEnergy(case_id, spent, reason):
-                records[case_id].energy = spent
-                records[case_id].energy_reason = reason
-            case HealthSampled(at, health):
-                since_start = round(at - run.sessions[0].started_at, 3)
-                run.health.append(HealthSample(since_start, health))
-            case CompileMeasured(case_id, cold, warm, reason):
-                records[case_id].compile_times = CompileTimes(cold, warm, reason)
-            case CaseEnded(ended, status, reason):
-                of: CaseRecord | CeilingRecord = records.get(ended) or above[ended]
-                of.status = status
-                of.reason = reason
-            case SessionEnded(at):
-                run.sessions[-1].ended_at = at
-                run.sessions[-1].complete = True
-            case ReplicateDone():
-                pass
-    return run
+    def measured(self) -> Iterator[tuple[Case | Ceiling, Blocks]]:
+        """Every worker's blocks of every kind, and what they are of."""
+        for case in self.cases:
+            for workers in case.blocks.values():
+                yield from ((case.case, blocks) for blocks in workers)
+        for ceiling in self.ceilings:
+            yield from ((ceiling.ceiling, blocks) for blocks in ceiling.blocks)
 
 
-def inconsistency(run: RunRecord) -> str | None:
+def encode(record: RunRecord) -> dict[str, Any]:
+    """What the `sumnet` key of a run file holds."""
+    record = copy.deepcopy(record)
+    for column in _columns(record):
+        column[1:] = [after - before for before, after in itertools.pairwise(column)]
+    encoded: dict[str, Any] = msgspec.to_builtins(record)
+    return encoded
+
+
+def decode(encoded: object) -> RunRecord:
+    """The reverse of `encode`. Raises msgspec.ValidationError for what has another shape."""
+    record = msgspec.convert(encoded, RunRecord)
+    for column in _columns(record):
+        column[:] = itertools.accumulate(column)
+    return record
+
+
+def _columns(record: RunRecord) -> Iterator[list[int]]:
+    for _, blocks in record.measured():
+        yield from (blocks.at_ms, *blocks.readings_ns.values(), *blocks.p10_ns.values())
+
+
+def inconsistency(record: RunRecord) -> str | None:
     """What is wrong with a run that has the right shape, or None: it may have been edited."""
-    if not run.cases and not run.ceilings:
+    if not record.cases and not record.ceilings:
         return "it has no cases"
-    if min([*run.floors_ns.values(), *run.lowest_floors_ns.values()], default=1) <= 0:
-        return "a floor is not positive"
-    for drift in run.drift.values():
-        if not (drift.deviation >= 0 and drift.freedom > 0):
-            return "a drift is not positive"
-    for case in run.cases:
-        if set(case.axes) != set(AXES):
-            return f"{case.id} has the axes {', '.join(case.axes)}"
+    for case in record.cases:
         try:
-            case_from_id("/".join(f"{AXES[n].prefix}{case.axes[n]}" for n in AXES))
+            case_from_id(case.id)
         except UsageError as error:
             return str(error)
-        for kind, workers in case.blocks.items():
-            if not workers or kind not in KINDS:
-                return f"{case.id} has no blocks of kind {kind}"
-            if (wrong := _wrong_columns(workers, kind)) is not None:
-                return f"{case.id} {wrong}"
-    for ceiling in run.ceilings:
+        if (wrong := _wrong_blocks(case.blocks)) is not None:
+            return f"{case.id} {wrong}"
+    for ceiling in record.ceilings:
         if ceiling.blocks and ceiling.prepared is None:
-            return f"{ceiling.id} has blocks of nobody knows what"
-        if (wrong := _wrong_columns(ceiling.blocks, CEILING)) is not None:
+            return f"{ceiling.id} has blocks, and not what a sample of them does"
+        if ceiling.blocks and (wrong := _wrong_blocks({CEILING: ceiling.blocks})) is not None:
             return f"{ceiling.id} {wrong}"
     return None
 
 
-def _wrong_columns(workers: Iterable[Blocks], kind: str) -> str | None:
-    for blocks in workers:
-        series = [c for of in blocks.percentiles_ns.values() for c in of.values()]
-        columns = [*blocks.readings_ns.values(), *series]
-        if set(blocks.percentiles_ns) != set(KINDS[kind]) or not blocks.readings_ns:
-            return "lacks a series or its reference loops"
-        if any(len(c) != len(blocks.at_s) or min(c, default=0) <= 0 for c in columns):
-            return "has columns of unequal length, or times that are not positive"
+def _wrong_blocks(blocks: Mapping[str, Sequence[Blocks]]) -> str | None:
+    for kind, workers in blocks.items():
+        if not workers or kind not in KINDS:
+            return f"has no blocks of kind {kind}"
+        for worker in workers:
+            series = set(KINDS[kind])
+            if not series == set(worker.p10_ns) == set(worker.p50_ns) == set(worker.p90_ns):
+                return f"lacks a series of {kind}, or has one too many"
+            columns = [*worker.readings_ns.values(), *worker.p10_ns.values()]
+            if not worker.readings_ns or {len(column) for column in columns} != {len(worker)}:
+                return "has columns of unequal length, or none"
+            if min(itertools.chain.from_iterable(columns), default=0) <= 0:
+                return "has times that are not positive"
     return None
-
-
-def _case_record(case: Case) -> CaseRecord:
-    return CaseRecord(case.id, case.axes)
-
-
-def _worker_record(event: WorkerStarted, hello: Hello) -> WorkerRecord:
-    return WorkerRecord(
-        side=event.side,
-        started_at=event.at,
-        startup_s=event.startup_s,
-        python=hello.python,
-        torch=hello.facts.torch,
-        subject_hash=hello.subject_hash,
-        threads=hello.threads,
-        cores=hello.cores,
-        device=event.device,
-        device_name=hello.facts.devices[event.device.partition(":")[0]].name,
-        sync_ns=hello.sync_ns,
-    )
-
-
-def _add_block(run: RunRecord, of_kind: list[Blocks], event: BlockMeasured) -> None:
-    block = event.block
-    run.sessions[-1].ended_at = event.at
-    if not of_kind or of_kind[-1].worker != event.worker:
-        of_kind.append(Blocks(event.worker))
-    columns = of_kind[-1]
-    columns.at_s.append(round(event.at - run.sessions[0].started_at, 3))
-    for loop_name, reading in block.readings_ns.items():
-        columns.readings_ns.setdefault(loop_name, []).append(reading)
-    for series, values in block.quantiles_ns.items():
-        column = columns.percentiles_ns.setdefault(series, {f"p{q}": [] for q in QUANTILES})
-        for percent, value in zip(QUANTILES, values, strict=True):
-            column[f"p{percent}"].append(value)

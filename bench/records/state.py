@@ -1,7 +1,7 @@
 """What this user's machine has shown before, kept outside the results: it is no result to share.
 
 One file for each machine's identity, in the user's state folder; SUMNET_STATE names another. It
-only serves quiet times: where it cannot be read or written the run says so and goes on.
+only serves quiet times: where it cannot be read or written the run warns and goes on.
 """
 
 import os
@@ -35,9 +35,9 @@ def state_folder() -> Path:
 def remember_floors(run: RunRecord, own: Mapping[str, int]) -> tuple[Floors, str | None]:
     """What earlier runs of this machine and software showed, for the keys of `own`.
 
-    `own`, this run's floors, is remembered for later runs. Second, what a reader has to know: why
-    nothing was read or kept, if so. Readings compare only within a version of the reference loops
-    and of the software that runs them, so each has floors of its own.
+    `own`, this run's floors, is remembered for later runs. Second, a warning where nothing was read
+    or kept. Readings compare only within a version of the reference loops and of the software that
+    runs them, so each has floors of its own.
     """
     path = state_folder() / "floors" / f"{run.machine.identity}.json"
     software = ", ".join(" ".join(item) for item in circumstances(run, SOFTWARE).items())
@@ -48,7 +48,8 @@ def remember_floors(run: RunRecord, own: Mapping[str, int]) -> tuple[Floors, str
             floors = known.setdefault(software, {})
             earlier = {name: floors.get(name, []) for name in own}
             for name, floor in own.items():
-                floors[name] = _remembered(floors.get(name, []), floor)
+                before = earlier[name]
+                floors[name] = [min([*before, floor]), *[*before[1:], floor][-RECENT:]]
             write_atomically(path, msgspec.json.format(msgspec.json.encode(known), indent=1))
     except (OSError, NotImplementedError, UsageError, MachineError) as error:
         # A file system without locks is no OSError to filelock.
@@ -58,17 +59,11 @@ def remember_floors(run: RunRecord, own: Mapping[str, int]) -> tuple[Floors, str
 
 
 def _read(path: Path) -> tuple[dict[str, Floors], str | None]:
-    """Software to its floors; a damaged file is set aside, and that is said."""
+    """Software to its floors; and a warning where a damaged file was set aside."""
     if not path.exists():
         return {}, None
     try:
         return msgspec.json.decode(read_bytes(path), type=dict[str, Floors]), None
     except NOT_JSON as error:
         path.replace(path.with_suffix(".damaged"))
-        return {}, f"{path} was damaged ({error}) and is begun anew; it is kept as .damaged"
-
-
-def _remembered(before: list[int], floor: int) -> list[int]:
-    """The list with one more floor: the lowest ever first, then the newest RECENT."""
-    lowest = min([*before, floor])
-    return [lowest, *[*before[1:], floor][-RECENT:]]
+        return {}, f"{path} was damaged ({error}) and is started again; it is kept as .damaged"

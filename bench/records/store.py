@@ -5,27 +5,23 @@ written in place: a file is complete under another name before it takes its own.
 """
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
 from bench.errors import MachineError, UsageError
-from bench.records.kinds import CEILINGS, RUN, OtherKind, kind_of
-from bench.records.run_file import SCHEMA, Header, RunRecord, assemble, inconsistency
+from bench.records import run_file
+from bench.records.assembly import assemble
+from bench.records.run_file import SCHEMA, Header, RunRecord
+from bench.runner import events as happened
 from bench.runner.coordinator import ResumeState
-from bench.runner.events import (
-    CaseEnded,
-    CasePrepared,
-    CeilingReady,
-    CompileMeasured,
-    Event,
-    ReplicateDone,
-    WorkerStarted,
-)
+from bench.runner.events import Event
 
 JOURNAL_SUFFIX = ".journal"
 RUN_FILES = "[0-9]*Z-*.json"
@@ -34,14 +30,54 @@ SYNC_S = 2.0
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What a file is or holds, and what to do with it; `{}` stands for its path."""
+
+    what: str
+    remedy: str
+
+
+RUN = Kind("is a run file", "`compare {}` prints it")
+CEILINGS = Kind("holds ceilings alone", "`ceilings {}` prints them")
+REPORT = Kind("is a gate report", "name run files; `calibrate` replays the pairs of A/A reports")
+
+
+class OtherKind(UsageError):
+    """A file that this suite wrote, of another kind than was asked for."""
+
+    def __init__(self, path: Path, kind: Kind) -> None:
+        super().__init__(f"{path} {kind.what}: {kind.remedy.format(path)}")
+        self.skipped = f"skipped {path}: it {kind.what}"
+
+
+def kind_of(document: object) -> Kind | None:
+    """What a JSON document is; None where it is nothing that this suite writes."""
+    if not isinstance(document, dict):
+        return None
+    if "sumnet" in document:
+        return RUN
+    if {"sides", "rules", "comparisons", "series", "pairs"} <= document.keys():
+        return REPORT
+    return None
+
+
 class _Version(msgspec.Struct):
-    """What can be read of the first line of any journal."""
+    """What can be read of a journal's first line, or a run file, of any version."""
 
     schema: int
 
 
+def _check_schema(path: Path, version: _Version) -> None:
+    if version.schema != SCHEMA:
+        raise UsageError(
+            f"{path} was written by another version (schema {version.schema}; this one's is "
+            f"{SCHEMA}): use that one, or measure again"
+        )
+
+
 class Journal:
-    """An open journal: what is told to it survives the process within SYNC_S seconds."""
+    """An open journal. What it is given survives the process, and within SYNC_S the machine."""
 
     def __init__(self, path: Path, header: Header) -> None:
         self.path = path
@@ -57,8 +93,7 @@ class Journal:
         stem = f"{kind}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{header.machine.revision}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            path = next(p for p in _free_names(folder, stem) if _claim(p))
-            journal = cls(path, header)
+            journal = cls(_claimed(folder, stem), header)
         except OSError as error:
             raise UsageError(
                 f"cannot write results to {folder}: {error.strerror}; "
@@ -75,12 +110,12 @@ class Journal:
             os.truncate(path, content.rfind(b"\n") + 1)
             return cls(path, header)
 
-    def tell(self, event: Event) -> None:
-        """Append an event. Raises MachineError where the disk will not take it."""
+    def append(self, event: Event) -> None:
+        """Add an event. Raises MachineError where the disk will not take it."""
         self._write(msgspec.json.encode(event))
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # told of when it was written
+        with contextlib.suppress(OSError):  # reported when it was written
             self._file.close()
 
     def discard(self) -> None:
@@ -95,14 +130,12 @@ class Journal:
         return self.path.with_suffix(".json")
 
     def _write(self, line: bytes) -> None:
-        try:
+        with _reporting_errors(self.path):
             self._file.write(line + b"\n")
             self._file.flush()
             if time.monotonic() - self._synced > SYNC_S:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
-        except OSError as error:
-            raise MachineError(f"cannot write {self.path}: {error.strerror}") from None
 
 
 def read_journal(path: Path) -> tuple[Header, list[Event]]:
@@ -110,25 +143,16 @@ def read_journal(path: Path) -> tuple[Header, list[Event]]:
 
     Raises UsageError where it is not a journal.
     """
-    lines = read_bytes(path).split(b"\n")
-    if len(lines) == 1:
+    content = read_bytes(path)
+    first, whole, rest = content[: content.rfind(b"\n") + 1].partition(b"\n")
+    if not whole:
         raise UsageError(f"{path} is not a journal of this suite: its first line is cut off")
-    events: list[Event] = []
     try:
-        begun = msgspec.json.decode(lines[0], type=_Version).schema
-        if begun != SCHEMA:
-            raise UsageError(
-                f"{path} was begun by another version (schema {begun}; this one's is {SCHEMA}): "
-                "finish it with that one, or start a new run"
-            )
-        header = msgspec.json.decode(lines[0], type=Header)
-        decode = msgspec.json.Decoder(Event).decode
-        for number, line in enumerate(lines[1:], start=2):
-            if line and number < len(lines):  # a whole line ends in a newline
-                events.append(decode(line))
+        _check_schema(path, msgspec.json.decode(first, type=_Version))
+        header = msgspec.json.decode(first, type=Header)
+        return header, msgspec.json.Decoder(Event).decode_lines(rest)
     except NOT_JSON as error:
         raise UsageError(f"{path} is not a journal of this suite: {error}") from None
-    return header, events
 
 
 def resume_state(events: list[Event], spent_s: float) -> ResumeState:
@@ -136,34 +160,36 @@ def resume_state(events: list[Event], spent_s: float) -> ResumeState:
     settled = ResumeState(spent_s=spent_s)
     for event in events:
         match event:
-            case CaseEnded(case_id):
+            case happened.CaseEnded(case_id):
                 settled.ended.add(case_id)
-            case ReplicateDone(replicate, group):
+            case happened.ReplicateDone(replicate, group):
                 settled.done.add((replicate, group))
-            case CasePrepared(prepared=prepared, samples=samples):
+            case happened.CasePrepared(prepared=prepared, samples=samples):
                 settled.samples[prepared.case] = samples
                 if prepared.verified is not None:
                     settled.expected[prepared.case] = prepared.verified.expected
-            case CeilingReady(prepared=ready, samples=samples):
+            case happened.CeilingReady(prepared=ready, samples=samples):
                 settled.samples[ready.ceiling] = samples
                 settled.calls[ready.ceiling] = ready.calls
-            case CompileMeasured(case_id):
+            case happened.CompileMeasured(case_id):
                 settled.compile_timed.add(case_id)
-            case WorkerStarted():
+            case happened.WorkerStarted():
                 settled.workers += 1
     return settled
 
 
-def write_run(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a run file: pytest-benchmark's document with the `sumnet` key. Atomic."""
-    write_atomically(path, msgspec.json.encode(document) + b"\n")
+def write_run(path: Path, run: RunRecord, summaries: Mapping[str, Any]) -> None:
+    """Write a run file: pytest-benchmark's summaries, and the run. Atomic."""
+    write_atomically(
+        path, msgspec.json.encode({**summaries, "sumnet": run_file.encode(run)}) + b"\n"
+    )
 
 
 def load_run(path: Path) -> RunRecord:
     """The run in a run file, or in the journal of one that was interrupted.
 
-    Raises UsageError where the file is missing, cut off, not a run, or of a newer schema: OtherKind
-    where it is something else of this suite's.
+    Raises UsageError where the file is missing, cut off, not a run, or of another schema; OtherKind
+    where it is another kind of this suite's files.
     """
     if path.suffix == JOURNAL_SUFFIX:
         try:
@@ -179,17 +205,12 @@ def load_run(path: Path) -> RunRecord:
         raise UsageError(f"{path} is not a run file: it has no `sumnet` key")
     if kind is not RUN:
         raise OtherKind(path, kind)
-    run = document["sumnet"]
-    if isinstance(run, dict) and isinstance(run.get("schema"), int) and run["schema"] > SCHEMA:
-        raise UsageError(
-            f"{path} was written by a newer version (schema {run['schema']}; this one reads "
-            f"up to {SCHEMA}): update the suite"
-        )
     try:
-        record = msgspec.convert(run, RunRecord)
+        _check_schema(path, msgspec.convert(document["sumnet"], _Version))
+        record = run_file.decode(document["sumnet"])
     except msgspec.ValidationError as error:
         raise UsageError(f"{path} is not a run file: {error}") from None
-    if (wrong := inconsistency(record)) is not None:
+    if (wrong := run_file.inconsistency(record)) is not None:
         raise UsageError(f"{path} contradicts itself: {wrong}")
     return record
 
@@ -251,18 +272,12 @@ def _reporting_errors(path: Path) -> Iterator[None]:
         raise MachineError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _free_names(folder: Path, stem: str) -> Iterator[Path]:
-    yield folder / (stem + JOURNAL_SUFFIX)
-    for number in range(2, 1000):
-        yield folder / f"{stem}-{number}{JOURNAL_SUFFIX}"
-
-
-def _claim(path: Path) -> bool:
-    """Create the file, unless it or its run file is there."""
-    if path.with_suffix(".json").exists():
-        return False
-    try:
-        path.open("xb").close()
-    except FileExistsError:
-        return False
-    return True
+def _claimed(folder: Path, stem: str) -> Path:
+    """A journal's path that neither a journal nor a run file had, with an empty file there."""
+    for number in itertools.count(1):
+        path = folder / f"{stem}{f'-{number}' if number > 1 else ''}{JOURNAL_SUFFIX}"
+        if not path.with_suffix(".json").exists():
+            with contextlib.suppress(FileExistsError):
+                path.open("xb").close()
+                return path
+    raise AssertionError

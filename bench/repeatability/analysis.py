@@ -1,8 +1,8 @@
-"""How well identical runs agree: the check on every interval the suite prints."""
+"""How well identical runs agree: the check on every interval that is printed."""
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,23 +14,7 @@ from bench.records.run_file import RunRecord
 from bench.stats.frame import tidy
 
 IDENTICAL = (*MACHINE, "cases", "replicates", "environment", *SOFTWARE, "code")
-"""Circumstances that runs share whose agreement says something of the machine."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Of the series of one batch size, over all runs. Spreads are max / min - 1."""
-
-    batch: int
-    series: int
-    missing: int
-    """Times that a run does not have."""
-    median_spread: float
-    worst_spread: float
-    covered: float
-    """Share of ordered pairs of runs in which one's interval holds the other's time."""
-    half_width: float
-    """The median interval's, a logarithm."""
+"""Circumstances that runs must share for their agreement to be the machine's."""
 
 
 def check_identical(runs: Sequence[RunRecord]) -> None:
@@ -49,32 +33,37 @@ def as_printed(runs: Sequence[RunRecord]) -> pd.DataFrame:
     return pd.concat([tidy([run], [str(number)]) for number, run in enumerate(runs)])
 
 
-def agreement(frame: pd.DataFrame, statistic: str) -> list[Agreement]:
-    """One entry a batch size."""
-    return [
-        _agreement(int(str(batch)), of_batch, f"{statistic}_ns", f"{statistic}_half")
-        for batch, of_batch in frame.groupby("batch")
-    ]
+def agreement(frame: pd.DataFrame, statistic: str) -> pd.DataFrame:
+    """A row for each batch size, over all runs of the frame.
 
-
-def _agreement(batch: int, frame: pd.DataFrame, time: str, half: str) -> Agreement:
-    spreads: list[float] = []
-    covered: list[bool] = []
-    for _, of_series in frame.groupby(["case", "series"]):
-        known = of_series[[time, half]].dropna()
-        if len(known) > 1:
-            spreads.append(known[time].max() / known[time].min() - 1)
-        for (one, width), (other, _) in itertools.permutations(known.to_numpy(), 2):
-            covered.append(bool(abs(np.log(other / one)) <= width))
-    return Agreement(
-        batch=batch,
-        series=len(spreads),
-        missing=int(frame[time].isna().sum()),
-        median_spread=float(np.median(spreads)) if spreads else np.nan,
-        worst_spread=max(spreads, default=np.nan),
-        covered=float(np.mean(covered)) if covered else np.nan,
-        half_width=float(frame[half].median()),
-    )
+    Columns: batch, series (how many have two times or more), missing (times that a run does not
+    have), median_spread and worst_spread (max / min - 1, over the series), covered (share of
+    ordered pairs of runs in which one's interval includes the other's time) and half_width (the
+    median interval's, a logarithm). NaN where no series has two times.
+    """
+    time, half = f"{statistic}_ns", f"{statistic}_half"
+    rows: list[dict[str, Any]] = []
+    for batch, of_batch in frame.groupby("batch"):
+        spreads: list[float] = []
+        covered: list[bool] = []
+        for _, of_series in of_batch.groupby(["case", "series"]):
+            known = of_series[[time, half]].dropna()
+            if len(known) > 1:
+                spreads.append(known[time].max() / known[time].min() - 1)
+            for (one, width), (other, _) in itertools.permutations(known.to_numpy(), 2):
+                covered.append(bool(abs(np.log(other / one)) <= width))
+        rows.append(
+            {
+                "batch": batch,
+                "series": len(spreads),
+                "missing": of_batch[time].isna().sum(),
+                "median_spread": pd.Series(spreads, dtype=float).median(),
+                "worst_spread": max(spreads, default=np.nan),
+                "covered": pd.Series(covered, dtype=float).mean(),
+                "half_width": of_batch[half].median(),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def phases_over_whole(frame: pd.DataFrame, statistic: str) -> float:

@@ -1,64 +1,51 @@
-"""How well identical runs agree, as text."""
+"""How well identical runs agree."""
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
-from bench.records.loading import load_each
-from bench.records.store import load_cases
+from bench.records.run_file import RunRecord
 from bench.repeatability.analysis import (
-    Agreement,
     agreement,
     as_printed,
-    check_identical,
     phases_over_whole,
     share_in_blocks,
 )
-from bench.report.tables import Row, render
-from bench.report.terminal import Worth
+from bench.report.view import Row, Table, View, Worth
 from bench.stats.frame import tidy
 from bench.units import percent
 
-WORTH: Worth = (("missing",), ("series",), ("median interval",), ("held",), ("worst spread",))
+COVERED = "95% interval covered"
+WORTH: Worth = (("missing",), ("series",), ("median interval",), (COVERED,), ("worst spread",))
 
 
-def repeatability_text(files: Sequence[Path], width: int | None = None) -> str:
-    """Spreads and coverage over run files of one plan. Raises UsageError unless they are that."""
-    _, runs = load_each(files, load_cases)
-    check_identical(runs)
+def repeatability_view(runs: Sequence[RunRecord]) -> View:
+    """Spreads and coverage over identical runs: a row for each statistic and batch size."""
     printed = as_printed(runs)
     together = tidy(runs, [str(number) for number in range(len(runs))])
-    rows = [
-        _row(name, entry)
+    rows: list[Row] = [
+        {
+            "statistic": name,
+            "batch": entry["batch"],
+            "series": entry["series"],
+            "missing": entry["missing"],
+            "median spread": f"{entry['median_spread']:.1%}",
+            "worst spread": f"{entry['worst_spread']:.1%}",
+            COVERED: f"{entry['covered']:.0%}",
+            "median interval": f"± {percent(entry['half_width'])}",
+        }
         for name, frame, statistic in (
             ("quiet, as each run printed it", printed, "quiet"),
             ("quiet, compared together", together, "quiet"),
             ("typical", together, "typical"),
         )
-        for entry in agreement(frame, statistic)
+        for entry in agreement(frame, statistic).to_dict("records")
     ]
-    sum_over_whole = phases_over_whole(together, "quiet")
-    return "\n".join(
-        [
-            render(rows, "github", WORTH, width),
-            "",
-            f"{len(runs)} runs. Spread is max / min - 1 over them. Held: how often one run's 95% "
-            "interval holds another's time.",
-            "Forward + backward + step over the whole step, median over cases: "
-            + ("no case has phases." if math.isnan(sum_over_whole) else f"{sum_over_whole:.4f}."),
-            f"Wall time, worker start-up apart, inside blocks: {share_in_blocks(runs):.0%}.",
-        ]
-    )
-
-
-def _row(name: str, entry: Agreement) -> Row:
-    return {
-        "time": name,
-        "batch": entry.batch,
-        "series": entry.series,
-        "missing": entry.missing,
-        "median spread": f"{entry.median_spread:.1%}",
-        "worst spread": f"{entry.worst_spread:.1%}",
-        "held": f"{entry.covered:.0%}",
-        "median interval": f"± {percent(entry.half_width)}",
-    }
+    over_whole = phases_over_whole(together, "quiet")
+    share = "no case has phases" if math.isnan(over_whole) else f"{over_whole:.4f}"
+    below = [
+        f"{len(runs)} runs. Spread: max / min - 1 over them. {COVERED}: share of pairs of runs in "
+        "which one's interval includes the other's time.",
+        f"Forward + backward + step over the whole step, median over cases: {share}.",
+        f"Wall time inside blocks, without worker start-up: {share_in_blocks(runs):.0%}.",
+    ]
+    return View([Table(rows, WORTH)], below, rows)

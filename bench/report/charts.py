@@ -1,17 +1,18 @@
-"""Charts as files: HTML that needs no network, PNG and SVG."""
+"""The look that charts share, and their files: HTML that needs no network, PNG and SVG."""
 
-import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from bench.errors import MachineError, UsageError
+from bench.matrix.axes import AXES
 
 if TYPE_CHECKING:  # it takes longer to import than a table to print
     import altair as alt
 
-LETTER = 6.5
-"""How wide a letter of a name is, in pixels."""
-Range = tuple[float, float]
+INK, GREY, PALE = "#1a1a1a", "#777777", "#bbbbbb"
 SAVED: dict[str, dict[str, Any]] = {
     ".html": {
         "inline": True,
@@ -21,6 +22,54 @@ SAVED: dict[str, dict[str, Any]] = {
     ".svg": {},
 }
 """The suffixes a chart can be saved under, and how."""
+
+
+def configuration(row: "pd.Series[Any]", names: Sequence[str]) -> str:
+    """A case by its optimizer and those of the named axes that are not at their default.
+
+    The batch size is given wherever it is named.
+    """
+    given = [
+        name
+        for name in names
+        if name in AXES
+        and name != "optimizer"
+        and (name == "batch" or row[name] != AXES[name].default)
+    ]
+    return " ".join([row["optimizer"], *(f"{AXES[name].prefix}{row[name]}" for name in given)])
+
+
+def page(
+    rows: Sequence["alt.ConcatChart | alt.FacetChart | alt.HConcatChart"],
+    title: str,
+    subtitle: Sequence[str],
+) -> "alt.VConcatChart":
+    """Charts below one another under one title, with the look that all charts share."""
+    import altair as alt
+
+    heading = alt.Title(
+        title,
+        subtitle=list(subtitle),
+        anchor="start",
+        fontSize=16,
+        subtitleColor=GREY,
+        subtitlePadding=6,
+        offset=16,
+    )
+    chart: alt.VConcatChart = (
+        alt.vconcat(*rows, spacing=30)
+        .properties(title=heading, background="white", padding=16)
+        .configure_text(fontSize=10, color=GREY)
+        .configure_axis(gridColor="#ececec", titleFontWeight="normal")
+        .configure_legend(orient="top", direction="horizontal", titleOrient="left")
+    )
+    return chart
+
+
+def not_drawn(counts: Mapping[str, int]) -> list[str]:
+    """The line of a subtitle on the cases that a chart leaves out: why, to how many."""
+    left_out = ", ".join(f"{count} {why}" for why, count in counts.items() if count)
+    return [f"Not drawn: {left_out}; see the table."] if left_out else []
 
 
 def check_chart(path: Path) -> None:
@@ -33,15 +82,11 @@ def check_chart(path: Path) -> None:
 
 
 def save_chart(chart: "alt.TopLevelMixin", path: Path) -> None:
-    """Write a chart as its file's suffix says: HTML that needs no network, PNG or SVG.
+    """Write a chart as its file's suffix says. The path has passed check_chart.
 
-    The path has passed check_chart. Raises MachineError where the file cannot be written.
+    Raises MachineError where the file cannot be written.
     """
     try:
         chart.save(path, **SAVED[path.suffix])
     except OSError as error:
         raise MachineError(f"cannot write {path}: {error.strerror}") from None
-
-
-def decades(span: Range) -> float:
-    return math.log10(span[1] / span[0])

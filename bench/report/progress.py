@@ -1,7 +1,6 @@
-"""Live progress: the case being measured and the time left, or plain lines without a terminal."""
+"""Live progress: the case being measured and the time left; plain lines without a terminal."""
 
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -20,18 +19,13 @@ from bench.runner.events import (
 PLAIN_EVERY_S = 10.0
 REFRESH_S = 0.25
 COMPILE_S = 25
-"""What a cold and a warm compilation take together on a small machine, more or less."""
+"""About what a cold and a warm compilation take together on a small machine."""
 CEILING_S = 0.6
-"""The same of a ceiling, in all its replicates."""
-
-
-def say(console: Console, text: str) -> None:
-    """Print a plain line."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+"""About what a ceiling takes there, in all its replicates."""
 
 
 class ProgressDisplay:
-    """Listens to a run's events. A context manager, so that the terminal is always given back."""
+    """Shows a run's events. A context manager, so that the terminal is always restored."""
 
     def __init__(self, plan: Plan, console: Console, spent_s: float = 0.0) -> None:
         self._plan = plan
@@ -52,35 +46,22 @@ class ProgressDisplay:
 
     def __enter__(self) -> Self:
         self._bar.start()
-        if self._plan.cases and not self._console.is_terminal:
-            say(
-                self._console,
-                f"measuring {len(self._plan.cases)} cases, {self._plan.replicates} replicates, "
-                f"about {self._plan.budget_s:.0f} s",
-            )
-        if self._plan.ceilings:
-            say(
-                self._console,
-                f"{'then ' if self._plan.cases else ''}{len(self._plan.ceilings)} ceilings, "
-                f"about {len(self._plan.ceilings) * CEILING_S:.0f} s",
-            )
-        if self._plan.compile_timed:
-            say(
-                self._console,
-                f"then {len(self._plan.compile_timed)} compilations, cold and warm, "
-                f"about {len(self._plan.compile_timed) * COMPILE_S} s",
-            )
+        plan, terminal = self._plan, self._console.is_terminal
+        cases, above, compiled = len(plan.cases), len(plan.ceilings), len(plan.compile_timed)
+        announced = (
+            (cases, f"measuring {cases} cases, {plan.replicates} replicates", plan.budget_s),
+            (above, f"{'then ' if cases else ''}{above} ceilings", above * CEILING_S),
+            (compiled, f"then {compiled} compilations, cold and warm", compiled * COMPILE_S),
+        )
+        for count, what, seconds in announced[1:] if terminal else announced:  # the bar has cases
+            if count:
+                self._console.out(f"{what}, about {seconds:.0f} s")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Show an event, if it is time to show one."""
         match event:
             case WorkerStarted(worker):
@@ -91,9 +72,9 @@ class ProgressDisplay:
                 self._blocks += 1
                 self._show(f"measuring {block.case}")
             case CompileMeasured(case):
-                say(self._console, f"timed the compilation of {case}")
+                self._console.out(f"timed the compilation of {case}")
             case CaseEnded(case, status, reason):
-                say(self._console, f"{status}: {case}: {reason}")
+                self._console.out(f"{status}: {case}: {reason}")
 
     def _show(self, what: str) -> None:
         now = time.monotonic()
@@ -107,4 +88,4 @@ class ProgressDisplay:
         if self._console.is_terminal:
             self._bar.update(self._task, description=text, completed=spent, left=left)
         else:
-            say(self._console, f"{text}; {self._blocks} blocks, {left}")
+            self._console.out(f"{text}; {self._blocks} blocks, {left}")

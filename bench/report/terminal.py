@@ -2,22 +2,19 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len
 
 from bench.matrix.axes import AXES
-
-Worth = Sequence[Sequence[str]]
-"""Groups of columns, each shown or left out together, from the least to the most worth."""
+from bench.report.view import Row, Worth
 
 VARIANT = "variant"
 """The column that stands for several axes."""
-ALWAYS_SAID = ("batch", "optimizer")
-"""Axes whose values it says also where they are the default."""
+ALWAYS_SHOWN = ("batch", "optimizer")
+"""Axes whose values a variant has also where they are the default."""
 
-Rows = Sequence[dict[str, Any]]
+Rows = Sequence[Row]
 
 
 def table_width(wide: bool) -> int | None:
@@ -40,114 +37,94 @@ def fit(rows: Rows, width: int, worth: Worth, laid_out: Callable[[Rows], str]) -
     rest comes back, most worth first. No cell is cut, so a table can remain wider than `width`.
     """
 
-    def needed(table: Rows, out: Sequence[Sequence[str]]) -> int:
+    def needed(table: Rows, out: Worth) -> int:
         return max(map(cell_len, laid_out(_without(table, out)).splitlines()))
 
     if needed(rows, ()) <= width:
         return rows, ""
     worthy = {name for group in worth for name in group}
-    same = _same(rows, {*AXES, *worthy})
-    constant: list[Sequence[str]] = [(name,) for name in same]
-    least = [*constant, *worth]
+    same = {}
+    for name in rows[0]:
+        # An axis is blank in a row that continues the one above.
+        seen = {row.get(name, "") for row in rows} - ({""} if name in AXES else set())
+        if (name in AXES or name in worthy) and len(rows) > 1 and len(seen) == 1:
+            (same[name],) = seen
     kept = [name for name in rows[0] if name not in same and name not in worthy]
     axes = [name for name in kept if name in AXES]
-    few = _combined(rows, [name for name in axes if _mostly_default(rows, name)])
+    mostly_default = [
+        name
+        for name in axes
+        if name not in ALWAYS_SHOWN
+        and 2 * sum(row[name] in (AXES[name].default, "") for row in rows) >= len(rows)
+    ]
+    constant: Worth = [(name,) for name in same]
+    least: Worth = [*constant, *worth]
+    some, every = _combined(rows, mostly_default), _combined(rows, axes)
     tries = [
         ((rows, ""), constant),
-        (few, constant),
-        (few, least),
-        (_shortened(*few, kept), least),
-        (_shortened(*_combined(rows, axes), kept), least),
+        (some, constant),
+        (some, least),
+        (_shortened(*some, kept), least),
+        (_shortened(*every, kept), least),
     ]
     fitting = (tried for tried in tries if needed(tried[0][0], tried[1]) <= width)
-    (table, told), out = next(fitting, tries[-1])
+    (table, meanings), out = next(fitting, tries[-1])
     for group in reversed(out):
         others = [other for other in out if other is not group]
         if needed(table, others) <= width:
             out = others
-    return _without(table, out), _line(rows[0], same, out, told, needed(table, out), width)
-
-
-def _line(
-    columns: Iterable[str],
-    same: dict[str, Any],
-    out: Sequence[Sequence[str]],
-    told: str,
-    needed: int,
-    width: int,
-) -> str:
     gone = {name for group in out for name in group}
     names = [
         f"{name} ({same[name]} in every row)" if name in same else name
-        for name in columns
+        for name in rows[0]
         if name in gone
     ]
-    between = "; " if any("," in name for name in names) else ", "
-    parts = [
-        f"Left out to fit {width} columns: {between.join(names)}." if names else "",
-        told,
-        f"What is shown needs {needed} columns." if needed > width else "",
+    final = needed(table, out)
+    line = [
+        f"Left out to fit {width} columns: {', '.join(names)}." if names else "",
+        meanings,
+        f"The table needs {final} columns." if final > width else "",
         "--wide shows all.",
     ]
-    return " ".join(part for part in parts if part)
+    return _without(table, out), " ".join(filter(None, line))
 
 
-def _without(rows: Rows, out: Sequence[Sequence[str]]) -> Rows:
+def _without(rows: Rows, out: Worth) -> Rows:
     gone = {name for group in out for name in group}
     return [{name: cell for name, cell in row.items() if name not in gone} for row in rows]
-
-
-def _same(rows: Rows, among: set[str]) -> dict[str, Any]:
-    """Columns that have one value in all rows, and the value; one row alone has none."""
-    values = {name: _values(rows, name) for name in rows[0] if name in among}
-    return {name: seen[0] for name, seen in values.items() if len(rows) > 1 and len(seen) == 1}
-
-
-def _values(rows: Rows, name: str) -> list[Any]:
-    """What is seen in a column; an axis is blank in a row that continues the one above."""
-    seen = dict.fromkeys(row.get(name, "") for row in rows)
-    return [value for value in seen if not (name in AXES and value == "")]
-
-
-def _mostly_default(rows: Rows, axis: str) -> bool:
-    if axis in ALWAYS_SAID:
-        return False
-    return 2 * sum(row[axis] in (AXES[axis].default, "") for row in rows) >= len(rows)
 
 
 def _combined(rows: Rows, axes: Sequence[str]) -> tuple[Rows, str]:
     """Rows with one column for these axes, and what it stands for."""
     if len(axes) < 2:
         return rows, ""
+
+    def variant(row: Row) -> str:
+        given = [name for name in axes if row[name] != ""]
+        parts = [
+            f"{AXES[name].prefix}{row[name]}"
+            for name in given
+            if name in ALWAYS_SHOWN or row[name] != AXES[name].default
+        ]
+        return " ".join(parts) or ("default" if given else "")
+
     first, *others = axes
-    combined = []
-    for row in rows:
-        variant = _variant(row, axes)
-        combined.append(
-            {
-                VARIANT if name == first else name: variant if name == first else cell
-                for name, cell in row.items()
-                if name not in others
-            }
-        )
-    said = [name for name in axes if name in ALWAYS_SAID]
-    unsaid = [name for name in axes if name not in ALWAYS_SAID]
-    defaults = ", ".join(str(AXES[name].default) for name in unsaid)
-    where = f" where not {defaults}" if unsaid else ""
-    return combined, f"{VARIANT} stands for {', '.join([*said, *unsaid])}{where}."
-
-
-def _variant(row: dict[str, Any], axes: Sequence[str]) -> str:
-    given = [name for name in axes if row[name] != ""]
-    parts = [
-        f"{AXES[name].prefix}{row[name]}"
-        for name in given
-        if name in ALWAYS_SAID or row[name] != AXES[name].default
+    combined = [
+        {
+            VARIANT if name == first else name: variant(row) if name == first else cell
+            for name, cell in row.items()
+            if name not in others
+        }
+        for row in rows
     ]
-    return " ".join(parts) or ("default" if given else "")
+    shown = [name for name in axes if name in ALWAYS_SHOWN]
+    hidden = [name for name in axes if name not in ALWAYS_SHOWN]
+    defaults = ", ".join(str(AXES[name].default) for name in hidden)
+    where = f" where not {defaults}" if hidden else ""
+    return combined, f"{VARIANT}: {', '.join([*shown, *hidden])}{where}."
 
 
-def _shortened(rows: Rows, told: str, among: Sequence[str]) -> tuple[Rows, str]:
+def _shortened(rows: Rows, meanings: str, among: Sequence[str]) -> tuple[Rows, str]:
     """Rows whose headings are one word where more are wider than the cells, and what they mean."""
     words = [name.split()[0] for name in rows[0]]
     short = {
@@ -158,6 +135,5 @@ def _shortened(rows: Rows, told: str, among: Sequence[str]) -> tuple[Rows, str]:
         and len(word) < len(name) > max(cell_len(str(row.get(name, ""))) for row in rows)
     }
     renamed = [{short.get(name, name): cell for name, cell in row.items()} for row in rows]
-    return renamed, " ".join(
-        [told, *(f"{word} stands for {name}." for name, word in short.items())]
-    ).strip()
+    also = [f"{word}: {name}." for name, word in short.items()]
+    return renamed, " ".join(filter(None, [meanings, *also]))

@@ -1,4 +1,4 @@
-"""What the numbers of a table say to do: at most three sentences, each of which it bears out."""
+"""At most three sentences on what a table of limits suggests, each backed by its numbers."""
 
 from typing import Any
 
@@ -12,108 +12,90 @@ WORTH = 1.2
 """A gain smaller than this is not worth a sentence."""
 NEARLY = 1.5
 """How much longer a step may take for a larger batch that is called nearly free."""
-TWINS = {"compile": "on", "implementation": "fused"}
-"""Axis to the value of it that may help."""
+FEWER_OPERATORS = {"compile": "on", "implementation": "fused"}
+"""Axis to the value of it that launches fewer operators."""
 
 
 def limits_advice(limits: pd.DataFrame) -> list[str]:
-    """Of one series of a limit_frame, the cases that have a time and a limit."""
+    """On one series of a limit_frame: its cases that have a time and a limit."""
     known = limits[limits["headroom"].notna()]
-    names = known["case"]
-    if known["run"].nunique() > 1:
-        names = known["case"] + " in " + known["run"]
-    known = known.assign(name=names)
+    several = known["run"].nunique() > 1
+    known = known.assign(name=known["case"] + " in " + known["run"] if several else known["case"])
+    bandwidth, compute = (
+        _worst(known, known["bound"] == name) for name in ("bandwidth", "compute")
+    )
     sentences = [
-        *_overhead(known),
-        *_larger_batch(known),
-        *_bandwidth(known[known["bound"] == "bandwidth"]),
-        *_compute(known[known["bound"] == "compute"]),
+        _overhead(known),
+        _larger_batch(known),
+        None if bandwidth is None else _bandwidth(bandwidth),
+        None
+        if compute is None
+        else f"{compute['name']} is bound by compute: it takes {compute['headroom']:.3g} times "
+        "what its FLOP take at the peak of matmul in its dtype.",
     ]
-    return sentences[:SENTENCES]
+    return [sentence for sentence in sentences if sentence is not None][:SENTENCES]
 
 
-def _overhead(known: pd.DataFrame) -> list[str]:
-    """The case furthest above a limit of overhead, and what was measured of fewer operators."""
-    plain = known[
-        (known["bound"] == "overhead")
-        & (known["compile"] == "off")
-        & (known["implementation"] != "fused")
-    ]
-    if plain.empty:
-        return []
-    worst = plain.iloc[plain["headroom"].argmax()]
+def _worst(known: pd.DataFrame, chosen: "pd.Series[bool]") -> "pd.Series[Any] | None":
+    """Of the chosen rows, that furthest above its limit."""
+    rows = known[chosen]
+    return None if rows.empty else rows.iloc[rows["headroom"].argmax()]
+
+
+def _overhead(known: pd.DataFrame) -> str | None:
+    """On the case furthest above a limit of overhead, and what fewer operators did to it."""
+    eager = (known["compile"] == "off") & (known["implementation"] != "fused")
+    worst = _worst(known, (known["bound"] == "overhead") & eager)
+    if worst is None:
+        return None
     others = max(worst["bandwidth_ns"], worst["compute_ns"]) / worst["measured_ns"]
-    said = (
-        f"{worst['name']} is bound by overhead: at the ceilings its bytes and FLOP would take "
+    fact = (
+        f"{worst['name']} is bound by overhead: at the ceilings, its bytes and FLOP take "
         f"{others:.1%} of its time"
     )
-    ratios = [
-        f"{axis}={value} takes {row['measured_ns'] / worst['measured_ns']:.2f} times as long"
-        for axis, value in TWINS.items()
-        for _, row in _twins(known, worst, axis, value).iterrows()
-    ]
+    ratios = []
+    for axis, value in FEWER_OPERATORS.items():
+        same = ["run", *(name for name in AXES if name != axis)]
+        twins = known[(known[same] == worst[same]).all(axis=1) & (known[axis] == value)]
+        ratios += [
+            f"{axis}={value} takes {time / worst['measured_ns']:.2f} times as long"
+            for time in twins["measured_ns"]
+        ]
     if ratios:
-        return [f"{said}; {' and '.join(ratios)}."]
+        return f"{fact}; {' and '.join(ratios)}."
     spec = OPTIMIZERS[worst["optimizer"]]
-    untried = [
-        *(["compile=on"] if spec.compilable else []),
-        *(["implementation=fused"] if worst["device"].split(":")[0] in spec.fused else []),
-    ]
-    if not untried:
-        return [f"{said}."]
-    return [f"{said}; {' and '.join(untried)} would make fewer operators, and are not measured."]
+    possible = {
+        "compile=on": spec.compilable,
+        "implementation=fused": worst["device"].split(":")[0] in spec.fused,
+    }
+    untried = " and ".join(option for option, holds in possible.items() if holds)
+    return f"{fact}; not measured with fewer operators: {untried}." if untried else f"{fact}."
 
 
-def _twins(rows: pd.DataFrame, row: "pd.Series[Any]", axis: str, value: str) -> pd.DataFrame:
-    """The rows that differ from this one in that axis alone, and have that value of it."""
-    same = ["run", *(name for name in AXES if name != axis)]
-    return rows[(rows[same] == row[same]).all(axis=1) & (rows[axis] == value)]
-
-
-def _larger_batch(known: pd.DataFrame) -> list[str]:
-    """How far the batch can grow before a step takes NEARLY times as long."""
-    best: tuple[float, str] | None = None
-    keys = ["run", "device", "dtype", "optimizer", "implementation", "compile", "hidden", "threads"]
-    for _, group in known.groupby(keys, sort=False):
-        ordered = group.sort_values("batch")
-        least = ordered.iloc[0]
-        free = ordered[ordered["measured_ns"] <= NEARLY * least["measured_ns"]]
-        largest = free.iloc[-1]
+def _larger_batch(known: pd.DataFrame) -> str | None:
+    """On how far the batch can grow before a step takes NEARLY times as long."""
+    best, sentence = 1.0, None
+    for _, group in known.groupby(["run", *(n for n in AXES if n != "batch")], sort=False):
+        least = group.iloc[group["batch"].argmin()]
+        free = group[group["measured_ns"] <= NEARLY * least["measured_ns"]]
+        largest = free.iloc[free["batch"].argmax()]
         grown = largest["batch"] / least["batch"]
-        if grown > 1 and (best is None or grown > best[0]):
+        if grown > best:
             longer = largest["measured_ns"] / least["measured_ns"]
-            best = (
+            best, sentence = (
                 grown,
-                (
-                    f"A larger batch is nearly free: {largest['name']} takes {longer:.2f} times as "
-                    f"long as batch {least['batch']}, for {grown:.4g} times the pairs."
-                ),
+                f"A larger batch is nearly free: {largest['name']} takes {longer:.2f} times as "
+                f"long as batch {least['batch']}, for {grown:.4g} times the pairs.",
             )
-    return [] if best is None else [best[1]]
+    return sentence
 
 
-def _bandwidth(bound: pd.DataFrame) -> list[str]:
-    """The case that less traffic would help most."""
-    if bound.empty:
-        return []
-    worst = bound.iloc[bound["headroom"].argmax()]
+def _bandwidth(worst: "pd.Series[Any]") -> str:
+    """On the case that less traffic would help most."""
+    fact = (
+        f"{worst['name']} is bound by bandwidth: it takes {worst['headroom']:.3g} times its limit"
+    )
     saved = worst["limit_ns"] / worst["fused_ns"]
     if worst["compile"] != "off" or saved < WORTH:
-        return [
-            f"{worst['name']} is bound by bandwidth and takes {worst['headroom']:.3g} times what "
-            "moving its operands does at least."
-        ]
-    return [
-        f"{worst['name']} is bound by bandwidth: it takes {worst['headroom']:.3g} times its limit, "
-        f"and fusing its operators would lower that limit {saved:.3g}-fold."
-    ]
-
-
-def _compute(bound: pd.DataFrame) -> list[str]:
-    if bound.empty:
-        return []
-    worst = bound.iloc[bound["headroom"].argmax()]
-    return [
-        f"{worst['name']} is bound by arithmetic: it takes {worst['headroom']:.3g} times what its "
-        "FLOP would at the rate of products it is held against."
-    ]
+        return f"{fact}."
+    return f"{fact}, and fusing its operators would lower that limit {saved:.3g}-fold."

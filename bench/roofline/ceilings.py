@@ -1,4 +1,4 @@
-"""What a machine was measured to reach: rates and costs, from the blocks of its ceilings."""
+"""The rates and costs that a machine was measured to reach, from the blocks of its ceilings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from bench.stats.frame import replicate_of
 
 UNMEASURED = "its measurement was interrupted"
 COMPUTED_IN_FLOAT32 = ("bfloat16", "float16", "tf32")
-"""A kernel may compute these in float32, so that one's peak is theirs at least."""
+"""A kernel may compute these in float32, so their peak is at least that of float32."""
 
 
 def ceiling_frame(runs: Sequence[RunRecord], labels: Sequence[str]) -> pd.DataFrame:
@@ -26,8 +26,7 @@ def ceiling_frame(runs: Sequence[RunRecord], labels: Sequence[str]) -> pd.DataFr
     Columns: run, ceiling (its id), what, device, threads, dtype, size, unit ("B", "FLOP", or None
     for a cost), status, reason, how, replicates, cost_ns (of one unit, nanoseconds), rate (units a
     second), and spread: the slowest replicate over the fastest, less one. A ceiling is the best
-    that any replicate reached, its time taken as quiet times are: of replicates that got quiet,
-    where any did.
+    quiet time of any replicate, of those that had quiet blocks where any had.
     """
     rows: list[dict[str, Any]] = []
     for run, label, floors in zip(runs, labels, serving_floors(runs), strict=True):
@@ -41,19 +40,14 @@ def _row(run: RunRecord, record: CeilingRecord, floors: Floors) -> dict[str, Any
         replicate_of(
             worker,
             CEILING,
-            {
-                name: floors[floor_key(run, above.device, above.threads, name)].serving_ns
-                for name in worker.readings_ns
-            },
+            {name: floors[floor_key(run, above, name)].serving_ns for name in worker.readings_ns},
             on_host=above.kind == "cpu",
         )
         for worker in record.blocks
-        if record.status == "ok" and len(worker.at_s) >= MIN_BLOCKS
+        if record.status == "ok" and len(worker) >= MIN_BLOCKS
     ]
     times = [r.quiet_ns for r in replicates if r.quiet] or [r.quiet_ns for r in replicates]
-    status, reason = record.status, record.reason
-    if status == "ok" and not times:
-        reason = UNMEASURED
+    unmeasured = record.status == "ok" and not times
     work = record.prepared.work if record.prepared else np.nan
     cost_ns = min(times) / work if times else np.nan
     return {
@@ -64,8 +58,8 @@ def _row(run: RunRecord, record: CeilingRecord, floors: Floors) -> dict[str, Any
         "dtype": above.dtype,
         "size": above.size,
         "unit": above.unit,
-        "status": status,
-        "reason": reason,
+        "status": record.status,
+        "reason": UNMEASURED if unmeasured else record.reason,
         "how": record.prepared.how if record.prepared else None,
         "replicates": len(times),
         "cost_ns": cost_ns,
@@ -79,7 +73,7 @@ class Rates:
     """The ceilings of one device with so many threads."""
 
     bandwidths: tuple[tuple[int, float], ...]
-    """Bytes that all arrays take, and the bytes a second of copy or triad, whichever is more."""
+    """Bytes of all arrays together, and the bytes a second of copy or triad, the faster of them."""
     peaks: dict[str, float]
     """The dtype of products to FLOP a second."""
     op_ns: float
@@ -90,11 +84,10 @@ class Rates:
     def bandwidth(self, bytes_: float) -> float:
         """The most bytes a second that an operator with such operands can move.
 
-        That of the next smaller size that was measured, or of any larger: part of the operands may
-        still lie in a cache that cannot hold all of them.
+        That of the next smaller size that was measured, or of any larger: a cache may hold part of
+        the operands.
         """
-        smaller = [size for size, _ in self.bandwidths if size <= bytes_]
-        least = max(smaller, default=0)
+        least = max((size for size, _ in self.bandwidths if size <= bytes_), default=0)
         return max(rate for size, rate in self.bandwidths if size >= least)
 
     def peak(self, dtype: str) -> float | None:
@@ -110,9 +103,9 @@ Setting = tuple[str, str, int]
 def rates(
     runs: Sequence[RunRecord], labels: Sequence[str], table: pd.DataFrame
 ) -> dict[Setting, Rates]:
-    """The ceilings that each run is held against: the best that any run of its machine reached.
+    """The rates for each run's limits: the best of all runs of its machine, software, environment.
 
-    With the same software in the same environment. `table` is their ceiling_frame.
+    `table` is their ceiling_frame.
     """
     if table.empty:
         return {}
@@ -122,12 +115,11 @@ def rates(
     }
     known = table[table["cost_ns"].notna()].assign(key=lambda t: t["run"].map(keys))
     found: dict[Setting, Rates] = {}
-    for (of_machine, device, threads), group in known.groupby(["key", "device", "threads"]):
-        of_setting = _rates(group)
-        if of_setting is not None:
+    for (shared, device, threads), group in known.groupby(["key", "device", "threads"]):
+        if (best := _rates(group)) is not None:
             for label in labels:
-                if keys[label] == of_machine:
-                    found[label, str(device), int(str(threads))] = of_setting
+                if keys[label] == shared:
+                    found[label, str(device), int(str(threads))] = best
     return found
 
 

@@ -1,273 +1,216 @@
-"""How far training steps are from what their machine allows, as a chart."""
+"""Training steps under their machine's roofs, and how far each is from its limit."""
 
-from functools import reduce
-from operator import and_
+import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from bench.errors import UsageError
 from bench.matrix.case import WHOLE
-from bench.report.charts import LETTER, Range
-from bench.roofline.layout import (
-    HEIGHT,
-    LEADER,
-    PLACE,
-    WIDTH,
-    line_ends,
-    points_of,
-    roof_lines,
-    roof_names,
-    roofline_ranges,
-    steepness,
-    stretched,
-)
-from bench.units import rate
+from bench.report.charts import GREY, INK, PALE, configuration, not_drawn, page
+from bench.roofline.ceilings import Rates, Setting
+from bench.stats.frame import RUN, varying
+from bench.units import duration, factor, memory, rate
 
 if TYPE_CHECKING:  # it takes longer to import than a table to print
     import altair as alt
 
+PLACE = [RUN, "device", "threads"]
+"""What has roofs of its own, and so panels of its own."""
+WIDTH, HEIGHT = 420, 340
+"""Of a panel, in pixels."""
+LINE = 15
+"""How high a line of text is, in pixels."""
 BOUNDS = {
     "overhead": ("#e69f00", "circle"),
     "bandwidth": ("#0072b2", "square"),
-    "compute": ("#1a1a1a", "triangle-up"),
+    "compute": (INK, "triangle-up"),
 }
 """What sets a limit, to its colour and shape. The colours differ in lightness too."""
-TOLD = {
-    "case": "case",
-    "run": "run",
-    "size": "batch",
-    "measured": "measured",
-    "limit": "limit",
-    "over": "measured / limit",
-    "fused_over": "measured / limit if fused",
-    "bound": "bound by",
-    "overhead": "overhead",
-    "bandwidth": "bandwidth",
-    "compute": "compute",
-    "reached": "reached",
-    "per_byte": "FLOP per byte",
-}
-"""What a case says when pointed at."""
-ROUND = [digit * 10**power for power in range(5) for digit in (1, 2, 5)]
-"""Where an axis of ratios has its marks."""
+ROOF_NAMES = {"bandwidth": "bandwidth at", "compute": "matmul"}
+TIMES = ("measured", "limit", "overhead", "bandwidth", "compute")
+SHOWN = ("case", "run", "bound", *TIMES, "x limit", "x fused limit", "reached", "FLOP/B")
+"""Of the step that is pointed at."""
+Range = tuple[float, float]
 
 
 def roofline(limits: pd.DataFrame, roofs: pd.DataFrame) -> "alt.VConcatChart":
-    """A roofline and the headroom over batch sizes, for each run, device and number of threads.
+    """A roofline and the headroom of whole steps, for each run, device and number of threads.
 
-    `limits` has a row for each run, case and series, of which those of whole steps are drawn. Its
-    columns: run, case, the axes, series, measured_ns, overhead_ns, bandwidth_ns, compute_ns,
-    limit_ns (NaN where there is none), bound (a key of BOUNDS), headroom (measured over limit),
-    fused_headroom, of one step flops and bytes, and reason (why there is no limit). `roofs` has a
-    row for each roof: run, device, threads, kind ("bandwidth" in bytes/s or "compute" in FLOP/s),
-    name and value.
-
+    `limits` is a limit_frame; `roofs` has a row for each roof: run, device, threads, kind
+    ("bandwidth" in bytes/s or "compute" in FLOP/s), name (a working set, a dtype) and value.
     Raises UsageError where there is nothing to draw.
     """
     import altair as alt
 
     whole = limits[limits["series"] == WHOLE]
-    points = points_of(whole)
-    if points.empty:
+    drawn = whole.dropna(subset=["limit_ns", "measured_ns"])
+    if drawn.empty:
         reasons = whole["reason"].dropna().unique()
         raise UsageError("; ".join(["nothing to draw: no case has a time and a limit", *reasons]))
-    places = [
-        (place, group, _roofs_at(roofs, place))
-        for place, group in points.groupby(PLACE, sort=False)
-    ]
-    intensity, speed = roofline_ranges(points, [there for _, _, there in places])
-    batch = points["batch"].min() / 1.5, points["batch"].max() * 1.5
-    headroom = min(0.8, points["headroom"].min() / 1.3), points["headroom"].max() * 1.3
-    room = LETTER * (points["configuration"].str.len().max() + 2)
-    pointed = [_pointed(panel) for panel in range(2 * len(places))]
-    look = _look(reduce(and_, pointed))
-    rows = [
-        alt.hconcat(
-            _roofline_panel(group, there, intensity, speed, left, look),
-            _headroom_panel(group, batch, headroom, room, right, look),
-            spacing=30,
-        ).properties(title=alt.Title(_place_name(place), anchor="start", offset=12))
-        for (place, group, there), left, right in zip(
-            places, pointed[::2], pointed[1::2], strict=True
-        )
-    ]
-    chart: alt.VConcatChart = (
-        alt.vconcat(*rows, spacing=30)
-        .properties(title=_title(whole), background="white", padding=16)
-        .configure_text(fontSize=10, color="#555555")
-        .configure_axis(gridColor="#ececec", titleFontWeight="normal")
-        .configure_legend(orient="top", direction="horizontal", titleOrient="left")
-    )
-    return chart
-
-
-def _roofs_at(roofs: pd.DataFrame, place: Any) -> pd.DataFrame:
-    """Those of one place, the highest first."""
-    there: pd.Series[bool] = (roofs[PLACE] == list(place)).all(axis=1)
-    return roofs[there].sort_values("value", ascending=False)
-
-
-def _place_name(place: Any) -> str:
-    run, device, threads = place
-    return f"{run}: {device}, {threads} thread{'' if threads == 1 else 's'}"
-
-
-def _title(whole: pd.DataFrame) -> "alt.Title":
-    import altair as alt
-
-    limited = whole["limit_ns"].notna()
-    lacking = {"limit": ~limited, "time": limited & whole["measured_ns"].isna()}
-    return alt.Title(
-        "How far training steps are from what the machine allows",
-        subtitle=[
-            "Left: the arithmetic done in a second, under the roofs measured on the machine; a "
-            "larger mark is a larger batch.",
-            "Right: the time of a step over its limit, the shortest time that those roofs and the "
-            "overhead of its operations allow.",
-            *(
-                f"{cases.sum()} {'case has' if cases.sum() == 1 else 'cases have'} no {what}: see "
-                "the table."
-                for what, cases in lacking.items()
-                if cases.any()
+    points = _points(drawn)
+    look = _look(sorted(points["batch"].unique().tolist()))
+    domain = _domain(points, roofs)
+    headroom = min(0.8, points["headroom"].min() / 1.2), points["headroom"].max() * 1.2
+    panels: list[alt.LayerChart] = []
+    for place, there in points.groupby(PLACE, sort=False):
+        run, device, threads = place
+        own = roofs[(roofs[PLACE] == list(place)).all(axis=1)]
+        title = f"{run}: {device}, {threads} thread{'' if threads == 1 else 's'}"
+        panels += [
+            _roofline_panel(there, own, *domain, look)
+            .properties(title=alt.Title(title, subtitle="Roofline"))
+            .add_params(alt.selection_interval(name=f"zoom_{len(panels)}", bind="scales")),
+            _headroom_panel(there, headroom, look).properties(
+                title=alt.Title(title, subtitle="Headroom")
             ),
-        ],
-        anchor="start",
-        fontSize=16,
-        subtitleColor="#555555",
-        subtitlePadding=6,
-        offset=16,
-    )
+        ]
+    limited = whole["limit_ns"].notna()
+    untimed = limited & whole["measured_ns"].isna()
+    subtitle = [
+        "Roofline: the FLOP/s that a step reaches, under the bandwidths and matrix products "
+        "measured on the machine.",
+        "Headroom: the measured time over the limit, the least time that those roofs and the "
+        "overhead of its operators allow.",
+        *not_drawn({"without a limit": (~limited).sum(), "without a time": untimed.sum()}),
+    ]
+    grid = alt.concat(*panels, columns=2, spacing=30)
+    return page([grid], "Training steps and the limits of their machine", subtitle)
+
+
+def roof_table(known: dict[Setting, Rates]) -> pd.DataFrame:
+    """The bandwidths of the smallest and the largest working set, and the peak of each dtype."""
+    rows: list[tuple[Any, ...]] = []
+    for setting, rates in known.items():
+        for size, value in (rates.bandwidths[0], rates.bandwidths[-1]):
+            rows.append((*setting, "bandwidth", memory(size), value))
+        for dtype, value in rates.peaks.items():
+            rows.append((*setting, "compute", dtype, value))
+    return pd.DataFrame(rows, columns=[*PLACE, "kind", "name", "value"])
+
+
+def _points(drawn: pd.DataFrame) -> pd.DataFrame:
+    """Where each step is drawn, and its tooltip."""
+    points = drawn.assign(intensity=drawn["flops"] / drawn["bytes"])
+    points["speed"] = points["flops"] / points["measured_ns"] * 1e9
+    names = [name for name in varying(points) if name not in (*PLACE, "batch")]
+    points["configuration"] = [configuration(row, names) for _, row in points.iterrows()]
+    for time in TIMES:
+        points[time] = points[f"{time}_ns"].map(duration)
+    points["x limit"] = points["headroom"].map(factor)
+    points["x fused limit"] = points["fused_headroom"].map(factor)
+    points["reached"] = points["speed"].map(rate) + "FLOP/s"
+    points["FLOP/B"] = points["intensity"].map("{:.3g}".format)
+    return points
+
+
+def _domain(points: pd.DataFrame, roofs: pd.DataFrame) -> tuple[Range, Range]:
+    """Of FLOP per byte and of FLOP/s: around all points, and the ridges of all roofs."""
+    values = roofs.groupby("kind")["value"]
+    slowest, peak = float(values.min()["bandwidth"]), float(values.max()["compute"])
+    left, right = points["intensity"].min() / 10, points["intensity"].max() * 3
+    lowest, highest = min(points["speed"].min(), slowest * left), max(points["speed"].max(), peak)
+    return (left, max(right, 20 * peak / slowest)), (lowest / 4, highest * 4)
 
 
 def _roofline_panel(
-    points: pd.DataFrame,
-    roofs: pd.DataFrame,
-    intensity: Range,
-    speed: Range,
-    pointed: "alt.Parameter",
-    look: dict[str, Any],
+    points: pd.DataFrame, roofs: pd.DataFrame, x: Range, y: Range, look: dict[str, Any]
 ) -> "alt.LayerChart":
     import altair as alt
 
-    x = alt.X("x:Q", title="FLOP per byte moved").scale(type="log", domain=intensity, nice=False)
-    y = alt.Y("y:Q", title="FLOP/s reached").scale(type="log", domain=speed, nice=False)
-    at: dict[str, Any] = {
-        "x": x.axis(format="~g", tickCount=5, grid=False),
-        "y": y.axis(format="~s", tickCount=6, grid=False),
+    at = {
+        "x": alt.X("intensity:Q", title="FLOP per byte moved")
+        .scale(type="log", domain=x, nice=False)
+        .axis(format="~g", tickCount=5, grid=False),
+        "y": alt.Y("speed:Q", title="FLOP/s reached")
+        .scale(type="log", domain=y, nice=False)
+        .axis(format="~s", tickCount=6, grid=False),
     }
-    units = roofs["kind"].map({"bandwidth": "B/s", "compute": "FLOP/s"})
-    lines = roof_lines(roofs, intensity, speed).assign(told=roofs["value"].map(rate) + units)
-    slopes, flats = (
-        alt.Chart(roof_names(lines[lines["kind"] == kind], speed)).encode(y=at["y"], text="name:N")
-        for kind in ("bandwidth", "compute")
-    )
-    cases = alt.Chart(points.assign(x=points["intensity"], y=points["speed"]))
-    return _panel(
+    lines = _roof_lines(roofs, x, y)
+    names = lines.dropna(subset="label")
+    slope = names["kind"] == "bandwidth"
+    steepness = math.degrees(math.atan2(HEIGHT / _decades(y), WIDTH / _decades(x)))
+    layers: list[alt.Chart] = [
         alt.Chart(lines)
-        .mark_rule(color="#999999", clip=True)
-        .encode(
-            **at,
-            x2="x2:Q",
-            y2="y2:Q",
-            tooltip=[alt.Tooltip("name:N", title="roof"), alt.Tooltip("told:N", title="at")],
-        ),
-        slopes.mark_text(
-            align="left",
-            baseline="bottom",
-            angle=-steepness(intensity, speed) % 360,
-            dx=8,
-            dy=-2,
-            clip=True,
-        ).encode(x=at["x"]),
-        flats.mark_text(align="right", baseline="bottom", dx=-4, dy=-2, clip=True).encode(x="x2:Q"),
-        cases.mark_point(filled=True, clip=True).encode(
-            **at,
-            size=alt.Size("batch:Q", legend=None).scale(type="log", range=[25, 110]),
-            **look,
-        ),
-        pointed=pointed,
-        title="Roofline",
-        width=WIDTH,
+        .mark_rule(color=PALE, clip=True)
+        .encode(**at, x2="x2:Q", y2="y2:Q", tooltip=["roof:N", "reaches:N"]),
+        alt.Chart(names[slope])
+        .mark_text(align="left", baseline="bottom", dx=8, dy=-2, angle=-steepness % 360, clip=True)
+        .encode(**at, text="label:N"),
+        alt.Chart(names[~slope])
+        .mark_text(align="right", baseline="bottom", dx=-4, dy=-2, clip=True)
+        .encode(x="x2:Q", y=at["y"], text="label:N"),
+        alt.Chart(points).mark_point(filled=True, clip=True).encode(**at, **look),
+    ]
+    return alt.LayerChart(layer=layers, width=WIDTH, height=HEIGHT)
+
+
+def _roof_lines(roofs: pd.DataFrame, x: Range, y: Range) -> pd.DataFrame:
+    """From (intensity, speed) to (x2, y2): slopes end at the highest peak, which begins there.
+
+    The highest of roofs that leave no line of text between them has the label of all.
+    """
+    lines = roofs.sort_values(["kind", "value"], ascending=False)
+    value, slope = lines["value"], lines["kind"] == "bandwidth"
+    highest, widest = value[~slope].max(), value[slope].max()
+    close = np.log10(value).groupby(lines["kind"]).diff() >= -_decades(y) * LINE / HEIGHT
+    group = (~close).cumsum()
+    prefix = lines["kind"].map(ROOF_NAMES)
+    units = lines["kind"].map({"bandwidth": "B/s", "compute": "FLOP/s"})
+    joined = lines.groupby(group)["name"].transform(", ".join)
+    return lines.assign(
+        intensity=np.where(slope, x[0], np.maximum(value / widest, x[0])),
+        speed=np.where(slope, value * x[0], value),
+        x2=np.where(slope, highest / value, x[1]),
+        y2=np.where(slope, highest, value),
+        label=(prefix + " " + joined).where(~group.duplicated()),
+        roof=prefix + " " + lines["name"],
+        reaches=value.map(rate) + units,
     )
 
 
-def _headroom_panel(
-    points: pd.DataFrame,
-    batch: Range,
-    headroom: Range,
-    room: float,
-    pointed: "alt.Parameter",
-    look: dict[str, Any],
-) -> "alt.LayerChart":
-    """`room`: pixels for the names of lines, on the right."""
+def _headroom_panel(points: pd.DataFrame, domain: Range, look: dict[str, Any]) -> "alt.LayerChart":
+    """A row for each configuration, that with the most headroom on top."""
     import altair as alt
 
-    names_at = stretched(batch, LEADER / WIDTH)
-    beyond = stretched(batch, (LEADER + room) / WIDTH)
-    x = alt.X("batch:Q", title="batch size").scale(type="log", domain=beyond, nice=False)
-    y = alt.Y("headroom:Q", title="measured / limit").scale(type="log", domain=headroom, nice=False)
-    sizes = sorted(points["batch"].unique().tolist())
-    at: dict[str, Any] = {
-        "x": x.axis(values=sizes, format=",d", labelOverlap="greedy"),
-        "y": y.axis(labelExpr="format(datum.value, '~g') + 'x'", values=ROUND),
-    }
-    limit = pd.DataFrame({"batch": batch[:1], "x2": names_at[1:], "headroom": 1.0})
-    ends = line_ends(points, headroom).assign(x2=names_at[1])
-    return _panel(
-        alt.Chart(limit).mark_rule(color="#1a1a1a", clip=True).encode(**at, x2="x2:Q"),
-        alt.Chart(limit)
-        .mark_text(align="left", baseline="top", dx=4, dy=3, clip=True, text="the limit")
-        .encode(**at),
-        alt.Chart(points)
-        .mark_line(color="#bbbbbb", strokeWidth=1, clip=True)
-        .encode(**at, detail="configuration:N"),
-        alt.Chart(ends)
-        .mark_rule(color="#bbbbbb", strokeDash=[1, 3], clip=True)
-        .encode(**at, x2="x2:Q", y2="name_at:Q"),
-        alt.Chart(ends)
-        .mark_text(align="left", dx=4, clip=True)
-        .encode(x="x2:Q", y="name_at:Q", text="configuration:N"),
-        alt.Chart(points).mark_point(filled=True, size=50, clip=True).encode(**at, **look),
-        pointed=pointed,
-        title="Headroom",
-        width=WIDTH + LEADER + room,
+    x = (
+        alt.X("headroom:Q", title="measured / limit")
+        .scale(type="log", domain=domain, nice=False)
+        .axis(
+            labelExpr="format(datum.value, '~g') + 'x'",
+            values=[digit * 10**power for power in range(5) for digit in (1, 2, 5)],
+        )
     )
+    order = alt.EncodingSortField("headroom", op="max", order="descending")
+    y = alt.Y("configuration:N", title=None, sort=order).axis(labelLimit=240)
+    at = alt.Chart(points).encode(x=x, y=y)
+    limit = alt.Chart(pd.DataFrame({"headroom": [1.0]})).mark_rule(color=INK).encode(x=x)
+    rows = points["configuration"].nunique()
+    layers: list[alt.Chart] = [
+        limit,
+        at.mark_line(color=PALE, strokeWidth=1, clip=True).encode(detail="configuration:N"),
+        at.mark_point(filled=True, clip=True).encode(**look),
+    ]
+    return alt.LayerChart(layer=layers, width=WIDTH, height=max(HEIGHT, LINE * rows))
 
 
-def _panel(
-    *layers: "alt.Chart", pointed: "alt.Parameter", title: str, width: float
-) -> "alt.LayerChart":
-    """One that can be moved and zoomed; its last layer is what is pointed at."""
+def _look(sizes: list[int]) -> dict[str, Any]:
+    """How a step looks in either panel."""
     import altair as alt
 
-    moved = alt.selection_interval(name=f"{pointed.name}_moved", bind="scales")
-    panel = alt.LayerChart(layer=[*layers[:-1], layers[-1].add_params(pointed, moved)])
-    return panel.properties(title=title, width=width, height=HEIGHT)
-
-
-def _pointed(panel: int) -> "alt.Parameter":
-    """What is pointed at in one panel: a configuration, in whatever panels it is."""
-    import altair as alt
-
-    return alt.selection_point(
-        name=f"panel_{panel}",  # altair would take unnamed ones for the same
-        fields=["configuration"],
-        on="symbol:pointerover",
-        clear="symbol:pointerout",
-    )
-
-
-def _look(pointed: Any) -> dict[str, Any]:
-    """How a case looks in either panel."""
-    import altair as alt
-
-    names = list(BOUNDS)
     colours, shapes = zip(*BOUNDS.values(), strict=True)
     legend = alt.Legend(title="bound by", symbolOpacity=1, symbolSize=80)
     return {
-        "color": alt.Color("bound:N", legend=legend).scale(domain=names, range=colours),
-        "shape": alt.Shape("bound:N", legend=legend).scale(domain=names, range=shapes),
-        "opacity": alt.when(pointed).then(alt.value(0.7)).otherwise(alt.value(0.08)),
-        "tooltip": [alt.Tooltip(f"{field}:N", title=title) for field, title in TOLD.items()],
+        "color": alt.Color("bound:N", legend=legend).scale(domain=list(BOUNDS), range=colours),
+        "shape": alt.Shape("bound:N", legend=legend).scale(domain=list(BOUNDS), range=shapes),
+        "size": alt.Size("batch:Q", title="batch size")
+        .scale(type="log", range=[25, 120])
+        .legend(values=sizes, format=",d", symbolFillColor=GREY),
+        "opacity": alt.value(0.7),
+        "tooltip": [alt.Tooltip(f"{name}:N") for name in SHOWN],
     }
+
+
+def _decades(span: Range) -> float:
+    return math.log10(span[1] / span[0])

@@ -1,7 +1,7 @@
-"""What a training step has to do: FLOP and bytes of each operator, for any case.
+"""The cost model of a training step: FLOP and bytes of each operator, for any case.
 
 B pairs, h hidden units, P = 4h + 1 parameters and S numbers of optimizer state. Elements are what
-an operator reads and writes, each operand once. Formulas follow what torch 2.13 runs; a test holds
+an operator reads and writes, each operand once. Formulas follow what torch 2.13 runs; a test checks
 them against torch's own counter of FLOP and against the operands of every operator.
 """
 
@@ -54,7 +54,7 @@ STEP_COSTS: dict[str, StepCost] = {
     "lbfgs": StepCost(2, 14, state_flops=4, state_elements=5),
 }
 """Counted from torch's for-loop implementations: an operator that adds or multiplies is one FLOP a
-number, lerp, addcmul and addcdiv are three."""
+number; lerp, addcmul and addcdiv are three."""
 ELEMENTS_OF_AN_OP = 3
 """Most operators of a step read two numbers and write one."""
 
@@ -92,9 +92,9 @@ def eager(case: Case, state_elements: int) -> dict[str, list[Op]]:
 
 
 def fused(case: Case, state_elements: int) -> dict[str, list[Op]]:
-    """Phase to the one operator that would do with the least traffic.
+    """Phase to the one operator with the least traffic.
 
-    The batch is read and the parameters are, gradients are written; what lies between stays in
+    It reads the batch and the parameters and writes gradients; what lies between stays in
     registers. An optimizer reads and writes its state, but for LBFGS, which adds to its history.
     """
     item, stored = _item_bytes(case)
@@ -112,16 +112,13 @@ def fused(case: Case, state_elements: int) -> dict[str, list[Op]]:
 
 
 def as_run(case: Case, path: str, state_elements: int) -> dict[str, list[Op]]:
-    """Phase to what is the least it does as this case runs it: fused where it is fused.
+    """Phase to its operators as this case runs them: one where the phase is fused.
 
     `path` is the optimizer's implementation that was seen to run.
     """
+    loss, step = case.compilation.loss, case.compilation.step or "fused" in path
+    is_fused = dict(zip(PHASES, (loss, loss, step), strict=True))
     separate, together = eager(case, state_elements), fused(case, state_elements)
-    is_fused = {
-        "forward": case.compilation.loss,
-        "backward": case.compilation.loss,
-        "step": case.compilation.step or "fused" in path,
-    }
     return {phase: together[phase] if is_fused[phase] else separate[phase] for phase in PHASES}
 
 

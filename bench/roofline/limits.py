@@ -1,48 +1,31 @@
-"""How far a step is from what its machine could do: the least time it can take, and why."""
+"""Limits: the least time a step can take on its machine, and what bounds it."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
-import numpy as np
 import pandas as pd
 
+from bench.matrix.axes import AXES
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.matrix.ceiling import products_dtype
-from bench.protocol.profile import PhaseProfile, StepProfile
+from bench.protocol.profile import StepProfile
 from bench.records.run_file import CaseRecord, RunRecord
 from bench.roofline.ceilings import Rates, Setting
 from bench.roofline.costs import Op, as_run, fused, total
+from bench.stats.frame import RUN
 
 TERMS = ("overhead", "bandwidth", "compute")
-"""What can bound a case."""
+"""What can bound a case. The least times of launching its operators, running autograd's nodes and
+launching kernels; of moving each operator's operands at the bandwidth of a working set of that
+size; and of all FLOP at the peak of matrix products in its dtype. They can overlap, so that the
+limit is the largest of them."""
 LIMITED = (*PHASES, WHOLE)
-
+LIMITS = (*(f"{term}_ns" for term in TERMS), "limit_ns", "bound", "fused_ns", "flops", "bytes")
 NO_CEILINGS = (
     "no ceilings of this machine with so many threads, or not all that limits need (copies, op and "
     "node): measure them with `run --ceilings`, or with `ceilings` and name that file too"
 )
-NO_PROFILE = "it was not profiled, which counts its operators: measure with `run --profile`"
-
-
-class Terms(NamedTuple):
-    """The least time that each thing a stretch of a step needs takes, nanoseconds."""
-
-    overhead: float = 0.0
-    """Giving out its operators, going through autograd's nodes, launching kernels."""
-    bandwidth: float = 0.0
-    """Moving each operator's operands at the bandwidth of a working set of that size."""
-    compute: float = 0.0
-    """All FLOP at the peak of the products' dtype."""
-
-    @property
-    def limit(self) -> float:
-        """They can overlap, so the largest alone is sure to pass."""
-        return max(self)
-
-    @property
-    def bound(self) -> str:
-        return TERMS[self.index(self.limit)]
+NO_PROFILE = "no profile, which counts its operators: measure with `run --profile`"
 
 
 def limit_frame(
@@ -55,98 +38,82 @@ def limit_frame(
 
     Columns: run, case, the axes, series, status, flags, marks, measured_ns and measured_half
     (quiet), overhead_ns, bandwidth_ns, compute_ns, limit_ns (the largest of them), bound (its
-    name), headroom (measured over limit), fused_ns and fused_headroom (the same were each phase one
-    operator with the least traffic), flops, bytes, and reason, why there is no limit. NaN for what
-    is not known.
+    name), fused_ns (the limit if each phase were one operator with the least traffic), flops,
+    bytes, reason (why there is no limit), headroom and fused_headroom (measured over each limit).
+    NaN where unknown.
     """
-    timed = {(row["run"], row["case"], row["series"]): row for _, row in frame.iterrows()}
-    rows: list[dict[str, Any]] = []
-    for run, label in zip(runs, labels, strict=True):
-        for record in run.cases:
-            case = msgspec.convert(record.axes, Case)
-            rates = known.get((label, case.device, case.threads))
-            for series, limits in _limits(case, record, rates).items():
-                row = timed[label, record.id, series]
-                time = row["quiet_ns"]
-                rows.append(
-                    {
-                        "run": label,
-                        "case": record.id,
-                        **record.axes,
-                        "series": series,
-                        "status": record.status,
-                        "flags": row["flags"],
-                        "marks": row["marks"],
-                        "measured_ns": time,
-                        "measured_half": row["quiet_half"],
-                        **limits,
-                        "headroom": time / limits["limit_ns"],
-                        "fused_headroom": time / limits["fused_ns"],
-                    }
-                )
-    return pd.DataFrame(rows)
+    of_runs = zip(runs, labels, strict=True)
+    records = {(label, case.id): case for run, label in of_runs for case in run.cases}
+    timed = frame[frame["series"].isin(LIMITED)].reset_index(drop=True)
+    limits = [
+        _limits(
+            records[row["run"], row["case"]],
+            row["series"],
+            known.get((row["run"], row["device"], row["threads"])),
+        )
+        for _, row in timed.iterrows()
+    ]
+    table = (
+        timed[[RUN, "case", *AXES, "series", "status", "flags", "marks"]]
+        .assign(measured_ns=timed["quiet_ns"], measured_half=timed["quiet_half"])
+        .join(pd.DataFrame(limits, columns=[*LIMITS, "reason"]))
+    )
+    return table.assign(
+        headroom=table["measured_ns"] / table["limit_ns"],
+        fused_headroom=table["measured_ns"] / table["fused_ns"],
+    )
 
 
-def _limits(case: Case, record: CaseRecord, rates: Rates | None) -> dict[str, dict[str, Any]]:
-    """Series to its limits."""
-    series = [name for name in LIMITED if name in case.series]
-    peak = None if rates is None else rates.peak(products_dtype(case.dtype))
-    reason = None
+def _limits(record: CaseRecord, series: str, rates: Rates | None) -> dict[str, Any]:
+    """LIMITS, or the reason why there are none."""
+    case, profile = record.case, record.profile
+    dtype = products_dtype(case.dtype)
     if record.status != "ok":
-        reason = f"{record.status}: {record.reason}"
-    elif rates is None:
-        reason = NO_CEILINGS
-    elif record.profile is None:
-        reason = record.profile_reason or NO_PROFILE
-    elif peak is None:
-        reason = f"the ceilings lack products in {products_dtype(case.dtype)}"
-    if reason is not None or rates is None or peak is None or record.profile is None:
-        numbers = ("overhead_ns", "bandwidth_ns", "compute_ns", "limit_ns", "fused_ns")
-        unknown = dict.fromkeys((*numbers, "flops", "bytes"), np.nan)
-        return {name: {**unknown, "bound": None, "reason": reason} for name in series}
-    profile = record.profile
+        return {"reason": f"{record.status}: {record.reason}"}
+    if rates is None:
+        return {"reason": NO_CEILINGS}
+    if profile is None:
+        return {"reason": record.profile_reason or NO_PROFILE}
+    if (peak := rates.peak(dtype)) is None:
+        return {"reason": f"the ceilings lack matrix products in {dtype}"}
     verified = record.prepared and record.prepared.verified
     own = as_run(case, verified.path if verified else "", profile.state_elements)
     least = fused(case, profile.state_elements)
-    found: dict[str, dict[str, Any]] = {}
-    for name in series:
-        phases = PHASES if name == WHOLE else (name,)
-        ops = [op for phase in phases for op in own[phase]]
-        overhead_ns = _overhead_ns(case, name, profile, rates)
-        terms = _terms(ops, overhead_ns, rates, peak)
-        fewest = [op for phase in phases for op in least[phase]]
-        one_each = min(len(phases) * rates.op_ns, overhead_ns)  # a captured step is one launch
-        found[name] = {
-            **{f"{term}_ns": value for term, value in zip(TERMS, terms, strict=True)},
-            "limit_ns": terms.limit,
-            "bound": terms.bound,
-            "fused_ns": _terms(fewest, one_each, rates, peak).limit,
-            "flops": total(ops).flops,
-            "bytes": total(ops).bytes,
-            "reason": None,
-        }
-    return found
+    phases = PHASES if series == WHOLE else (series,)
+    ops = [op for phase in phases for op in own[phase]]
+    fewest = [op for phase in phases for op in least[phase]]
+    overhead_ns = _overhead_ns(case, series, profile, rates)
+    one_each_ns = min(len(phases) * rates.op_ns, overhead_ns)  # a captured step is one launch
+    terms = _terms(ops, overhead_ns, rates, peak)
+    bound = max(terms, key=terms.__getitem__)
+    return {
+        **{f"{term}_ns": time for term, time in terms.items()},
+        "limit_ns": terms[bound],
+        "bound": bound,
+        "fused_ns": max(_terms(fewest, one_each_ns, rates, peak).values()),
+        "flops": total(ops).flops,
+        "bytes": total(ops).bytes,
+    }
 
 
-def _terms(ops: Sequence[Op], overhead_ns: float, rates: Rates, peak: float) -> Terms:
+def _terms(ops: Sequence[Op], overhead_ns: float, rates: Rates, peak: float) -> dict[str, float]:
     moving_s = sum(op.bytes / rates.bandwidth(op.bytes) for op in ops)
-    return Terms(overhead_ns, 1e9 * moving_s, 1e9 * sum(op.flops for op in ops) / peak)
+    computing_s = sum(op.flops for op in ops) / peak
+    return dict(zip(TERMS, (overhead_ns, 1e9 * moving_s, 1e9 * computing_s), strict=True))
 
 
 def _overhead_ns(case: Case, series: str, profile: StepProfile, rates: Rates) -> float:
-    """What the host must do at least; a phase's, where the device waits for its host in each.
+    """The least time of the host; of a phase, only on a CPU.
 
-    Elsewhere the host may give a phase out while the device is at the one before, so that only the
-    whole step is sure to take as long.
+    Elsewhere the host may launch a phase while the device runs the one before, so that only the
+    whole step is bound by it.
     """
     if case.kind != "cpu" and series != WHOLE:
         return 0.0
     phases = profile.phases.values() if series == WHOLE else [profile.phases[series]]
-    return sum(_phase_overhead_ns(phase, rates) for phase in phases)
-
-
-def _phase_overhead_ns(phase: PhaseProfile, rates: Rates) -> float:
-    giving_out = phase.ops * rates.op_ns + phase.nodes * rates.node_ns
-    # Launches from C++ cost less than the one that is priced: only where nothing else is seen of
-    # what the host does, as of a captured step, do they count.
-    return giving_out or phase.launches * rates.launch_ns
+    # Launches from C++ cost less than the measured one: they count only where the profile has
+    # nothing else of the host, as for a captured step.
+    return sum(
+        phase.ops * rates.op_ns + phase.nodes * rates.node_ns or phase.launches * rates.launch_ns
+        for phase in phases
+    )

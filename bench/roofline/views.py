@@ -1,100 +1,48 @@
-"""How far cases are from what their machine can do, as a table and a chart."""
+"""What machines were measured to reach, and how far cases are from it, as Views."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
-from bench.errors import UsageError, check_allowed
+from bench.errors import UsageError
 from bench.matrix.case import WHOLE
-from bench.records.loading import load_runs
-from bench.records.store import load_run
-from bench.report.charts import check_chart, save_chart
-from bench.report.tables import (
-    FORMATS,
-    Row,
-    flag_lines,
-    machine_notes,
-    mark_lines,
-    marked,
-    prose,
-    records,
-    render,
-)
-from bench.report.terminal import Worth
+from bench.matrix.ceiling import COPY, MATMUL, TRIAD
+from bench.records.run_file import RunRecord
+from bench.report import notes
+from bench.report.view import Row, Table, View, Worth, records
 from bench.roofline.advice import limits_advice
-from bench.roofline.ceilings import Rates, Setting, ceiling_frame, rates
-from bench.roofline.ceilings_view import rates_line
-from bench.roofline.chart import roofline
-from bench.roofline.limits import LIMITED, TERMS, limit_frame
-from bench.stats.frame import tidy, varying
-from bench.units import duration, factor, memory, share
+from bench.roofline.ceilings import Rates, Setting, ceiling_frame
+from bench.roofline.limits import LIMITED, TERMS
+from bench.stats.frame import varying
+from bench.units import duration, factor, memory, rate, share
 
 ABOUT = (
-    "limit: the least time the step can take here, the largest of what its operators cost to give "
-    "out (overhead), their operands to move (bandwidth) and their FLOP to compute (compute), each "
-    "shown as its part of the measured time. fused limit: the same were each phase one operator "
-    "with the least traffic."
+    "limit: the least time the step can take on this machine, the largest of launching its "
+    "operators (overhead), moving their operands (bandwidth) and computing their FLOP (compute), "
+    "each shown as a share of the measured time. x limit: measured time over limit. fused limit: "
+    "the same if each phase were one operator with the least traffic."
 )
-
 WORTH: Worth = (
-    ("FLOP/B",),
-    ("fused limit", "over fused"),
-    TERMS,
-    ("limit",),
-    ("flags",),
-    ("bound",),
-    ("over limit",),
+    *(("FLOP/B",), ("fused limit", "x fused limit"), TERMS),
+    *((name,) for name in ("limit", "flags", "bound by", "x limit")),
 )
+SETTING = ("run", "device", "threads")
+"""Columns of the tables of ceilings, where they differ."""
 
 
-def print_limits(
-    files: Sequence[Path],
-    results: Path,
-    series: str,
-    style: str,
-    charts: Sequence[Path],
-    width: int | None = None,
-) -> None:
-    """Print the limits of the cases in run files, then write charts of them.
+def limits_view(limits: pd.DataFrame, series: str, known: dict[Setting, Rates]) -> View:
+    """The limits of one series, and what to do about them; records have every series.
 
-    Raises UsageError for an option that is not allowed and files that cannot be read or drawn.
+    `limits` is a limit_frame, and `known` the rates it is computed from. Raises UsageError where no
+    case has the series.
     """
-    check_allowed("phase", series, LIMITED)
-    check_allowed("format", style, FORMATS)
-    if charts and series != WHOLE:
-        raise UsageError(f"--roofline draws whole steps: drop --phase {series}")
-    for path in charts:
-        check_chart(path)
-    _, labels, runs = load_runs(files, results, load_run)
-    if not any(run.cases for run in runs):
-        raise UsageError("these files hold ceilings alone: name a run that measured cases too")
-    known = rates(runs, labels, ceiling_frame(runs, labels))
-    frame = tidy(runs, labels)
-    limits = limit_frame(runs, labels, frame, known)
-    if style == "csv":
-        told = limits.assign(
-            flags=limits["flags"].map(", ".join), marks=limits["marks"].map(", ".join)
-        )
-        print(render(records(told), style))
-    else:
-        print(limits_text(limits, series, style, width))
-    if style not in ("csv", "tsv"):
-        marks = mark_lines(frame[frame["series"] == series])
-        below = [*marks, *_ceiling_lines(known), *machine_notes(runs, labels)]
-        print("\n".join(prose(below, style)))
-    for path in charts:
-        save_chart(roofline(limits, _roofs(known)), path)
-
-
-def limits_text(
-    limits: pd.DataFrame, series: str, style: str = "github", width: int | None = None
-) -> str:
-    """The table of one series, what to do about it, and why some have no limit."""
     chosen = limits[limits["series"] == series]
     if chosen.empty:
-        raise UsageError(f"--phase: no case here is timed by {series}")
+        raise UsageError(
+            f"--phase: no limits are known for {series}: limits are of {', '.join(LIMITED)}, where "
+            "a case is timed by them"
+        )
     names = varying(chosen) or ["case"]
     flagged = chosen["flags"].map(bool).any()
     rows: list[Row] = [
@@ -102,58 +50,112 @@ def limits_text(
         | ({"flags": ", ".join(row["flags"])} if flagged else {})
         for _, row in chosen.iterrows()
     ]
-    text = render(rows, style, WORTH, width)
-    if style == "tsv":
-        return text
-    lines = [*limits_advice(chosen), ABOUT, *flag_lines(chosen), *_reasons(chosen)]
-    return "\n".join([text, *prose(lines, style)])
+    reasons = chosen[chosen["reason"].notna()].groupby("reason", sort=False)["case"]
+    below = [
+        *limits_advice(chosen),
+        ABOUT,
+        *notes.flags(chosen),
+        *(f"No limit: {reason}: {', '.join(cases)}." for reason, cases in reasons),
+        *_ceiling_lines(known),
+    ]
+    return View([Table(rows, WORTH)], below, records(limits))
 
 
 def _cells(row: "pd.Series[Any]") -> Row:
-    heading = "step" if row["series"] == WHOLE else row["series"]
     measured = row["measured_ns"]
     marks = () if pd.isna(measured) else row["marks"]
-    time = marked(duration(measured), marks, "quiet")
+    time = notes.marked(duration(measured), marks, "quiet")
     return {
-        heading: time if row["status"] == "ok" else row["status"],
+        "step" if row["series"] == WHOLE else row["series"]: (
+            time if row["status"] == "ok" else row["status"]
+        ),
         "limit": duration(row["limit_ns"]),
-        "bound": "-" if pd.isna(row["bound"]) else row["bound"],
-        "over limit": factor(row["headroom"]),
+        "bound by": "-" if pd.isna(row["bound"]) else row["bound"],
+        "x limit": factor(row["headroom"]),
         **{term: share(row[f"{term}_ns"] / measured) for term in TERMS},
         "fused limit": duration(row["fused_ns"]),
-        "over fused": factor(row["fused_headroom"]),
+        "x fused limit": factor(row["fused_headroom"]),
         "FLOP/B": "-" if pd.isna(row["flops"]) else f"{row['flops'] / row['bytes']:.2g}",
     }
 
 
-def _reasons(chosen: pd.DataFrame) -> list[str]:
-    missing = chosen[chosen["reason"].notna()]
-    return [
-        f"No limit: {reason}: {', '.join(group['case'])}."
-        for reason, group in missing.groupby("reason", sort=False)
-    ]
-
-
 def _ceiling_lines(known: dict[Setting, Rates]) -> list[str]:
-    """Of each place; runs that share their ceilings share a line."""
-    of: dict[int, tuple[Rates, list[str]]] = {}
+    """The ceilings that limits are computed from; settings that share them share a line."""
+    shared: dict[int, tuple[Rates, list[str]]] = {}
     several = len({label for label, _, _ in known}) > 1
     for (label, device, threads), found in known.items():
-        place = f"{device} with {threads} thread{'s' if threads > 1 else ''}"
-        _, where = of.setdefault(id(found), (found, []))
-        where.append(f"{label} {place}" if several else place)
-    return [f"Ceilings, {', '.join(where)}: {rates_line(found)}." for found, where in of.values()]
+        where = f"{device} with {threads} thread{'s' if threads > 1 else ''}"
+        _, settings = shared.setdefault(id(found), (found, []))
+        settings.append(f"{label} {where}" if several else where)
+    return [f"Ceilings, {', '.join(where)}: {_rates(found)}." for found, where in shared.values()]
 
 
-def _roofs(known: dict[Setting, Rates]) -> pd.DataFrame:
-    """A row for each roof, as the chart has them: the smallest and the largest working set's
-    bandwidth, and the peak of each dtype."""
-    rows: list[dict[str, Any]] = []
-    for (label, device, threads), found in known.items():
-        at = {"run": label, "device": device, "threads": threads}
-        for size, value in (found.bandwidths[0], found.bandwidths[-1]):
-            name = f"bandwidth, {memory(size)}"
-            rows.append({**at, "kind": "bandwidth", "name": name, "value": value})
-        for dtype, value in found.peaks.items():
-            rows.append({**at, "kind": "compute", "name": f"matmul {dtype}", "value": value})
-    return pd.DataFrame(rows, columns=["run", "device", "threads", "kind", "name", "value"])
+def _rates(rates: Rates) -> str:
+    ends = [*rates.bandwidths[:1], *rates.bandwidths[-1:]]
+    moved = ", ".join(f"{rate(value)}B/s at {memory(size)}" for size, value in ends)
+    peaks = ", ".join(f"{name} {rate(value)}FLOP/s" for name, value in rates.peaks.items())
+    launch = f", one launch {duration(rates.launch_ns)}" if rates.launch_ns else ""
+    return (
+        f"copy or triad {moved}; matmul {peaks}; one operator {duration(rates.op_ns)}, one node "
+        f"{duration(rates.node_ns)}{launch}"
+    )
+
+
+def ceilings_view(runs: Sequence[RunRecord], labels: Sequence[str]) -> View:
+    """Bandwidths, matrix products and costs; records have every ceiling."""
+    frame = ceiling_frame(runs, labels)
+    setting = [name for name in SETTING if frame[name].nunique() > 1]
+    copies, matmuls = frame["what"].isin((COPY, TRIAD)), frame["what"] == MATMUL
+    bandwidths = frame[copies].assign(heading=lambda table: table["what"])
+    products = frame[matmuls].assign(heading=lambda table: table["size"].map("n = {:.0f}".format))
+    costs = [
+        {name: entry[name] for name in setting}
+        | {"cost": entry["what"], "best": _value(entry), "how": entry["how"] or ""}
+        for _, entry in frame[~copies & ~matmuls].iterrows()
+    ]
+    tables = [
+        _across(bandwidths, [*setting, "size"], "working set", memory),
+        _across(products, [*setting, "dtype"], "matmul", str),
+        Table(costs, [("how",)]),
+    ]
+    return View([table for table in tables if table.rows], _ceiling_notes(frame), records(frame))
+
+
+def _across(
+    frame: pd.DataFrame, index: list[str], heading: str, text: Callable[[Any], str]
+) -> Table:
+    """A row for each combination of `index`, its last under `heading`; across, the rates."""
+    across = list(dict.fromkeys(frame["heading"]))
+    rows: dict[tuple[Any, ...], Row] = {}
+    for _, entry in frame.iterrows():
+        key = tuple(entry[name] for name in index)
+        first = dict(zip([*index[:-1], heading], [*key[:-1], text(key[-1])], strict=True))
+        row = rows.setdefault(key, first | dict.fromkeys(across, ""))
+        row[entry["heading"]] = _value(entry)
+    return Table(list(rows.values()), [(name,) for name in reversed(across[1:])])
+
+
+def _value(entry: "pd.Series[Any]") -> str:
+    if entry["status"] != "ok":
+        return str(entry["status"])
+    if pd.isna(entry["cost_ns"]):
+        return "-"
+    if pd.isna(entry["unit"]):
+        return duration(entry["cost_ns"])
+    return f"{rate(entry['rate'])}{entry['unit']}/s"
+
+
+def _ceiling_notes(frame: pd.DataFrame) -> list[str]:
+    known = frame[frame["cost_ns"].notna()]
+    lines = []
+    if not known.empty:
+        lines.append(
+            "Each is the best of its replicates, by their quiet times; the median spread between "
+            f"replicates is {share(known['spread'].median())}."
+        )
+    for what in (COPY, TRIAD, MATMUL):
+        how = known[known["what"] == what]["how"]
+        if not how.empty:
+            lines.append(f"{what}: {how.iloc[0]}.")
+    reasons = frame[frame["cost_ns"].isna()].groupby("reason")["ceiling"]
+    return [*lines, *(f"No figure: {reason}: {', '.join(ids)}." for reason, ids in reasons)]

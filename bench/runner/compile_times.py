@@ -5,6 +5,7 @@ is that of the first training step: what a user waits for.
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import MachineError
@@ -12,56 +13,46 @@ from bench.machine.redact import redacted
 from bench.matrix.case import Case
 from bench.protocol.messages import CompileTimed, Refused, TimeCompile
 from bench.runner.events import CompileMeasured
-from bench.runner.process import Side, WorkerLost, WorkerProcess
-from bench.runner.replies import ask
+from bench.runner.pool import Deadlines, Pool
+from bench.runner.process import Side
 
 
 def measure_compile(
-    case: Case, lr: float | None, side: Side, hello_s: float, deadline_s: float
+    case: Case, lr: float | None, side: Side, deadlines: Deadlines
 ) -> CompileMeasured:
     """The case's compile times, cold then warm; where one cannot be had, why."""
-    cold = None
     with tempfile.TemporaryDirectory(prefix="sumnet-compile-") as cache:
-
-        def first_step() -> CompileTimed:
-            environment = {
-                "TORCHINDUCTOR_CACHE_DIR": cache,
-                "TRITON_CACHE_DIR": str(Path(cache) / "triton"),
-            }
-            try:
-                worker = WorkerProcess(side, case.device, case.threads, hello_s, environment)
-            except MachineError as error:
-                raise _NoTimeError(str(error)) from None
-            try:
-                return _ask(worker, TimeCompile(case, lr), case.id, deadline_s)
-            finally:
-                worker.close()
-
-        try:
-            first = first_step()
-            if first.hits:
-                raise _NoTimeError("the caches were not empty: no cold time")
-            if not first.misses:
-                raise _NoTimeError("torch.compile made nothing that it caches: no times")
-            cold = first
-            warm = first_step()
-            if not warm.hits or warm.misses:
-                raise _NoTimeError("the caches did not hold all of it: no warm time")
-        except _NoTimeError as error:
-            return CompileMeasured(case.id, cold, reason=redacted(str(error)))
+        caches = {
+            "TORCHINDUCTOR_CACHE_DIR": cache,
+            "TRITON_CACHE_DIR": str(Path(cache) / "triton"),
+        }
+        caching = replace(side, environment={**side.environment, **caches})
+        cold = _first_step(case, lr, caching, deadlines)
+        if isinstance(cold, str):
+            return CompileMeasured(case.id, reason=cold)
+        if cold.hits:
+            return CompileMeasured(case.id, reason="the caches were not empty: no cold time")
+        if not cold.misses:
+            why = "torch.compile made nothing that it caches: no times"
+            return CompileMeasured(case.id, reason=why)
+        warm = _first_step(case, lr, caching, deadlines)
+    if isinstance(warm, str):
+        return CompileMeasured(case.id, cold, reason=warm)
+    if not warm.hits or warm.misses:
+        why = "the caches did not hold all of it: no warm time"
+        return CompileMeasured(case.id, cold, reason=why)
     return CompileMeasured(case.id, cold, warm)
 
 
-class _NoTimeError(Exception):
-    """Why a compile time cannot be had."""
-
-
-def _ask(worker: WorkerProcess, request: TimeCompile, case: str, deadline_s: float) -> CompileTimed:
+def _first_step(
+    case: Case, lr: float | None, side: Side, deadlines: Deadlines
+) -> CompileTimed | str:
+    """What a fresh worker timed, or why it timed nothing."""
     try:
-        reply = ask(worker, case, request, deadline_s)
-    except WorkerLost as lost:
-        raise _NoTimeError(lost.reason) from None
-    if isinstance(reply, Refused):
-        raise _NoTimeError(reply.reason)
-    assert isinstance(reply, CompileTimed)  # which was checked
-    return reply
+        with Pool(lambda: [side], deadlines) as pool:
+            pool.provide([case])
+            reply = pool.ask(TimeCompile(case, lr))
+    except MachineError as error:
+        return redacted(str(error))
+    assert isinstance(reply, CompileTimed | Refused)  # which was checked
+    return reply.reason if isinstance(reply, Refused) else reply

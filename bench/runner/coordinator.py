@@ -1,7 +1,6 @@
-"""Runs a plan: starts workers, asks them for blocks in shuffled order, and tells what happens.
+"""Runs a plan on one side, and reports everything that happens to `on_event`.
 
-It writes nothing and prints nothing: every event goes to `emit`, and a journal, a progress display
-or a test listens there.
+It writes nothing and prints nothing: a journal, a progress display or a test is given the events.
 """
 
 import random
@@ -16,83 +15,28 @@ from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.matrix.plan import ENVIRONMENTS, Plan
 from bench.matrix.support import Facts, unsupported_reason
-from bench.protocol.messages import (
-    CEILING,
-    Block,
-    CeilingPrepared,
-    Expected,
-    Measure,
-    Prepare,
-    PrepareCeiling,
-    Prepared,
-    Refused,
-    Reply,
-    Request,
-    Status,
-    kinds_of,
-)
-from bench.runner.after_timing import look_closer
+from bench.protocol import messages
+from bench.runner import events
+from bench.runner.after_timing import ask_after_timing
 from bench.runner.batches import group_cases, group_ceilings
 from bench.runner.compile_times import measure_compile
-from bench.runner.events import (
-    BlockMeasured,
-    CaseEnded,
-    CasePrepared,
-    CeilingReady,
-    Event,
-    ReplicateDone,
-    SessionEnded,
-    SessionStarted,
-)
-from bench.runner.pool import Measurable, Workers
-from bench.runner.process import Side, WorkerLost
+from bench.runner.pool import Deadlines, Measurable, Pool, shareable
+from bench.runner.process import Side
+from bench.runner.schedule import Item, Known, Schedule, one_side
 
-BLOCK_NS = 3_000_000
-MIN_SAMPLES, MAX_SAMPLES = 8, 40
-MIN_CEILING_SAMPLES = 4
-"""A product in a dtype without units for it may take a tenth of a second."""
-MIN_SWEEPS = 5
-"""Every case is swept so often in every replicate, whatever the budget says."""
 CEILING_REPLICATES = 3
 
 
-@dataclass(frozen=True)
-class Deadlines:
-    """Seconds a worker may take before it counts as hung."""
-
-    hello_s: float = 120
-    prepare_s: float = 120
-    prepare_compiled_s: float = 600
-    measure_s: float = 60
-
-    def build_s(self, case: Case) -> float:
-        """To build and verify this case."""
-        return self.prepare_compiled_s if case.compilation.compiles else self.prepare_s
-
-
 @dataclass
-class ResumeState:
+class ResumeState(Known):
     """What is settled of a run, perhaps by earlier sessions."""
 
-    ended: set[str] = field(default_factory=set)
-    """Ids of cases and ceilings that are not measured any further."""
     done: set[tuple[int, int]] = field(default_factory=set)
-    """Replicate and group, for each that is complete."""
-    samples: dict[str, int] = field(default_factory=dict)
-    """Id of a case or ceiling to the samples its blocks hold."""
-    calls: dict[str, int] = field(default_factory=dict)
-    """Id of a ceiling to the calls that make a sample."""
-    expected: dict[str, Expected] = field(default_factory=dict)
-    """Case id to what its training should do."""
+    """Replicate and batch, for each that is complete."""
     compile_timed: set[str] = field(default_factory=set)
     """Ids of cases whose compile times were asked for and are had, or cannot be."""
     workers: int = 0
     spent_s: float = 0.0
-
-
-def samples_for(sample_ns: int, least: int = MIN_SAMPLES) -> int:
-    """Samples of a block: as many as fill BLOCK_NS, from `least` to MAX_SAMPLES."""
-    return min(max(round(BLOCK_NS / sample_ns), least), MAX_SAMPLES)
 
 
 class Coordinator:
@@ -101,7 +45,7 @@ class Coordinator:
     def __init__(
         self,
         plan: Plan,
-        emit: Callable[[Event], None],
+        on_event: Callable[[events.Event], None],
         *,
         side: Side | None = None,
         settled: ResumeState | None = None,
@@ -110,17 +54,30 @@ class Coordinator:
     ) -> None:
         """`traces` is a folder for the traces of cases that are profiled."""
         self.plan = plan
-        self._emit = emit
+        self._on_event = on_event
         self._side = side or Side(environment=ENVIRONMENTS[plan.environment])
         self._settled = settled or ResumeState()
         self._deadlines = deadlines or Deadlines()
         self._traces = traces and traces.absolute()
-        self._shuffle = random.Random(plan.seed + self._settled.workers)
-        self._workers = Workers(
-            self._side, emit, self._deadlines.hello_s, started=self._settled.workers
+        self._pool = Pool(
+            lambda: [self._side],
+            self._deadlines,
+            on_start=self._on_start,
+            started=self._settled.workers,
+        )
+        self._schedule = Schedule(
+            self._pool,
+            self._settled,
+            random.Random(plan.seed + self._settled.workers),
+            one_side,
+            with_readings=True,
+            on_blocks=self._on_blocks,
+            on_ended=self._on_ended,
+            on_prepared=self._on_prepared,
+            lr=plan.lr,
         )
         self._overhead_s: dict[int, float] = {}
-        """Group to what its last replicate spent on its worker before the first block."""
+        """Batch to what its last replicate spent on its worker before the first block."""
 
     def measure(self) -> None:
         """Measure all there is left to measure.
@@ -129,33 +86,33 @@ class Coordinator:
         MachineError where workers do not start.
         """
         started = time.monotonic() - self._settled.spent_s
-        self._emit(SessionStarted(time.time()))
-        try:
-            everything: list[Measurable] = [*self.plan.cases, *self.plan.ceilings]
-            worker = self._workers.unused(everything[0])
-            facts = worker.hello.facts
+        self._on_event(events.SessionStarted(time.time()))
+        with self._pool:
+            self._pool.provide((self.plan.cases or self.plan.ceilings)[:1])
+            startup_s, facts = self._pool.startup_s, self._pool.hellos[0].facts
             cases, ceilings = self._supported(facts)
-            groups = group_cases(cases, facts)
-            units = self._units(self.plan.replicates, range(len(groups)))
+            of_cases = group_cases(cases, facts)
+            groups: list[Sequence[Measurable]] = [*of_cases, *group_ceilings(ceilings)]
+            batches = [[_item(what) for what in group] for group in groups]
+            units = self._units(self.plan.replicates, range(len(of_cases)))
             for position, (replicate, index) in enumerate(units):
                 left = self.plan.budget_s - (time.monotonic() - started)
-                left -= sum(self._overhead_s.get(i, worker.startup_s) for _, i in units[position:])
-                cases_left = sum(len(groups[i]) for _, i in units[position:])
-                share = len(groups[index]) / cases_left
-                self._replicate(replicate, index, groups[index], left * share)
-            above = group_ceilings(ceilings)
-            indices = range(len(groups), len(groups) + len(above))
+                left -= sum(self._overhead_s.get(i, startup_s) for _, i in units[position:])
+                cases_left = sum(len(batches[i]) for _, i in units[position:])
+                share = len(batches[index]) / cases_left
+                self._replicate(replicate, index, batches[index], left * share)
             replicates = min(CEILING_REPLICATES, self.plan.replicates)
-            for replicate, index in self._units(replicates, indices):
-                self._replicate(replicate, index, above[index - len(groups)], 0.0)
-            self._workers.end()
-            self._time_compiles()
-            self._emit(SessionEnded(time.time()))
-        finally:
-            self._workers.end()
+            for replicate, index in self._units(replicates, range(len(of_cases), len(batches))):
+                self._replicate(replicate, index, batches[index], 0.0)
+            self._pool.end()
+            had = self._settled.compile_timed | self._settled.ended
+            for case in self.plan.cases:
+                if case.id in self.plan.compile_timed and case.id not in had:
+                    self._on_event(measure_compile(case, self.plan.lr, self._side, self._deadlines))
+            self._on_event(events.SessionEnded(time.time()))
 
     def _units(self, replicates: int, indices: range) -> list[tuple[int, int]]:
-        """What is left of so many replicates of the groups with these indices."""
+        """What is left of so many replicates of the batches with these indices."""
         return [
             (replicate, index)
             for replicate in range(replicates)
@@ -168,9 +125,9 @@ class Coordinator:
             case: unsupported_reason(case, facts) for case in self.plan.cases
         }
         if not reasons or any(reason is None for reason in reasons.values()):
-            for above in self.plan.ceilings:
-                there = Case(device=above.device, threads=above.threads)
-                reasons[above] = unsupported_reason(there, facts)
+            for ceiling in self.plan.ceilings:
+                there = Case(device=ceiling.device, threads=ceiling.threads)
+                reasons[ceiling] = unsupported_reason(there, facts)
         refused = {what: reason for what, reason in reasons.items() if reason}
         named = [what for what in refused if self.plan.named and isinstance(what, Case)]
         if named or len(refused) == len(reasons):
@@ -178,128 +135,74 @@ class Coordinator:
                 f"  {what.id if isinstance(what, Case) else what.device}: {refused[what]}"
                 for what in named or refused
             ]
-            told = "cannot run here" if self.plan.named else "nothing asked for can run here"
-            raise UsageError("\n".join([f"{told}:", *dict.fromkeys(lines)]))
+            heading = "cannot run here" if self.plan.named else "nothing asked for can run here"
+            raise UsageError("\n".join([f"{heading}:", *dict.fromkeys(lines)]))
         for what, reason in refused.items():
             if what.id not in self._settled.ended:
-                self._end(what.id, "unsupported", reason)
+                self._settled.ended.add(what.id)
+                self._on_event(events.CaseEnded(what.id, "unsupported", redacted(reason)))
         able = [what for what, reason in reasons.items() if not reason]
         return (
             [what for what in able if isinstance(what, Case)],
             [what for what in able if isinstance(what, Ceiling)],
         )
 
-    def _replicate(
-        self, replicate: int, index: int, group: Sequence[Measurable], seconds: float
-    ) -> None:
-        """One worker's worth of evidence for each of a group, in so many seconds of sweeps.
+    def _replicate(self, replicate: int, index: int, batch: Sequence[Item], seconds: float) -> None:
+        """One worker's worth of evidence for each of a batch, in so many seconds of sweeps.
 
-        It takes more workers only where one is lost.
+        It takes more workers only where one is lost; they share those seconds.
         """
-        deadline: float | None = None
-        while pending := self._unsettled(group):
-            try:
-                startup_s = self._workers.unused(pending[0]).startup_s
-                started = time.monotonic()
-                # In fresh order too: which case lies where in the heap is drawn anew.
-                for what in self._shuffle.sample(pending, len(pending)):
-                    self._prepare(what)
-                prepared = time.monotonic()
-                cold = self._workers.number == 0  # whose compilations find no cache
-                self._overhead_s[index] = startup_s + (0.0 if cold else prepared - started)
-                deadline = deadline or prepared + seconds
-                self._sweep(pending, deadline)
-                if replicate == self.plan.replicates - 1:
-                    look_closer(
-                        self.plan,
-                        [what for what in self._unsettled(pending) if isinstance(what, Case)],
-                        self._workers,
-                        self._deadlines.measure_s,
-                        self._emit,
-                        self._traces,
-                    )
-                break
-            except _WorkerReplaced:
-                continue
-        self._workers.end()
-        self._emit(ReplicateDone(replicate, index))
+        deadline = 0.0
 
-    def _sweep(self, group: Sequence[Measurable], deadline: float) -> None:
-        """Blocks of all in fresh random order, again and again until the deadline."""
-        sweeps = 0
-        while sweeps < MIN_SWEEPS or time.monotonic() < deadline:
-            order = [(what, kind) for what in self._unsettled(group) for kind in _kinds(what)]
-            if not order:
-                return
-            self._shuffle.shuffle(order)
-            for what, kind in order:
-                if sweeps >= MIN_SWEEPS and time.monotonic() >= deadline:
-                    return
-                if what.id not in self._settled.ended:
-                    self._measure(what, kind)
-            sweeps += 1
+        def until(items: Sequence[Item], preparing_s: float) -> float:
+            nonlocal deadline
+            cold = self._pool.number == 0  # its compilations find no cache
+            self._overhead_s[index] = self._pool.startup_s + (0.0 if cold else preparing_s)
+            deadline = deadline or time.monotonic() + seconds
+            return deadline
 
-    def _unsettled(self, group: Sequence[Measurable]) -> list[Measurable]:
-        return [what for what in group if what.id not in self._settled.ended]
+        self._schedule.run(batch, until)
+        if replicate == self.plan.replicates - 1:
+            left = [what for item in self._schedule.pending(batch) for what in item.sides]
+            cases = [what for what in left if isinstance(what, Case)]
+            ask_after_timing(self.plan, cases, self._pool, self._on_event, self._traces)
+        self._pool.end()
+        self._on_event(events.ReplicateDone(replicate, index))
 
-    def _prepare(self, what: Measurable) -> None:
-        if isinstance(what, Ceiling):
-            above = PrepareCeiling(what, self._settled.calls.get(what.id))
-            reply = self._ask(what.id, above, self._deadlines.prepare_s)
-            if isinstance(reply, CeilingPrepared):
-                self._settled.calls[what.id] = reply.calls
-                samples = self._samples(what, reply.sample_ns, MIN_CEILING_SAMPLES)
-                self._emit(CeilingReady(self._workers.number, reply, samples))
-            return
-        request = Prepare(what, self.plan.lr, self._settled.expected.get(what.id))
-        reply = self._ask(what.id, request, self._deadlines.build_s(what))
-        if isinstance(reply, Prepared):
-            assert reply.verified is not None  # which was checked
-            self._settled.expected[what.id] = reply.verified.expected
-            samples = self._samples(what, reply.step_ns, MIN_SAMPLES)
-            self._emit(CasePrepared(self._workers.number, reply, samples))
+    def _on_start(self) -> None:
+        (worker,) = self._pool.workers
+        device, _ = worker.setting
+        self._on_event(
+            events.WorkerStarted(
+                self._pool.number,
+                self._side.name,
+                time.time(),
+                worker.startup_s,
+                shareable(worker.hello),
+                device,
+                worker.pid,
+            )
+        )
 
-    def _samples(self, what: Measurable, sample_ns: int, least: int) -> int:
-        """What its blocks hold, all through the run."""
-        return self._settled.samples.setdefault(what.id, samples_for(sample_ns, least))
+    def _on_prepared(
+        self, reply: messages.Prepared | messages.CeilingPrepared, samples: int
+    ) -> None:
+        number = self._pool.number
+        if isinstance(reply, messages.Prepared):
+            self._on_event(events.CasePrepared(number, reply, samples))
+        else:
+            self._on_event(events.CeilingReady(number, reply, samples))
 
-    def _measure(self, what: Measurable, kind: str) -> None:
-        request = Measure(what.id, kind, self._settled.samples[what.id])
-        if isinstance(reply := self._ask(what.id, request, self._deadlines.measure_s), Block):
-            self._emit(BlockMeasured(self._workers.number, time.time(), reply))
+    def _on_blocks(
+        self, item: Item, kind: str, blocks: Sequence[tuple[int, messages.Block]]
+    ) -> None:
+        for _, block in blocks:
+            self._on_event(events.BlockMeasured(self._pool.number, time.time(), block))
 
-    def _time_compiles(self) -> None:
-        """The compile times the plan asks for, of cases that came to their end."""
-        wanted = set(self.plan.compile_timed) - self._settled.compile_timed - self._settled.ended
-        for case in self.plan.cases:
-            if case.id in wanted:
-                limits = self._deadlines
-                event = measure_compile(
-                    case, self.plan.lr, self._side, limits.hello_s, limits.build_s(case)
-                )
-                self._settled.compile_timed.add(case.id)
-                self._emit(event)
-
-    def _ask(self, about: str, request: Request, seconds: float) -> Reply:
-        """What the worker answers. A refusal, or losing the worker, ends what it was about."""
-        try:
-            reply = self._workers.ask(about, request, seconds)
-        except WorkerLost as lost:
-            self._workers.end()
-            self._end(about, lost.status, lost.reason)
-            raise _WorkerReplaced from None
-        if isinstance(reply, Refused):
-            self._end(about, reply.status, reply.reason)
-        return reply
-
-    def _end(self, what: str, status: Status, reason: str) -> None:
-        self._settled.ended.add(what)
-        self._emit(CaseEnded(what, status, redacted(reason)))
+    def _on_ended(self, item: Item, side: int, refused: messages.Refused) -> None:
+        self._on_event(events.CaseEnded(refused.case, refused.status, refused.reason))
 
 
-def _kinds(what: Measurable) -> tuple[str, ...]:
-    return kinds_of(what) if isinstance(what, Case) else (CEILING,)
-
-
-class _WorkerReplaced(Exception):
-    """The worker is gone and what it was asked about is settled; the rest go on in a new one."""
+def _item(what: Measurable) -> Item:
+    kinds = messages.kinds_of(what) if isinstance(what, Case) else (messages.CEILING,)
+    return Item(what.id, (what,), kinds)

@@ -1,17 +1,9 @@
-"""What happens in a run, as the coordinator tells it. A journal of these is the whole run."""
+"""What happens in a run, as the coordinator reports it. A journal of these is the whole run."""
 
 import msgspec
 
 from bench.machine.sampling import Health
-from bench.protocol.messages import (
-    Block,
-    CeilingPrepared,
-    CompileTimed,
-    EnergyMeasured,
-    Hello,
-    Prepared,
-    Status,
-)
+from bench.protocol import messages
 from bench.protocol.profile import StepProfile
 
 
@@ -23,13 +15,13 @@ class SessionStarted(msgspec.Struct, tag=True, frozen=True):
 
 
 class WorkerStarted(msgspec.Struct, tag=True, frozen=True):
-    """A worker said hello. Its number is its place among all workers of the run, from 0."""
+    """A worker sent hello. Its number is its place among all workers of the run, from 0."""
 
     worker: int
     side: str
     at: float
     startup_s: float
-    hello: Hello
+    hello: messages.Hello
     device: str = "cpu"
     pid: int = 0
 
@@ -38,7 +30,7 @@ class CasePrepared(msgspec.Struct, tag=True, frozen=True):
     """A worker holds the case; `samples` is fixed for the whole run when it first is."""
 
     worker: int
-    prepared: Prepared
+    prepared: messages.Prepared
     samples: int
 
 
@@ -47,11 +39,11 @@ class BlockMeasured(msgspec.Struct, tag=True, frozen=True):
 
     worker: int
     at: float
-    block: Block
+    block: messages.Block
 
 
 class CaseProfiled(msgspec.Struct, tag=True, frozen=True):
-    """What a profiler told of a case, in a worker that had timed it; or why it told nothing."""
+    """A case's profile, by a worker that had timed it; or why there is none."""
 
     case: str
     profile: StepProfile | None = None
@@ -62,7 +54,7 @@ class CaseEnergy(msgspec.Struct, tag=True, frozen=True):
     """The energy that a case's training took over some seconds; or why that is not known."""
 
     case: str
-    spent: EnergyMeasured | None = None
+    spent: messages.EnergyMeasured | None = None
     reason: str | None = None
 
 
@@ -70,7 +62,7 @@ class CeilingReady(msgspec.Struct, tag=True, frozen=True):
     """A worker can measure the ceiling; `samples` is what its blocks hold."""
 
     worker: int
-    prepared: CeilingPrepared
+    prepared: messages.CeilingPrepared
     samples: int
 
 
@@ -88,8 +80,8 @@ class CompileMeasured(msgspec.Struct, tag=True, frozen=True):
     """
 
     case: str
-    cold: CompileTimed | None = None
-    warm: CompileTimed | None = None
+    cold: messages.CompileTimed | None = None
+    warm: messages.CompileTimed | None = None
     reason: str | None = None
 
 
@@ -97,7 +89,7 @@ class CaseEnded(msgspec.Struct, tag=True, frozen=True):
     """The case, or the ceiling, is not measured any further, for a reason."""
 
     case: str
-    status: Status
+    status: messages.Status
     reason: str
 
 

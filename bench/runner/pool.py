@@ -1,78 +1,143 @@
-"""The workers of a run, one at a time, numbered and announced."""
+"""The workers of a run: one for each side, started together, and replaced where one is lost."""
 
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import msgspec
 
+from bench.errors import MachineError
 from bench.machine.redact import redacted
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
-from bench.protocol.messages import Hello, Reply, Request
-from bench.runner.events import Event, WorkerStarted
-from bench.runner.process import Side, WorkerProcess
-from bench.runner.replies import ask
+from bench.protocol import messages
+from bench.runner.process import Side, WorkerLost, WorkerProcess, id_in
 
 Measurable = Case | Ceiling
 """What a worker measures: each has an id, a device and a number of threads."""
 
 
-class Workers:
-    """Starts a worker where one is wanted, and ends it."""
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds a worker may take before it counts as hung."""
+
+    hello_s: float = 120
+    prepare_s: float = 120
+    prepare_compiled_s: float = 600
+    measure_s: float = 60
+
+    def of(self, request: messages.Request) -> float:
+        """For the reply to this request."""
+        match request:
+            case messages.Measure() | messages.MeasureEnergy() | messages.Profile():
+                return self.measure_s
+            case messages.PrepareCeiling():
+                return self.prepare_s
+            case _ if request.case.compilation.compiles:
+                return self.prepare_compiled_s
+            case _:
+                return self.prepare_s
+
+
+class Pool:
+    """One worker for each side. As a context, it ends them."""
 
     def __init__(
-        self, side: Side, emit: Callable[[Event], None], hello_s: float, started: int
+        self,
+        sides: Callable[[], Sequence[Side]],
+        deadlines: Deadlines | None = None,
+        *,
+        on_start: Callable[[], None] = lambda: None,
+        draw: random.Random | None = None,
+        started: int = 0,
     ) -> None:
-        """`started` is how many the run has had before."""
-        self._side = side
-        self._emit = emit
-        self._hello_s = hello_s
-        self._present: WorkerProcess | None = None
+        """`sides` is called before each start, and `on_start` after it.
+
+        `draw` decides which side starts first. `started` counts the run's workers before these.
+        """
         self.started = started
+        self.startup_s = 0.0
+        """From the last start until all its workers had sent their hello."""
+        self._sides = sides
+        self._deadlines = deadlines or Deadlines()
+        self._on_start = on_start
+        self._draw = draw or random.Random()
+        self._workers: dict[int, WorkerProcess] = {}
+        self._unused = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
+    @property
+    def workers(self) -> list[WorkerProcess]:
+        """The present ones, by side; none before a start and after a loss."""
+        return [self._workers[side] for side in sorted(self._workers)]
+
+    @property
+    def hellos(self) -> list[messages.Hello]:
+        return [worker.hello for worker in self.workers]
 
     @property
     def number(self) -> int:
-        """The present worker's, among all of the run."""
+        """The last worker's, among all of the run."""
         return self.started - 1
 
-    def unused(self, what: Measurable) -> WorkerProcess:
-        """The present worker, which was asked nothing, where it suits; else a new one.
+    def provide(self, what: Sequence[Measurable], *, unused: bool = True) -> None:
+        """Have workers on the devices and threads of `what`, an item a side: these, or new ones.
 
-        Raises MachineError where it does not start.
+        `unused` ones were asked nothing. Raises MachineError, which names the side where there are
+        two, where one does not start.
         """
-        setting = what.device, what.threads
-        if self._present is not None and self._present.setting == setting:
-            return self._present
+        settings = [(item.device, item.threads) for item in what]
+        if [worker.setting for worker in self.workers] == settings and (self._unused or not unused):
+            return
         self.end()
-        worker = WorkerProcess(self._side, *setting, self._hello_s)
-        self._present = worker
-        self.started += 1
-        self._emit(
-            WorkerStarted(
-                self.number,
-                self._side.name,
-                time.time(),
-                worker.startup_s,
-                shareable(worker.hello),
-                what.device,
-                worker.pid,
-            )
-        )
-        return worker
+        began = time.monotonic()
+        sides = self._sides()
+        order = self._draw.sample(range(len(sides)), len(sides))
+        name = ""
+        try:
+            for side in order:
+                name = sides[side].name
+                self._workers[side] = WorkerProcess(sides[side], *settings[side])
+            for side in order:
+                name = sides[side].name
+                self._workers[side].greet(self._deadlines.hello_s)
+        except MachineError as error:
+            raise MachineError(f"{name}: {error}" if len(sides) > 1 else str(error)) from None
+        self.startup_s = time.monotonic() - began
+        self.started += len(sides)
+        self._unused = True
+        self._on_start()
 
-    def ask(self, about: str, request: Request, seconds: float) -> Reply:
-        """What the present worker answers. Raises WorkerLost."""
-        assert self._present is not None
-        return ask(self._present, about, request, seconds)
+    def ask(self, request: messages.Request, side: int = 0) -> messages.Reply:
+        """The reply of a side's worker, its reason redacted where it is a refusal.
+
+        Where the worker is lost, all workers are ended, and what became of the case is refused with
+        that status and reason.
+        """
+        self._unused = False
+        try:
+            reply = self._workers[side].ask(request, self._deadlines.of(request))
+        except WorkerLost as lost:
+            self.end()
+            reply = messages.Refused(id_in(request), lost.status, lost.reason)
+        if isinstance(reply, messages.Refused):
+            return msgspec.structs.replace(reply, reason=redacted(reply.reason))
+        return reply
 
     def end(self) -> None:
-        """End the present worker, if there is one."""
-        if self._present is not None:
-            self._present.close()
-            self._present = None
+        """End the workers that there are."""
+        while self._workers:
+            self._workers.popitem()[1].close()
 
 
-def shareable(hello: Hello) -> Hello:
+def shareable(hello: messages.Hello) -> messages.Hello:
     """The hello without its user's name in paths, as journals and reports keep it."""
     if (found := hello.interpreter) is None:
         return hello

@@ -16,72 +16,85 @@ from pathlib import Path
 import msgspec
 
 from bench.errors import MachineError
-from bench.protocol.messages import OWN_THREADS, Hello, Reply, Request, Status
+from bench.protocol import messages
 from bench.protocol.reasons import last_words
 from bench.protocol.subject import ROOT
+from bench.protocol.validation import InvalidReply, check
 
 WORKER = ROOT / "bench" / "worker" / "__main__.py"
 TERMINATE_S = 2.0
 PLACEMENT = ("GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_PLACES", "OMP_PROC_BIND")
-"""Variables by which OpenMP binds its threads to cores when it starts: a CPU's worker is bound to
-cores of its own, on which all its threads have to be. A side may set them all the same."""
+"""Variables by which OpenMP binds its threads to cores when it starts."""
 UNCAUGHT = 1
 """The exit status of a Python that an exception ended."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """What a worker runs: an interpreter, where the subject is found, and its environment.
-
-    `subject` is a folder that holds `sumnet/`; nothing else is imported from it.
-    """
+    """What a worker runs, and what is known of it beforehand."""
 
     name: str = "run"
     python: str = sys.executable
     subject: Path = ROOT
+    """A folder that holds `sumnet/`; nothing else is imported from it."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    what: str = ""
+    """In words, and without anyone's name: "commit 1a2b3c4d5e (merge base with origin/main)"."""
+    subject_hash: str | None = None
+    interpreter: messages.Interpreter | None = None
+    """Its Python and torch, as found beforehand; None where it is this process's own."""
+
+
+def end_as_if_interrupted() -> None:
+    """Have SIGTERM do from now on what Ctrl-C does, so that no worker is left behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 class WorkerLost(Exception):
-    """The worker died, hung or gave no valid reply. `status` is what that makes of its case."""
+    """The worker died, hung or gave no valid reply. `status` is what becomes of its case."""
 
-    def __init__(self, status: Status, reason: str) -> None:
+    def __init__(self, status: messages.Status, reason: str) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
 
 
+def id_in(request: messages.Request) -> str:
+    """The id of the case or ceiling that a request is about."""
+    what = request.ceiling if isinstance(request, messages.PrepareCeiling) else request.case
+    return what if isinstance(what, str) else what.id
+
+
 class WorkerProcess:
     """One worker in a process group of its own, so that ending it ends what it started too."""
 
-    def __init__(
-        self,
-        side: Side,
-        device: str,
-        threads: int,
-        hello_s: float | None,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        """`environment` is added to the side's own.
+    hello: messages.Hello
+    startup_s: float
 
-        With `hello_s` None it is only started: `greet` has to be called before anything is asked.
-        Raises MachineError where it does not start, or says no hello within `hello_s` seconds.
+    def __init__(self, side: Side, device: str, threads: int) -> None:
+        """Start it; `greet` has to be called before anything is asked.
+
+        Raises MachineError where the interpreter cannot be run.
         """
         self._started = time.monotonic()
         self.setting = (device, threads)
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        words = [OWN_THREADS] if "OMP_NUM_THREADS" in side.environment else []
-        # A socket of its own: standard output is open to whatever prints in the worker.
+        words = [messages.OWN_THREADS] if "OMP_NUM_THREADS" in side.environment else []
+        # Replies have a socket: anything in the worker may print to standard output.
         self._channel, theirs = socket.socketpair()
         # Of one length for both sides of a pair, as the stack begins below a process's arguments.
         where = [f"{theirs.fileno():05}", str(side.subject)]
+        # A CPU's worker is bound to cores of its own, whatever OpenMP's placement; a side may set
+        # the variables all the same.
+        unset = PLACEMENT if device == "cpu" else ()
+        inherited = {name: value for name, value in os.environ.items() if name not in unset}
         try:
             self._process = subprocess.Popen(
                 [side.python, "-P", str(WORKER), *where, device, str(threads), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
-                env={**_inherited(device), **side.environment, **(environment or {})},
+                env={**inherited, **side.environment},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -93,35 +106,37 @@ class WorkerProcess:
             theirs.close()
         self._printed = 0
         self._buffer = b""
-        self._decode = msgspec.json.Decoder(Reply).decode
+        self._decode = msgspec.json.Decoder(messages.Reply).decode
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._channel, selectors.EVENT_READ)
-        if hello_s is not None:
-            self.greet(hello_s)
 
     def greet(self, hello_s: float) -> None:
-        """Wait for its hello. Raises MachineError, and ends it, where there is none."""
+        """Wait for its hello. Raises MachineError where none comes within `hello_s` seconds."""
         try:
-            self.hello = self._hello(hello_s)
+            hello = self._reply(hello_s)
         except WorkerLost as lost:
-            self.close()
             raise MachineError(f"a worker did not start: {lost.reason}") from None
-        except BaseException:
-            self.close()
-            raise
+        if not isinstance(hello, messages.Hello):
+            raise MachineError("a worker did not start: it did not send hello first")
+        self.hello = hello
         self.startup_s = time.monotonic() - self._started
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def ask(self, request: Request, deadline_s: float) -> Reply:
-        """The reply to a request. Raises WorkerLost."""
+    def ask(self, request: messages.Request, deadline_s: float) -> messages.Reply:
+        """The reply to a request. Raises WorkerLost where there is no valid one in time."""
         # A dead worker is noticed when its replies end, one that reads nothing by its deadline.
         self._channel.settimeout(deadline_s)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
             self._channel.sendall(msgspec.json.encode(request) + b"\n")
-        return self._reply(deadline_s)
+        reply = self._reply(deadline_s)
+        try:
+            check(id_in(request), request, reply)
+        except InvalidReply as invalid:
+            raise WorkerLost(invalid.status, invalid.reason) from None
+        return reply
 
     def close(self) -> None:
         """End the worker and its children: asked, then killed."""
@@ -137,21 +152,14 @@ class WorkerProcess:
         self._channel.close()
         self._output.close()
 
-    def _hello(self, deadline_s: float) -> Hello:
-        reply = self._reply(deadline_s)
-        if not isinstance(reply, Hello):
-            raise WorkerLost("failed", "it did not say hello first")
-        return reply
-
-    def _reply(self, deadline_s: float) -> Reply:
+    def _reply(self, deadline_s: float) -> messages.Reply:
         line = self._read_line(deadline_s)
         try:
-            reply: Reply = self._decode(line)
+            reply: messages.Reply = self._decode(line)
         except msgspec.DecodeError as error:
             text = line[:80].decode(errors="replace")
-            raise WorkerLost(
-                "failed", f"the worker's reply could not be read: {text!r} ({error})"
-            ) from None
+            why = f"the worker's reply could not be read: {text!r} ({error})"
+            raise WorkerLost("failed", why) from None
         self._printed = os.fstat(self._output.fileno()).st_size
         return reply
 
@@ -176,30 +184,15 @@ class WorkerProcess:
             code = self._process.wait(TERMINATE_S)
         except subprocess.TimeoutExpired:
             return WorkerLost("failed", "the worker closed its channel and went on running")
-        if code < 0:
-            name = _signal_name(-code)
-            hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
-            return WorkerLost(
-                "killed", f"the worker was killed by {name}{hint}{self._last_words(raised=False)}"
-            )
-        words = self._last_words(raised=code == UNCAUGHT)
-        return WorkerLost("failed", f"the worker exited with status {code}{words}")
-
-    def _last_words(self, *, raised: bool) -> str:
-        """Of what it printed since its last reply: what it printed before is not about its end."""
+        # What it printed before its last reply is not about its end.
         self._output.seek(self._printed)
-        words = last_words(self._output.read().decode(errors="replace"), raised=raised)
-        return f": {words}" if words else ""
-
-
-def _inherited(device: str) -> dict[str, str]:
-    """This process's environment, as a worker on the device is given it."""
-    bound = PLACEMENT if device == "cpu" else ()
-    return {name: value for name, value in os.environ.items() if name not in bound}
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # most real-time signals
-        return f"signal {number}"
+        printed = self._output.read().decode(errors="replace")
+        words = last_words(printed, raised=code == UNCAUGHT)
+        words = f": {words}" if words else ""
+        if code >= 0:
+            return WorkerLost("failed", f"the worker exited with status {code}{words}")
+        name = f"signal {-code}"
+        with contextlib.suppress(ValueError):  # most real-time signals have no name
+            name = signal.Signals(-code).name
+        hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
+        return WorkerLost("killed", f"the worker was killed by {name}{hint}{words}")

@@ -28,7 +28,7 @@ def estimated_drift(groups: Sequence[Sequence[Means]], assumed: Drift) -> Drift 
     A run's log times are taken as those of its group, plus an offset that all its series share,
     plus one of each series, plus what its replicates explain. The offsets' variance is that of the
     runs' medians over series; a series' own is what is left in the median series, less what
-    replicates explain: one series that a run disturbed says nothing of the others. The degrees of
+    replicates explain: one disturbed series is no evidence about the others. The degrees of
     freedom of their sum are Satterthwaite's (1946, "An approximate distribution of estimates of
     variance components"); the series of one case, which overlap, count as one. Runs that lack most
     of their group's series are left out.

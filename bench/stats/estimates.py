@@ -16,7 +16,7 @@ from scipy import special
 from bench.records.run_file import Drift
 
 QUIET_TOLERANCE = 0.15
-"""A block is quiet when what was heard before it was within this of the floor."""
+"""A block is quiet when the readings before it were within this of the floor."""
 FLOOR_QUANTILE = 0.10
 """A run's own floor: its fastest tenth of readings."""
 MIN_BLOCKS = 5
@@ -29,11 +29,15 @@ CONFIDENCE = 0.95
 DRIFT = {"quiet": 0.02, "typical": 0.05}
 """By how much two runs of one machine differ beyond what their replicates show, 95 times in 100.
 
-A logarithm, and an assumption until a machine's own runs tell: it was measured on one shared
-virtual machine with two Intel cores; METHODOLOGY.md has the runs.
+A logarithm, and an assumption until a machine has enough runs of its own: it was measured on one
+shared virtual machine with two Intel cores; METHODOLOGY.md has the runs.
 """
 SIGMAS = float(special.ndtri((1 + CONFIDENCE) / 2))
 """Standard deviations in a half-width."""
+POWER = 0.8
+"""How often a minimum detectable effect (MDE) is detected."""
+POWER_SIGMAS = float(special.ndtri(POWER))
+"""Standard errors by which it must pass the critical value."""
 
 Floats = NDArray[np.float64]
 
@@ -54,14 +58,6 @@ class Estimate:
     time_ns: float
     half_width: float
 
-    @property
-    def low_ns(self) -> float:
-        return float(self.time_ns * np.exp(-self.half_width))
-
-    @property
-    def high_ns(self) -> float:
-        return float(self.time_ns * np.exp(self.half_width))
-
 
 def floor_of(readings: Sequence[int]) -> int:
     """The speed a reference loop reached when undisturbed, nanoseconds."""
@@ -71,7 +67,7 @@ def floor_of(readings: Sequence[int]) -> int:
 def slowness(readings: Mapping[str, Sequence[int]], floors: Mapping[str, int]) -> Floats:
     """How many times slower than its best the machine was before each block.
 
-    The geometric mean over the reference loops heard there.
+    The geometric mean over the reference loops read there.
     """
     ratios = [np.asarray(values, float) / floors[name] for name, values in readings.items()]
     mean: Floats = np.exp(np.mean(np.log(ratios), axis=0))
@@ -177,8 +173,3 @@ def _inverse_trigamma(value: float) -> float:
 def geometric_mean(values: Sequence[float]) -> float:
     """1 for no values."""
     return float(np.exp(np.mean(np.log(values)))) if values else 1.0
-
-
-def at_most(count: int, of: int) -> float:
-    """What a share is below, with CONFIDENCE, where so many were counted (Clopper and Pearson)."""
-    return 1.0 if count >= of else float(special.betaincinv(count + 1, of - count, CONFIDENCE))

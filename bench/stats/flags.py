@@ -1,10 +1,10 @@
-"""What makes figures doubtful: what the machine was doing beside them, as it was sampled."""
+"""What makes figures doubtful: what the machine did beside them, as it was sampled."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bench.machine.sampling import GpuHealth, HealthSample, HostHealth
 
@@ -19,7 +19,34 @@ OFTEN = 0.1
 LOCKED = "performance"
 """The governor that does not follow the load."""
 
-Value = TypeVar("Value")
+Facts = Mapping[str, tuple[str, str]]
+"""Name of a fact to the field it is read from, and how the note on a run has it."""
+HOST: Facts = {
+    "load": ("load", "load up to {high:.1f}"),
+    "other processes": ("others", "other processes at most {high:.2f} cores"),
+    "steal": ("steal", "steal at most {high:.1%}"),
+    "CPU clock": ("mhz", "CPU clock {low:.0f} to {high:.0f}{limit} MHz"),
+    "governor": ("governor", "governor {all}"),
+    "CPU temperature": ("temperature_c", "CPU at most {high:.0f} °C"),
+}
+QUOTA: Facts = {
+    "CPU quota": ("cpu_quota", "CPU quota {low:.4g} cores"),
+    "throttling by it": ("throttled", "throttled in up to {high:.0%} of periods"),
+}
+GPU: Facts = {
+    "SM clock": ("sm_mhz", "SM clock {low:.0f} to {high:.0f}{limit} MHz"),
+    "GPU temperature": ("temperature_c", "GPU at most {high:.0f} °C"),
+    "GPU power": ("power_w", "GPU power up to {high:.0f}{limit} W"),
+    "other processes on the GPU": (
+        "other_processes",
+        "at most {high} other processes on the GPU",
+    ),
+    "ECC": ("ecc_errors", "uncorrected ECC errors {high}"),
+}
+LIMITS = {"mhz": "max_mhz", "sm_mhz": "max_sm_mhz", "power_w": "power_limit_w"}
+"""Field to that of its upper limit."""
+
+T = TypeVar("T")
 
 
 def flags(
@@ -33,136 +60,99 @@ def flags(
     wrong with a GPU is no matter to a case that was measured while none was sampled. The machine
     has so many `cores`.
     """
+    if not samples or not blocks_at_s:
+        return {}
     ends = [sample.at_s for sample in samples]
     places = [bisect_left(ends, at) for at in blocks_at_s]
     places = [place for place in places if place < len(samples)]  # none speaks for the last blocks
-    if not samples or not blocks_at_s:
-        return {}
-    blocks = len(blocks_at_s)
-    quotas = _known(sample.health.host.cpu_quota for sample in samples)
     beside = [samples[place].health for place in places]
-    on_gpu = _often([health.gpu is not None for health in beside], blocks)
-    gpus = _gpus(samples) if on_gpu else []
+    hosts = [health.host for health in beside]
+    held_back = _held_back(samples)
+    held = [held_back[place] for place in places]
+    often = OFTEN * len(blocks_at_s)
+
+    def above(limit: float, field: str, sentence: str) -> str | None:
+        """The sentence, with the highest value and the mean of all."""
+        values = _values(hosts, field)
+        if sum(value > limit for value in values) < often:
+            return None
+        return sentence.format(max(values), fmean(values))
+
+    quotas = _values([sample.health.host for sample in samples], "cpu_quota")
+    quota = f"the CPU quota of {min(quotas):.4g} cores" if quotas else "the CPU quota"
     found = {
-        "steal": _often_above(
+        "steal": above(
             STEAL,
-            [health.host.steal for health in beside],
-            blocks,
+            "steal",
             "the hypervisor gave up to {:.1%} of the cores to others while it was measured, "
             "{:.1%} on average",
         ),
-        "busy": _often_above(
+        "busy": above(
             BUSY * cores,
-            [health.host.others for health in beside],
-            blocks,
+            "others",
             "other processes used up to {:.2f} cores while it was measured, {:.2f} on average",
         ),
-        "quota": _often_stopped([health.host for health in beside], quotas, blocks),
-        "throttled": _often_throttled(samples, places, blocks),
-        "shared GPU": _shared(gpus),
-        "ecc": _failing(gpus),
-        "clocks": _unlocked([health.host for health in beside], _known(h.gpu for h in beside)),
+        "quota": above(
+            0.0,
+            "throttled",
+            f"{quota} was used up in as many as {{:.0%}} of periods while it was measured, "
+            "{:.0%} on average",
+        ),
     }
+    if not found["quota"] and min(quotas, default=1.0) < 1:  # a thread that does not wait uses 1
+        found["quota"] = f"{quota} is less than one thread uses"
+    if (times := sum(map(bool, held))) >= often:
+        reasons = ", ".join(sorted({reason for reasons in held for reason in reasons}))
+        share = times / len(blocks_at_s)
+        found["throttled"] = f"the GPU was throttled around {share:.0%} of its blocks: {reasons}"
+    if sum(health.gpu is not None for health in beside) >= often:
+        gpus = _known(sample.health.gpu for sample in samples)
+        if most := max(_values(gpus, "other_processes"), default=0):
+            found["shared GPU"] = f"up to {most} other processes were on the GPU during the run"
+        if errors := _growth(_values(gpus, "ecc_errors")):
+            found["ecc"] = f"the GPU's memory had {errors} uncorrected errors during the run"
+    found["clocks"] = _unlocked(hosts, _known(health.gpu for health in beside))
     return {word: sentence for word, sentence in found.items() if sentence}
 
 
 def health_note(samples: Sequence[HealthSample]) -> str | None:
-    """A line on the worst that was seen in a run, and on what its machine does not tell.
+    """A line on the worst that was seen in a run, and on what is unavailable on its machine.
 
     None where there are no samples.
     """
     if not samples:
         return None
     hosts = [sample.health.host for sample in samples]
-    facts = _host_facts(hosts)
-    if _known(host.cpu_quota for host in hosts):
-        facts |= _quota_facts(hosts)
-    if _gpus(samples):
-        facts |= _gpu_facts(samples)
-    told = [text for text in facts.values() if text]
+    gpus = _known(sample.health.gpu for sample in samples)
+    facts = _facts(hosts, HOST)
+    if _values(hosts, "cpu_quota"):
+        facts |= _facts(hosts, QUOTA)
+    if gpus:
+        facts |= _facts(gpus, GPU)
+        reasons = {reason for held in _held_back(samples) for reason in held}
+        if reasons:
+            facts["throttling"] = f"throttled ({_listed(reasons)})"
+        else:
+            facts["throttling"] = "never throttled" if _values(gpus, "throttle") else None
+    found = [text for text in facts.values() if text]
     missing = [name for name, text in facts.items() if not text]
     if missing:
-        told.append(f"{_listed(missing)} not told")
-    return f"Health: {', '.join(told)}."
+        found.append(f"unavailable: {', '.join(missing)}")
+    return f"Health: {', '.join(found)}."
 
 
-def _host_facts(hosts: Sequence[HostHealth]) -> dict[str, str | None]:
-    """By their names; None for what is not told."""
-    top = _of(host.max_mhz for host in hosts)
-    governors = {host.governor for host in hosts if host.governor}
-    return {
-        "load": _seen("load up to {high:.1f}", (host.load for host in hosts)),
-        "others": _seen("others at most {high:.2f} cores", (host.others for host in hosts)),
-        "steal": _seen("steal at most {high:.1%}", (host.steal for host in hosts)),
-        "CPU clock": _seen(
-            f"CPU clock {{low:.0f}} to {{high:.0f}}{top} MHz", (host.mhz for host in hosts)
-        ),
-        "governor": f"governor {_listed(sorted(governors))}" if governors else None,
-        "CPU temperature": _seen(
-            "CPU at most {high:.0f} °C", (host.temperature_c for host in hosts)
-        ),
-    }
-
-
-def _quota_facts(hosts: Sequence[HostHealth]) -> dict[str, str | None]:
-    return {
-        "CPU quota": _seen("CPU quota {low:.4g} cores", (host.cpu_quota for host in hosts)),
-        "throttling by it": _seen(
-            "throttled in up to {high:.0%} of periods", (host.throttled for host in hosts)
-        ),
-    }
-
-
-def _gpu_facts(samples: Sequence[HealthSample]) -> dict[str, str | None]:
-    gpus = _gpus(samples)
-    top = _of(gpu.max_sm_mhz for gpu in gpus)
-    limit = _of(gpu.power_limit_w for gpu in gpus)
-    reasons = {reason for held in _held_back(samples) for reason in held}
-    throttling = f"throttled ({_listed(sorted(reasons))})" if reasons else "never throttled"
-    return {
-        "SM clock": _seen(
-            f"SM clock {{low:.0f}} to {{high:.0f}}{top} MHz", (gpu.sm_mhz for gpu in gpus)
-        ),
-        "GPU temperature": _seen("GPU at most {high:.0f} °C", (gpu.temperature_c for gpu in gpus)),
-        "GPU power": _seen(f"GPU power up to {{high:.0f}}{limit} W", (gpu.power_w for gpu in gpus)),
-        "throttling": throttling if _known(gpu.throttle for gpu in gpus) or reasons else None,
-        "other processes on the GPU": _seen(
-            "at most {high} other processes on the GPU", (gpu.other_processes for gpu in gpus)
-        ),
-        "ECC": _seen("uncorrected ECC errors {high}", (gpu.ecc_errors for gpu in gpus)),
-    }
-
-
-def _gpus(samples: Iterable[HealthSample]) -> list[GpuHealth]:
-    return _known(sample.health.gpu for sample in samples)
-
-
-def _often(shown: Iterable[bool], blocks: int) -> bool:
-    return sum(shown) >= OFTEN * blocks
-
-
-def _often_above(
-    limit: float, values: Iterable[float | None], blocks: int, sentence: str
-) -> str | None:
-    """The sentence, with the highest value and the mean of all."""
-    known = _known(values)
-    if not _often((value > limit for value in known), blocks):
-        return None
-    return sentence.format(max(known), fmean(known))
-
-
-def _often_stopped(hosts: Sequence[HostHealth], quotas: Sequence[float], blocks: int) -> str | None:
-    """That a CPU quota stopped the case, or had to: a thread that does not wait uses a core."""
-    quota = f"the CPU quota of {min(quotas):.4g} cores" if quotas else "the CPU quota"
-    stopped = _often_above(
-        0.0,
-        [host.throttled for host in hosts],
-        blocks,
-        f"{quota} was used up in as many as {{:.0%}} of periods while it was measured, "
-        "{:.0%} on average",
-    )
-    below = f"{quota} is less than one thread uses" if min(quotas, default=1.0) < 1 else None
-    return stopped or below
+def _facts(seen: Sequence[object], facts: Facts) -> dict[str, str | None]:
+    """By their names; None for what is unavailable."""
+    found: dict[str, str | None] = {}
+    for name, (field, text) in facts.items():
+        values = _values(seen, field)
+        limits = _values(seen, LIMITS[field]) if field in LIMITS else []
+        limit = f" of {max(limits):.0f}" if limits else ""
+        found[name] = None
+        if values:
+            span = {"low": min(values), "high": max(values), "all": _listed(map(str, values))}
+            found[name] = text.format(**span, limit=limit)
+    return found
 
 
 def _held_back(samples: Sequence[HealthSample]) -> list[tuple[str, ...]]:
@@ -170,42 +160,19 @@ def _held_back(samples: Sequence[HealthSample]) -> list[tuple[str, ...]]:
     gpus = [sample.health.gpu or GpuHealth() for sample in samples]
     held = []
     for before, after in pairwise([gpus[0], *gpus]):
-        grew = _growth(_known([before.throttled_ns, after.throttled_ns])) > 0
+        grew = _growth(_values([before, after], "throttled_ns")) > 0
         held.append(after.throttle or (("power or heat",) if grew else ()))
     return held
 
 
-def _often_throttled(
-    samples: Sequence[HealthSample], places: Sequence[int], blocks: int
-) -> str | None:
-    all_held = _held_back(samples)
-    held = [all_held[place] for place in places]
-    if not _often(map(bool, held), blocks):
-        return None
-    reasons = sorted({reason for reasons in held for reason in reasons})
-    share = sum(map(bool, held)) / blocks
-    return f"the GPU was throttled around {share:.0%} of its blocks: {', '.join(reasons)}"
-
-
-def _shared(gpus: Iterable[GpuHealth]) -> str | None:
-    most = max(_known(gpu.other_processes for gpu in gpus), default=0)
-    return f"up to {most} other processes were on the GPU during the run" if most else None
-
-
-def _failing(gpus: Iterable[GpuHealth]) -> str | None:
-    errors = _growth(_known(gpu.ecc_errors for gpu in gpus))
-    return f"the GPU's memory had {errors} uncorrected errors during the run" if errors else None
-
-
 def _unlocked(hosts: Sequence[HostHealth], gpus: Sequence[GpuHealth]) -> str | None:
-    """How the GPU's clock moved, and what lets the CPU's, which is told of idle cores too."""
+    """How the GPU's clock moved, and what lets the CPU's, which is of idle cores too."""
     signs = []
-    mhz = _known(gpu.sm_mhz for gpu in gpus)
+    mhz = _values(gpus, "sm_mhz")
     if mhz and max(mhz) > (1 + MOVED) * min(mhz):
         signs.append(f"the GPU's SM clock went from {min(mhz):.0f} to {max(mhz):.0f} MHz")
-    governors = {host.governor for host in hosts if host.governor} - {LOCKED}
-    if governors:
-        signs.append(f"the governor was {_listed(sorted(governors))}, not {LOCKED}")
+    if governors := set(_values(hosts, "governor")) - {LOCKED}:
+        signs.append(f"the governor was {_listed(governors)}, not {LOCKED}")
     return "; ".join(signs) or None
 
 
@@ -214,19 +181,14 @@ def _growth(counts: Sequence[int]) -> int:
     return sum(max(after - before, 0) for before, after in pairwise(counts))
 
 
-def _known(values: Iterable[Value | None]) -> list[Value]:
+def _known(values: Iterable[T | None]) -> list[T]:
     return [value for value in values if value is not None]
 
 
-def _seen(text: str, values: Iterable[float | None]) -> str | None:
-    """The text with the lowest and the highest value that is known."""
-    known = _known(values)
-    return text.format(low=min(known), high=max(known)) if known else None
+def _values(seen: Iterable[object], field: str) -> list[Any]:
+    return _known(getattr(each, field) for each in seen)
 
 
-def _of(limits: Iterable[float | None]) -> str:
-    return _seen(" of {high:.0f}", limits) or ""
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+def _listed(words: Iterable[str]) -> str:
+    *most, last = sorted(set(words))
+    return f"{', '.join(most)} and {last}" if most else last

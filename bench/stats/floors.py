@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.machine.circumstances import MACHINE, SOFTWARE, key
-from bench.matrix.axes import Value
-from bench.records.run_file import Blocks, RunRecord
+from bench.matrix.case import Case
+from bench.matrix.ceiling import Ceiling
+from bench.records.run_file import RunRecord
 from bench.stats.estimates import QUIET_TOLERANCE, floor_of
 
 
@@ -33,25 +34,16 @@ Floors = dict[str, Floor]
 def own_floors(run: RunRecord) -> dict[str, int]:
     """This run's own floors, nanoseconds, by reference loop and what else its speed depends on."""
     readings_of: dict[str, list[int]] = {}
-
-    def collect(workers: Iterable[Blocks], device: Value, threads: Value) -> None:
-        for blocks in workers:
-            for name, readings in blocks.readings_ns.items():
-                floor = floor_key(run, device, threads, name)
-                readings_of.setdefault(floor, []).extend(readings)
-
-    for case in run.cases:
-        for workers in case.blocks.values():
-            collect(workers, case.axes["device"], case.axes["threads"])
-    for above in run.ceilings:
-        collect(above.blocks, above.ceiling.device, above.ceiling.threads)
+    for what, blocks in run.measured():
+        for loop, readings in blocks.readings_ns.items():
+            readings_of.setdefault(floor_key(run, what, loop), []).extend(readings)
     return {name: floor_of(values) for name, values in sorted(readings_of.items())}
 
 
-def floor_key(run: RunRecord, device: Value, threads: Value, reference_loop: str) -> str:
+def floor_key(run: RunRecord, what: Case | Ceiling, reference_loop: str) -> str:
     """What a floor is valid for, within one machine and its software."""
-    floor = f"{reference_loop}, t{threads}, {run.plan.environment}"
-    return floor if device == "cpu" else f"{floor}, {device}"  # whose workers are not pinned
+    floor = f"{reference_loop}, t{what.threads}, {run.plan.environment}"
+    return floor if what.device == "cpu" else f"{floor}, {what.device}"  # workers are not pinned
 
 
 def floor_among(own_ns: int, known_ns: Iterable[int]) -> Floor:

@@ -1,39 +1,28 @@
 """Any number of runs as one tidy frame: a row for each run, case and series."""
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
 
 from bench.machine.circumstances import PLACE, PLAN, SYSTEM, VARIABLES, key
 from bench.matrix.axes import AXES
-from bench.matrix.case import DISPATCH, THROUGHPUT, WHOLE, Case
+from bench.matrix.case import DISPATCH, THROUGHPUT, WHOLE
 from bench.records.run_file import Blocks, CaseRecord, Drift, RunRecord
+from bench.stats import estimates
 from bench.stats.drift import Means, estimated_drift
-from bench.stats.estimates import (
-    DRIFT,
-    MIN_BLOCKS,
-    MIN_QUIET_BLOCKS,
-    MIN_REPLICATES,
-    Estimate,
-    assumed_drift,
-    drift_half,
-    estimates,
-    geometric_mean,
-    quiet_blocks,
-    quietest_blocks,
-    slowness,
-)
 from bench.stats.flags import flags
 from bench.stats.floors import Floors, floor_key, serving_floors
 
 RUN = "run"
 DIMENSIONS = (RUN, *AXES)
 """What cases can be compared by."""
-STATISTICS = tuple(DRIFT)
+STATISTICS = tuple(estimates.DRIFT)
+UNKNOWN = estimates.Estimate(math.nan, math.nan)
 QUIET = "quiet"
 FEW, BUSY, SLOW = "few", "busy", "slow"
 """Marks of a quiet time: see `_marks`."""
@@ -68,20 +57,22 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = Tru
     evidence = [_evidence(*each) for each in zip(runs, labels, floors, strict=True)]
     rows: list[dict[str, Any]] = []
     measured = _measured_drifts(runs, floors, evidence) if pooled else {}
-    assumed = {name: assumed_drift(name) for name in STATISTICS}
+    assumed = {name: estimates.assumed_drift(name) for name in STATISTICS}
     for run, of_run in zip(runs, evidence, strict=True):
-        known = (measured.get(_plan(run), {}), run.drift, assumed)
+        sources = (measured.get(_plan(run), {}), run.drift, assumed)
         drifts = {
-            name: max((of[name] for of in known if name in of), key=lambda drift: drift.runs)
+            name: max((of[name] for of in sources if name in of), key=lambda drift: drift.runs)
             for name in STATISTICS
         }
         for name in STATISTICS:
-            found = estimates([row.pop(name) for row in of_run], drifts[name])
+            found = estimates.estimates([row.pop(name) for row in of_run], drifts[name])
             for row, estimate in zip(of_run, found, strict=True):
-                row |= _columns(name, estimate if row["status"] == "ok" else None)
+                known = estimate if estimate is not None and row["status"] == "ok" else UNKNOWN
                 row |= {
+                    f"{name}_ns": known.time_ns,
+                    f"{name}_half": known.half_width,
                     f"{name}_drift": drifts[name].deviation,
-                    f"{name}_drift_half": drift_half(drifts[name]),
+                    f"{name}_drift_half": estimates.drift_half(drifts[name]),
                     f"{name}_drift_runs": drifts[name].runs,
                 }
         rows += of_run
@@ -147,65 +138,73 @@ def replicate_of(
 
     `on_host`: whether what slows the reference loops, which run on the host, slows the series.
     """
-    slow = slowness(worker.readings_ns, floors)
-    quiet = quiet_blocks(slow)
-    enough = bool(quiet.sum() >= MIN_QUIET_BLOCKS)
-    chosen = quiet if enough else quietest_blocks(slow)
-    percentiles = {name: np.asarray(v, float) for name, v in worker.percentiles_ns[series].items()}
-    at_best_speed = percentiles["p10"][chosen] / (slow[chosen] if on_host else 1.0)
+    slow = estimates.slowness(worker.readings_ns, floors)
+    quiet = estimates.quiet_blocks(slow)
+    enough = bool(quiet.sum() >= estimates.MIN_QUIET_BLOCKS)
+    chosen = quiet if enough else estimates.quietest_blocks(slow)
+    p10_ns = np.asarray(worker.p10_ns[series], float)[chosen]
+    at_best_speed = p10_ns / (slow[chosen] if on_host else 1.0)
     return Replicate(
         quiet=enough,
         quiet_ns=float(np.median(at_best_speed)),
-        typical_ns=float(np.median(percentiles["p50"])),
-        high_ns=float(np.median(percentiles["p90"])),
+        typical_ns=worker.p50_ns[series],
+        high_ns=worker.p90_ns[series],
         quiet_share=float(quiet.mean()),
     )
 
 
 def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
     rows: list[dict[str, Any]] = []
-    for case in run.cases:
-        kind_of = {s: ws for ws in case.blocks.values() for s in ws[0].percentiles_ns}
-        device, threads = case.axes["device"], case.axes["threads"]
-        serving = {name: floors[floor_key(run, device, threads, name)] for name in _loops(case)}
+    for record in run.cases:
+        case, ok = record.case, record.status == "ok"
+        blocks = list(itertools.chain.from_iterable(record.blocks.values()))
+        serving = {
+            name: floors[floor_key(run, case, name)]
+            for name in {name for worker in blocks for name in worker.readings_ns}
+        }
         valid = {name: floor.serving_ns for name, floor in serving.items()}
-        slower = geometric_mean([floor.slower for floor in serving.values()])
-        flagged = (
-            flags(run.health, _moments(case), run.machine.cores) if case.status == "ok" else {}
-        )
-        for series in msgspec.convert(case.axes, Case).series:
-            workers = kind_of.get(series, [])
-            whole = [worker for worker in workers if len(worker.at_s) >= MIN_BLOCKS]
+        slower = estimates.geometric_mean([floor.slower for floor in serving.values()])
+        at_s = [at / 1000 for worker in blocks for at in worker.at_ms]
+        busy_ns = None if record.profile is None else record.profile.busy_ns
+        identity = {
+            "run": label,
+            "machine": run.machine.label,
+            "torch": run.machine.torch,
+            "environment": run.plan.environment,
+            "case": record.id,
+            **case.axes,
+        }
+        of_case = {
+            "status": record.status,
+            "reason": record.reason,
+            "floors": valid,
+            "slower": slower,
+            "busy_ns": np.nan if busy_ns is None else float(busy_ns),
+            "flags": flags(run.health, at_s, run.machine.cores) if ok else {},
+            "joules": _joules(record),
+            "energy_reason": record.energy_reason,
+        }
+        for series in case.series:
+            workers = [worker for worker in blocks if series in worker.p10_ns]
+            whole = [worker for worker in workers if len(worker) >= estimates.MIN_BLOCKS]
             replicates = [
-                replicate_of(worker, series, valid, on_host=device == "cpu")
+                replicate_of(worker, series, valid, on_host=case.device == "cpu")
                 for worker in whole or workers
             ]
             quiet = [r.quiet_ns for r in replicates if r.quiet]
-            enough = len(quiet) >= MIN_REPLICATES
+            enough = len(quiet) >= estimates.MIN_REPLICATES
             rows.append(
                 {
-                    "run": label,
-                    "machine": run.machine.label,
-                    "torch": run.machine.torch,
-                    "environment": run.plan.environment,
-                    "case": case.id,
-                    **case.axes,
+                    **identity,
                     "series": series,
-                    "status": case.status,
-                    "reason": case.reason,
+                    **of_case,
                     "replicates": len(replicates),
                     "quiet_replicates": len(quiet),
                     "quiet_share": _mean([r.quiet_share for r in replicates]),
                     "quiet": quiet if enough else [r.quiet_ns for r in replicates],
                     "typical": [r.typical_ns for r in replicates],
-                    "high_ns": _mean([r.high_ns for r in replicates if case.status == "ok"]),
-                    "floors": valid,
-                    "slower": slower,
+                    "high_ns": _mean([r.high_ns for r in replicates if ok]),
                     "marks": _marks(len(replicates), len(quiet), slower),
-                    "busy_ns": _busy_ns(case),
-                    "flags": flagged,
-                    "joules": _joules(case),
-                    "energy_reason": case.energy_reason,
                 }
             )
     return rows
@@ -219,8 +218,8 @@ def _marks(replicates: int, quiet: int, slower: float) -> tuple[str, ...]:
     it has shown.
     """
     found = {
-        FEW: 0 < replicates < MIN_REPLICATES,
-        BUSY: quiet < min(replicates, MIN_REPLICATES),
+        FEW: 0 < replicates < estimates.MIN_REPLICATES,
+        BUSY: quiet < min(replicates, estimates.MIN_REPLICATES),
         SLOW: slower > 1,
     }
     return tuple(mark for mark, holds in found.items() if holds)
@@ -232,7 +231,7 @@ def _measured_drifts(
     """Plan to statistic to the drift among its complete runs, where they are enough.
 
     Runs of another code, operating system or state of the machine may differ by that: each set
-    tells of its own.
+    has a drift of its own.
     """
     plans: dict[object, dict[object, list[Evidence]]] = {}
     for run, of_run, rows in zip(runs, floors, evidence, strict=True):
@@ -245,7 +244,7 @@ def _measured_drifts(
         for name in STATISTICS:
             means = [[_means(rows, name) for rows in group] for group in groups.values()]
             if drift := estimated_drift(
-                [list(filter(None, runs_of)) for runs_of in means], assumed_drift(name)
+                [list(filter(None, runs_of)) for runs_of in means], estimates.assumed_drift(name)
             ):
                 found.setdefault(plan, {})[name] = drift
     return found
@@ -256,7 +255,7 @@ def _means(rows: Evidence, statistic: str) -> Means:
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for row in rows:
         times = np.log(np.asarray(row[statistic], float))
-        usable = row["status"] == "ok" and len(times) >= MIN_REPLICATES
+        usable = row["status"] == "ok" and len(times) >= estimates.MIN_REPLICATES
         if statistic == QUIET:
             usable &= BUSY not in row["marks"]
         if usable:
@@ -268,34 +267,18 @@ def _means(rows: Evidence, statistic: str) -> Means:
 def _host_bound(frame: pd.DataFrame) -> list[bool | None]:
     """For each row, whether its case's steps wait for the host; None where that is not known.
 
-    The host must need about as long to give a step out as the device takes from the step's first
-    kernel to its last; and where a profiler told, kernels must leave the device idle in between.
+    The host must need about as long to launch a step as the device takes from the step's first
+    kernel to its last; and where a profiler saw them, kernels must leave the device idle between.
     """
-    keys = list(zip(frame["run"], frame["case"], strict=True))
-    span, dispatch = (
-        {
-            key: time
-            for key, name, time in zip(keys, frame["series"], frame["typical_ns"], strict=True)
-            if name == wanted
-        }
-        for wanted in (WHOLE, DISPATCH)
-    )
-    bound: dict[tuple[str, str], bool | None] = {}
-    for case, busy in zip(keys, frame["busy_ns"], strict=True):
-        if case in dispatch and not np.isnan([dispatch[case], span[case]]).any():
-            idle = np.isnan(busy) or busy < HOST_BOUND * span[case]
-            bound[case] = bool(idle and dispatch[case] > KEPT_BUSY * span[case])
-    return [bound.get(key) for key in keys]
-
-
-def _loops(case: CaseRecord) -> set[str]:
-    """The reference loops read before its blocks."""
-    return {name for workers in case.blocks.values() for w in workers for name in w.readings_ns}
-
-
-def _moments(case: CaseRecord) -> list[float]:
-    """When its blocks were measured, seconds since the run began."""
-    return [at for workers in case.blocks.values() for worker in workers for at in worker.at_s]
+    names = list(zip(frame["run"], frame["case"], strict=True))
+    times = dict(zip(zip(names, frame["series"], strict=True), frame["typical_ns"], strict=True))
+    bound: list[bool | None] = []
+    for name, busy in zip(names, frame["busy_ns"], strict=True):
+        dispatch, span = (times.get((name, series), math.nan) for series in (DISPATCH, WHOLE))
+        idle = math.isnan(busy) or busy < HOST_BOUND * span
+        known = not math.isnan(dispatch + span)
+        bound.append(bool(idle and dispatch > KEPT_BUSY * span) if known else None)
+    return bound
 
 
 def _joules(case: CaseRecord) -> float:
@@ -303,19 +286,8 @@ def _joules(case: CaseRecord) -> float:
     spent = case.energy
     if spent is None:
         return np.nan
-    return 1e6 * spent.joules / (spent.steps * int(case.axes["batch"]))
-
-
-def _busy_ns(case: CaseRecord) -> float:
-    busy = None if case.profile is None else case.profile.busy_ns
-    return np.nan if busy is None else float(busy)
+    return 1e6 * spent.joules / (spent.steps * case.case.batch)
 
 
 def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else np.nan
-
-
-def _columns(name: str, estimate: Estimate | None) -> dict[str, float]:
-    if estimate is None:
-        return {f"{name}_ns": np.nan, f"{name}_half": np.nan}
-    return {f"{name}_ns": estimate.time_ns, f"{name}_half": estimate.half_width}

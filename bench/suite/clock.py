@@ -5,24 +5,15 @@ difference is the time the next block was measured at, whatever the wall clock s
 yield three phases, on a device's own timeline, out of several processes.
 """
 
-from collections.abc import Iterator, Sequence
-
-_now = 0.0
+_now_s = 0.0
 
 
 def device_clock() -> float:
     """Seconds measured by the device, so far replayed."""
-    return _now
+    return _now_s
 
 
-class ReplayedSeries:
-    """One series' blocks, each replayed by one call that takes as long as it measured."""
-
-    def __init__(self, times_ns: Sequence[float]) -> None:
-        self.rounds = len(times_ns)
-        self._times: Iterator[float] = iter(times_ns)
-
-    def next_block(self) -> None:
-        """Advance the clock by the next block's time."""
-        global _now
-        _now += next(self._times) / 1e9
+def replay_block(ns: float) -> None:
+    """Advance the clock by a block's time."""
+    global _now_s
+    _now_s += ns / 1e9

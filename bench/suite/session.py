@@ -8,27 +8,18 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UnexpectedError
-from bench.runner.interruption import end_as_if_interrupted
+from bench.runner.process import end_as_if_interrupted
+from bench.suite.plugin import Suite
 
-DISPLAY_OPTIONS = tuple(
-    f"--benchmark-{what}"
-    for what in (
-        "columns",
-        "sort",
-        "group-by",
-        "name",
-        "time-unit",
-        "verbose",
-        "compare",
-        "histogram",
-    )
+DISPLAY_OPTIONS = (
+    *("--benchmark-columns", "--benchmark-sort", "--benchmark-group-by", "--benchmark-name"),
+    *("--benchmark-time-unit", "--benchmark-verbose", "--benchmark-compare"),
+    "--benchmark-histogram",
 )
 """Asking for one of these asks for pytest-benchmark's own table beside ours."""
 
-PLUGINS = ("pytest_benchmark.plugin", "bench.suite.conftest")
-"""All that is loaded unasked. The second by its name, and no conftest.py of any folder."""
-BENCHMARK = "benchmark"
-"""Another name of the first, and two names of one plugin are an error to pytest."""
+BENCHMARK, BENCHMARK_PLUGIN = "benchmark", "pytest_benchmark.plugin"
+"""Two names of one plugin: both are an error to pytest."""
 ROOT = "PYTEST_ROOT"
 """A variable for the suite's folder: pytest would expand what looks like one in the path itself."""
 
@@ -41,12 +32,16 @@ EXIT_STATUS = {
 
 
 class Command:
-    """The command as a pytest plugin."""
+    """The command as a pytest plugin; it closes `until_started` once pytest is configured."""
 
-    def __init__(self, until_started: contextlib.ExitStack) -> None:
-        """`until_started` is closed when pytest has configured itself."""
+    def __init__(self, suite: Suite, until_started: contextlib.ExitStack) -> None:
         self.interrupted = False
+        self._suite = suite
         self._until_started = until_started
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Register the suite after pytest-benchmark, so that its hooks come before those."""
+        config.pluginmanager.register(self._suite)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -58,49 +53,32 @@ class Command:
 
 
 def run_suite(
-    options: Sequence[str], tests: str = "test_phases", plugins: Sequence[str] = ()
+    tests: str, suite: Suite, words: Sequence[str] = (), plugins: Sequence[str] = ()
 ) -> int:
-    """Run one of the suite's modules with these pytest options; the exit status of the command.
+    """Run one of the suite's modules, with further words for pytest; the command's exit status.
 
     Of pytest's plugins only pytest-benchmark, the suite and those named are loaded, and neither
     conftest.py, configuration files nor environment variables are obeyed.
 
     0 all measured, 1 a case failed, 2 wrong usage or nothing to run, 4 the machine would not let us
-    finish, 130 interrupted.
+    finish, 130 interrupted. Raises UnexpectedError for what pytest itself lets through.
     """
     end_as_if_interrupted()
-    quiet = [] if any(o.startswith(DISPLAY_OPTIONS) for o in options) else ["--benchmark-quiet"]
-    loaded = dict.fromkeys((*PLUGINS, *(name for name in plugins if name != BENCHMARK)))
+    loaded = dict.fromkeys((BENCHMARK_PLUGIN, *(name for name in plugins if name != BENCHMARK)))
     with contextlib.ExitStack() as until_started:
         until_started.enter_context(_variables_of_pytest())
-        command = Command(until_started)
-        status = _main(
-            [
-                "--pyargs",  # a path with a bracket in it would be taken for a test's parameters
-                f"{__package__}.{tests}",
-                f"--rootdir=${ROOT}",
-                f"--config-file={os.devnull}",
-                "--noconftest",
-                "--quiet",
-                "--no-header",
-                "--show-capture=no",
-                *(f"-p{name}" for name in ("no:cacheprovider", *loaded)),
-                *quiet,
-                *options,
-            ],
-            command,
-        )
-    if command.interrupted:
-        return 130
-    return EXIT_STATUS.get(status, status)
-
-
-def _main(words: list[str], command: Command) -> int:
-    """pytest's exit status. Raises UnexpectedError for what pytest itself lets through."""
-    try:
-        return pytest.main(words, plugins=[command])
-    except Exception as error:
-        raise UnexpectedError(error) from None
+        command = Command(suite, until_started)
+        # Packages by name: a path with a bracket in it would be taken for a test's parameters.
+        arguments = ["--pyargs", f"{__package__}.{tests}", f"--rootdir=${ROOT}"]
+        arguments += [f"--config-file={os.devnull}", "--noconftest", "-pno:cacheprovider"]
+        arguments += ["--quiet", "--no-header", "--show-capture=no", *(f"-p{n}" for n in loaded)]
+        if not any(word.startswith(DISPLAY_OPTIONS) for word in words):
+            arguments.append("--benchmark-quiet")
+        try:
+            status = int(pytest.main([*arguments, *words], plugins=[command]))
+        except Exception as error:
+            raise UnexpectedError(error) from None
+    return 130 if command.interrupted else EXIT_STATUS.get(status, status)
 
 
 @contextlib.contextmanager

@@ -1,33 +1,27 @@
 """Every ceiling of this machine, one benchmark each."""
 
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from bench.matrix.ceiling import Ceiling
 from bench.protocol.messages import CEILING
 from bench.records.run_file import CeilingRecord
-from bench.suite.clock import ReplayedSeries, device_clock
-from bench.suite.conftest import BENCHMARKS
+from bench.suite.clock import device_clock
 
 
 @pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")
 @pytest.mark.benchmark(timer=device_clock)
-def test_ceiling(
-    ceiling: Ceiling, ceiling_record: CeilingRecord, benchmark: Any, pytestconfig: pytest.Config
-) -> None:
+def test_ceiling(ceiling_record: CeilingRecord, replay: Callable[..., None]) -> None:
     """A round is a block; its time is a call's, by the block's median."""
-    if ceiling_record.status == "unsupported":
-        pytest.skip(f"{ceiling_record.reason}")
-    if ceiling_record.status != "ok" or ceiling_record.prepared is None:
-        pytest.fail(f"{ceiling_record.status}: {ceiling_record.reason}", pytrace=False)
-    calls, work = ceiling_record.prepared.calls, ceiling_record.prepared.work
-    blocks = [worker.percentiles_ns[CEILING]["p50"] for worker in ceiling_record.blocks]
-    series = ReplayedSeries([ns / calls for worker in blocks for ns in worker])
-    benchmark.group = ceiling.what
-    benchmark.extra_info.update(
-        ceiling=ceiling.id, work=work / calls, unit=ceiling.unit, how=ceiling_record.prepared.how
+    ceiling, prepared = ceiling_record.ceiling, ceiling_record.prepared
+    calls = 1 if prepared is None else prepared.calls
+    facts = {} if prepared is None else {"work": prepared.work / calls, "how": prepared.how}
+    replay(
+        ceiling_record,
+        CEILING,
+        group=ceiling.what,
+        calls=calls,
+        ceiling=ceiling.id,
+        unit=ceiling.unit,
+        **facts,
     )
-    benchmark.pedantic(series.next_block, rounds=series.rounds)
-    if benchmark.stats is not None:
-        pytestconfig.stash[BENCHMARKS].append(benchmark.stats)

@@ -1,10 +1,7 @@
-"""The history of one machine: the level each case's times stand on, run after run, and where it
-moved."""
+"""The levels of each case's times over the runs of one machine, and where they changed."""
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,48 +12,37 @@ from scipy import special
 
 from bench.errors import UsageError
 from bench.records.run_file import RunRecord
-from bench.stats.estimates import CONFIDENCE, Floats
+from bench.stats.estimates import CONFIDENCE, SIGMAS, Floats
 from bench.stats.frame import BUSY, FEW, QUIET, tidy
 
 MIN_LEVEL = 2
-"""Runs that a level needs: a lone run may be the machine's bad hour, two say that it stayed."""
+"""Runs that a level needs: a single slow run may be the machine's bad hour."""
 MIN_RUNS = 2 * MIN_LEVEL
 """With fewer times a history is too short for a change point."""
 NO_LEVEL = -1
 HISTORY = ("environment", "reference loop", "state")
-"""Columns whose values have histories of their own, for their times do not compare."""
-DEVIATIONS = float(special.ndtri((1 + CONFIDENCE) / 2))
-"""How many standard deviations a half-width is."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """A level that moved: the last run before and the first after it, by their labels.
-
-    `ratio` is the level after over the level before; `ratio_half` is the half-width of its 95%
-    confidence interval, a logarithm.
-    """
-
-    before: str
-    after: str
-    ratio: float
-    ratio_half: float
+"""Columns whose values each have a history: times of two do not compare."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trend:
     """The history of one case, within what HISTORY names.
 
-    `table` has the rows of the tidy frame, in the order in which they were measured, and more
-    columns: reference loop (its version), state (how much slower the machine was than at its best),
-    time_ns and half (of the statistic asked for), level (a number
-    from 0 on, or NO_LEVEL), level_ns and level_half (NaN where there is none), and lone (a time on
-    no level, unlike those before and after it).
+    `table` has the rows of the tidy frame, in the order in which they were measured, and columns
+    reference loop (its version), state (how much slower the machine was than at its best), time_ns
+    and half (of the statistic asked for), level (a number from 0 on, or NO_LEVEL), level_ns and
+    level_half (NaN where there is none), and lone (a time on no level). The first run after a
+    change of level has changed_since (the last run on the level before), change (the level after
+    over the level before) and change_half (of its 95% confidence interval, a logarithm).
     """
 
     case: str
     table: pd.DataFrame
-    changes: tuple[Change, ...]
+
+    @property
+    def changes(self) -> pd.DataFrame:
+        """The rows of the first run after each change."""
+        return self.table.dropna(subset=["change"])
 
     @property
     def timed(self) -> pd.DataFrame:
@@ -67,9 +53,14 @@ class Trend:
     def long_enough(self) -> bool:
         return len(self.timed) >= MIN_RUNS
 
+    @property
+    def no_level(self) -> bool:
+        """Whether it is long enough, and no two runs in a row agree."""
+        return self.long_enough and bool(self.timed["lone"].all())
+
 
 class _Weighted(BaseCost):  # type: ignore[misc]
-    """The weighted sum of squares around the weighted mean: chi-squared for a stretch of one level.
+    """The weighted sum of squares around the weighted mean: the chi-squared of one level.
 
     Signal: a column of values and one of their weights, 1 over their variance.
     """
@@ -91,32 +82,32 @@ class _Weighted(BaseCost):  # type: ignore[misc]
 
 
 def penalty(places: int) -> float:
-    """What a change point must lower chi-squared by, to stand at one of so many places.
+    """What a change point must lower chi-squared by, to be accepted at one of so many places.
 
-    Where nothing changed, splitting at a given place lowers it as a chi-squared of one degree of
-    freedom does. By Bonferroni's inequality 1 - CONFIDENCE is then the most of tables in which a
-    split at any of the places is let through.
+    Where nothing changed, a split at a given place lowers it as a chi-squared of one degree of
+    freedom does. By Bonferroni's inequality, a split is then accepted at any of the places in at
+    most 1 - CONFIDENCE of tables.
     """
     return float(special.chdtri(1, (1 - CONFIDENCE) / places))
 
 
-def levels(logs: Floats, halves: Floats, pays: float) -> NDArray[np.int_]:
-    """The number of the level that each log time stands on, or NO_LEVEL.
+def levels(logs: Floats, halves: Floats, penalty: float) -> NDArray[np.int_]:
+    """The number of the level that each log time is on, or NO_LEVEL.
 
     PELT (Killick, Fearnhead and Eckley 2012) finds the levels that fit best where each change has
-    to lower chi-squared by `pays`. The noise is what the records state: a half-width is DEVIATIONS
-    of the difference between two runs, drift included. PELT is asked for stretches of any length,
-    for which it is exact; those shorter than MIN_LEVEL are set aside and the rest is looked at
-    again, as one bad run would pull its neighbour onto a level of its own.
+    to lower chi-squared by the penalty. The noise is the records': a half-width is SIGMAS
+    standard deviations of the difference between two runs, drift included. PELT may find segments
+    of any length, for which it is exact; those shorter than MIN_LEVEL are set aside and the rest is
+    searched again, as one bad run would pull its neighbour onto a level of its own.
     """
     found = np.full(len(logs), NO_LEVEL)
-    deviations = halves / (DEVIATIONS * np.sqrt(2))
+    deviations = halves / (SIGMAS * np.sqrt(2))
     kept = np.arange(len(logs))
     while len(kept) >= MIN_LEVEL:
         centred = logs[kept] - logs[kept].mean()
         signal = np.column_stack([centred, deviations[kept] ** -2.0])
         search = Pelt(custom_cost=_Weighted(), min_size=1, jump=1)
-        sizes = np.diff([0, *search.fit_predict(signal, pays)])
+        sizes = np.diff([0, *search.fit_predict(signal, penalty)])
         lasting = np.repeat(sizes >= MIN_LEVEL, sizes)
         if lasting.all():
             found[kept] = np.repeat(np.arange(len(sizes)), sizes)
@@ -125,19 +116,17 @@ def levels(logs: Floats, halves: Floats, pays: float) -> NDArray[np.int_]:
     return found
 
 
-def trends(
-    runs: Sequence[RunRecord], labels: Sequence[str], series: str, statistic: str
-) -> list[Trend]:
-    """One for each case within each of HISTORY. Runs come in the order in which they were measured.
+def trends(history: Mapping[str, RunRecord], series: str, statistic: str) -> list[Trend]:
+    """One for each case within each of HISTORY; `history` is a load_history.
 
     Raises UsageError where no case has the series.
     """
     # Pooled, a change of level would count as drift, and hide itself.
-    frame = tidy(runs, labels, pooled=False)
+    frame = tidy(list(history.values()), list(history), pooled=False)
     chosen = frame[frame["series"] == series].copy()
     if chosen.empty:
         raise UsageError(f"--phase: no case here is timed by {series}")
-    versions = {label: run.reference_loop_version for run, label in zip(runs, labels, strict=True)}
+    versions = {label: run.reference_loop_version for label, run in history.items()}
     chosen["reference loop"] = chosen["run"].map(versions)
     chosen["half"] = chosen[f"{statistic}_half"]
     usable = chosen["half"].notna()
@@ -147,8 +136,8 @@ def trends(
     chosen["state"] = _states(chosen) if statistic == QUIET else ""
     histories = [
         (str(case), table)
-        for _, history in chosen.groupby(list(HISTORY), sort=False)
-        for case, table in history.groupby("case", sort=False)
+        for _, kind in chosen.groupby(list(HISTORY), sort=False)
+        for case, table in kind.groupby("case", sort=False)
     ]
     counts = [int(table["time_ns"].notna().sum()) for _, table in histories]
     places = sum(count - 1 for count in counts if count >= MIN_RUNS)
@@ -156,12 +145,12 @@ def trends(
 
 
 def history_name(environment: str, version: int, state: str) -> str:
-    """What a history is of, by the values of HISTORY."""
+    """A history by its values of HISTORY."""
     return f"{environment} environment, reference loop {version}" + (f", {state}" if state else "")
 
 
 def _states(chosen: pd.DataFrame) -> "pd.Series[str]":
-    """The state of the machine that each quiet time is of; nothing where that is its best.
+    """The machine's speed state in each quiet time; empty where that is its best.
 
     A case without a block has that of the others of its run.
     """
@@ -177,33 +166,26 @@ def _trend(case: str, table: pd.DataFrame, places: int) -> Trend:
         level=NO_LEVEL, level_ns=np.nan, level_half=np.nan, lone=False
     )
     timed = table.index[table["time_ns"].notna()]
-    if len(timed) < MIN_RUNS:
-        return Trend(case, table, ())
-    logs = np.log(table.loc[timed, "time_ns"].to_numpy(float))
-    halves = table.loc[timed, "half"].to_numpy(float)
-    found = levels(logs, halves, penalty(places))
-    weights = halves**-2.0
-    table.loc[timed, "level"] = found
-    table.loc[timed, "lone"] = found == NO_LEVEL
-    for level in range(found.max() + 1):
-        on = found == level
-        mean = np.average(logs[on], weights=weights[on])
-        table.loc[timed[on], "level_ns"] = np.exp(mean)
-        # Half-widths are of the difference of two runs; a level is one mean of several.
-        table.loc[timed[on], "level_half"] = (2 * weights[on].sum()) ** -0.5
-    on_level = [row for _, row in table[table["level"] != NO_LEVEL].iterrows()]
-    changes = [
-        _change(before, after)
-        for before, after in itertools.pairwise(on_level)
-        if before["level"] != after["level"]
-    ]
-    return Trend(case, table, tuple(changes))
-
-
-def _change(before: "pd.Series[Any]", after: "pd.Series[Any]") -> Change:
-    return Change(
-        str(before["run"]),
-        str(after["run"]),
-        float(after["level_ns"] / before["level_ns"]),
-        float(np.hypot(after["level_half"], before["level_half"])),
+    if len(timed) >= MIN_RUNS:
+        logs = np.log(table.loc[timed, "time_ns"].to_numpy(float))
+        halves = table.loc[timed, "half"].to_numpy(float)
+        found = levels(logs, halves, penalty(places))
+        weights = halves**-2.0
+        table.loc[timed, "level"] = found
+        table.loc[timed, "lone"] = found == NO_LEVEL
+        for level in range(found.max() + 1):
+            on = found == level
+            mean = np.average(logs[on], weights=weights[on])
+            table.loc[timed[on], "level_ns"] = np.exp(mean)
+            # Half-widths are of the difference of two runs; a level is one mean of several.
+            table.loc[timed[on], "level_half"] = (2 * weights[on].sum()) ** -0.5
+    after = table[table["level"] != NO_LEVEL]
+    before = after[["run", "level", "level_ns", "level_half"]].shift()
+    changes = pd.DataFrame(
+        {
+            "changed_since": before["run"],
+            "change": after["level_ns"] / before["level_ns"],
+            "change_half": np.hypot(after["level_half"], before["level_half"]),
+        }
     )
+    return Trend(case, table.join(changes[after["level"] > before["level"]]))

@@ -1,332 +1,201 @@
-"""The history of one machine's runs, as a table and a chart."""
+"""The run history of one machine as a View."""
 
 import itertools
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.errors import check_allowed
 from bench.machine.circumstances import CODE, SHARE, SYSTEM, VARIABLES, differences
-from bench.matrix.case import SERIES
-from bench.report.charts import check_chart, save_chart
-from bench.report.tables import (
-    FORMATS,
-    NAMED,
-    Row,
-    flag_lines,
-    mark_reason,
-    prose,
-    records,
-    render,
-)
-from bench.report.terminal import Worth
+from bench.records.run_file import RunRecord
+from bench.report import notes
+from bench.report.view import Row, Table, View, Worth, records
 from bench.stats.estimates import ratio_half
-from bench.stats.frame import BUSY, FEW, QUIET, RUN, STATISTICS, varying
-from bench.trend.analysis import (
-    HISTORY,
-    MIN_LEVEL,
-    MIN_RUNS,
-    Change,
-    Trend,
-    history_name,
-    trends,
-)
-from bench.trend.chart import trend_chart
-from bench.trend.history import Story, load_story, moment, run_files
+from bench.stats.frame import BUSY, FEW, QUIET, RUN, varying
+from bench.trend.analysis import HISTORY, MIN_LEVEL, MIN_RUNS, Trend, history_name
+from bench.trend.history import moment
 from bench.units import duration, interval
 
-CAUSES = (
-    *CODE,
-    "torch",
-    "python",
-    *SYSTEM,
-    *SHARE,
-    "learning rate",
-    "cases in the plan",
-    *VARIABLES,
-)
+History = Mapping[str, RunRecord]
+"""Label to run, in the order in which they were measured."""
+OTHERS = ("learning rate", "cases in the plan")
+CAUSES = (*CODE, "torch", "python", *SYSTEM, *SHARE, *OTHERS, *VARIABLES)
 """What could account for a change between two runs of one machine and history."""
-TOLD_IN_FULL = ("torch", "python")
-"""Differences whose values stand in the table; the others have their names there."""
+WITH_VALUES = ("torch", "python")
+"""Differences that the table gives with their values; the others only by name."""
 EXPECTED = {"commit", "code", "cases in the plan"}
 """Differences between runs that need no line of their own where nothing changed."""
 ABOUT = (
-    f"after / before: where the level of a case's times moved, with a 95% interval; a level needs "
-    f"{MIN_LEVEL} runs. Of histories in which no case changes, at most 5% show a change in any."
+    "after / before: the ratio of a case's levels at a change, with its 95% confidence interval. "
+    f"A level has at least {MIN_LEVEL} runs. Of histories in which no case changes, at most 5% "
+    "show a change in any."
 )
-
-WORTH: Worth = (
-    ("differs",),
-    ("flags",),
-    ("first",),
-    ("runs",),
-    ("last / first",),
-    ("changed at",),
-    ("after / before",),
-)
+LEAST_FIRST = ("differs", "flags", "first", "runs", "last / first", "changed at", "after / before")
+WORTH: Worth = [(name,) for name in LEAST_FIRST]
 
 
-def print_trend(
-    files: Sequence[Path],
-    results: Path,
-    series: str,
-    statistic: str,
-    style: str,
-    charts: Sequence[Path],
-    width: int | None = None,
-) -> None:
-    """Print the history of one machine's runs, then write charts of it.
-
-    Raises UsageError for an option that is not allowed, for files that cannot be read or drawn, and
-    for runs of several machines.
-    """
-    for option, value, allowed in (
-        ("phase", series, SERIES),
-        ("statistic", statistic, STATISTICS),
-        ("format", style, FORMATS),
-    ):
-        check_allowed(option, value, allowed)
-    for path in charts:
-        check_chart(path)
-    story = load_story(list(dict.fromkeys(files)) or run_files(results))
-    found = trends(story.runs, story.labels, series, statistic)
-    print(trend_text(story, found, statistic, style, width))
-    if charts:
-        chart = trend_chart(found, {run: moment(story.run(run)) for run in story.labels})
-        for path in charts:
-            save_chart(chart, path)
-
-
-def trend_text(
-    story: Story,
-    found: Sequence[Trend],
-    statistic: str = "quiet",
-    style: str = "github",
-    width: int | None = None,
-) -> str:
+def trend_view(history: History, found: Sequence[Trend], statistic: str) -> View:
     """A row for each case of each history, and one more for each change but its first.
 
-    csv has a row for each case and run instead, with every number; csv and tsv have no notes.
+    Records have a row for each case and run.
     """
-    if style == "csv":
-        return render(_numbers(story, found), style)
     everything = pd.concat([trend.table for trend in found])
     names = [name for name in varying(everything) if name != RUN] or ["case"]
     names += [name for name in HISTORY if everything[name].nunique() > 1]
-    rows = [row for trend in found for row in _rows(story, trend, names)]
-    if everything["flags"].map(bool).any():
-        for row in rows:
-            row["flags"] = row.pop("flags")  # last
-    else:
-        rows = [{name: cell for name, cell in row.items() if name != "flags"} for row in rows]
-    text = render(rows, style, WORTH, width)
-    if style == "tsv":
-        return text
-    return "\n".join([text, *prose(_notes(story, found, everything, statistic), style)])
+    flagged = bool(everything["flags"].map(bool).any())
+    rows = [row for trend in found for row in _rows(history, trend, names, flagged)]
+    numbers = [row for trend in found for row in _numbers(history, trend)]
+    return View([Table(rows, WORTH)], _notes(history, found, everything, statistic), numbers)
 
 
-def _rows(story: Story, trend: Trend, names: Sequence[str]) -> list[Row]:
+def _rows(history: History, trend: Trend, names: Sequence[str], flagged: bool) -> list[Row]:
     timed, last = trend.timed, trend.table.iloc[-1]
-    row: Row = {name: last[name] for name in names}
-    row["runs"] = f"{len(timed)}"
-    if len(timed) < len(trend.table):
-        row["runs"] += f" of {len(trend.table)}"
+    count = f"{len(timed)}" + (f" of {len(trend.table)}" if len(timed) < len(trend.table) else "")
+    row: Row = {**{name: last[name] for name in names}, "runs": count}
     if timed.empty:
         word = "-" if last["status"] == "ok" else last["status"]
         row |= {"first": word, "last": word, "last / first": "-"}
     else:
         first, last = timed.iloc[0], timed.iloc[-1]
-        half = ratio_half(first["half"], last["half"])
-        moved = len(timed) > 1
+        ratio = last["time_ns"] / first["time_ns"]
+        both = notes.ratio_cell(ratio, ratio_half(first["half"], last["half"]))
         row |= {
-            "first": _time(first),
-            "last": _time(last),
-            "last / first": _ratio(last["time_ns"] / first["time_ns"], half) if moved else "-",
+            "first": interval(duration(first["time_ns"]), first["half"]),
+            "last": interval(duration(last["time_ns"]), last["half"]),
+            "last / first": both if len(timed) > 1 else "-",
         }
-    flags = Counter(itertools.chain.from_iterable(trend.table["flags"]))
-    row["flags"] = ", ".join(f"{word} in {count}" for word, count in flags.items())
-    calm: Row = {"changed at": "-" if trend.long_enough else "too few runs"}
-    if trend.long_enough and trend.timed["lone"].all():
-        calm = {"changed at": "no level"}
-    calm |= {"after / before": "-", "differs": "-"}
-    changes = [_change_cells(story, change) for change in trend.changes] or [calm]
-    blank = dict.fromkeys(row, "")
-    return [(blank if number else row) | cells for number, cells in enumerate(changes)]
+    still = "too few runs" if not trend.long_enough else "no level" if trend.no_level else "-"
+    cells = [_change_cells(history, change) for _, change in trend.changes.iterrows()] or [
+        {"changed at": still, "after / before": "-", "differs": "-"}
+    ]
+    rows = [(dict.fromkeys(row, "") if number else row) | of for number, of in enumerate(cells)]
+    if flagged:
+        flags = Counter(itertools.chain.from_iterable(trend.table["flags"]))
+        for number, each in enumerate(rows):
+            each["flags"] = ", ".join(f"{flag} in {n}" for flag, n in flags.items() if not number)
+    return rows
 
 
-def _change_cells(story: Story, change: Change) -> Row:
-    after = story.run(change.after)
+def _change_cells(history: History, change: "pd.Series[Any]") -> Row:
+    after = history[change["run"]]
+    differing = _differing(history, change["changed_since"], change["run"])
+    shown = {name: differing.pop(name) for name in WITH_VALUES if name in differing}
+    parts = [*([_in_full(shown)] if shown else []), *differing]
     return {
         "changed at": f"{moment(after)}, {after.machine.revision}",
-        "after / before": _ratio(change.ratio, change.ratio_half),
-        "differs": _short(differences(story.run(change.before), after, CAUSES)),
+        "after / before": notes.ratio_cell(change["change"], change["change_half"]),
+        "differs": ", ".join(parts) or "nothing known",
     }
 
 
-def _short(differing: dict[str, tuple[str, str]]) -> str:
-    told = {name: differing[name] for name in TOLD_IN_FULL if name in differing}
-    parts = [_in_full(told)] if told else []
-    return ", ".join([*parts, *(name for name in differing if name not in told)]) or "nothing known"
+def _differing(history: History, before: str, after: str) -> dict[str, tuple[str, str]]:
+    """What could account for a change between two runs."""
+    return differences(history[before], history[after], CAUSES)
 
 
 def _in_full(differing: dict[str, tuple[str, str]]) -> str:
     return ", ".join(f"{name} {old} -> {new}" for name, (old, new) in differing.items())
 
 
-def _time(row: "pd.Series[Any]") -> str:
-    return interval(duration(row["time_ns"]), row["half"])
-
-
-def _ratio(ratio: float, half: float) -> str:
-    return interval(f"{ratio:.3f}", half)
-
-
 def _notes(
-    story: Story, found: Sequence[Trend], everything: pd.DataFrame, statistic: str
+    history: History, found: Sequence[Trend], everything: pd.DataFrame, statistic: str
 ) -> list[str]:
-    where = [
-        f"{case} in {run}" for case, run in everything[["case", "run"]].itertuples(index=False)
-    ]
-    short = [trend.case for trend in found if not trend.long_enough]
-    loose = [trend.case for trend in found if trend.long_enough and trend.timed["lone"].all()]
+    count = everything["case"].nunique()
+
+    def listed(names: Iterable[str]) -> str:
+        return notes.listed(list(dict.fromkeys(names)), count)
+
     lines = [ABOUT]
-    if short:
-        lines.append(f"Too few runs: a change point needs {MIN_RUNS} times: {_listed(short)}.")
-    if loose:
+    if short := [trend.case for trend in found if not trend.long_enough]:
+        lines.append(f"Too few runs: a change point needs {MIN_RUNS} times: {listed(short)}.")
+    if loose := [trend.case for trend in found if trend.no_level]:
         lines.append(
-            f"No level: no two runs in a row agree within their intervals: {_listed(loose)}."
+            f"No level: no two runs in a row agree within their intervals: {listed(loose)}."
         )
+    lone: dict[str, list[str]] = defaultdict(list)
+    for trend in found:
+        if trend.long_enough and not trend.no_level:
+            for run in trend.table.loc[trend.table["lone"], "run"]:
+                lone[run].append(trend.case)
+    lines += [
+        f"On no level, unlike the runs before and after it: {run}: {listed(names)}."
+        for run, names in sorted(lone.items())
+    ]
+    for (before, after), names in _moves(history, found).items():
+        changed = f"changed {listed(names)}" if names else "no case changed"
+        differing = _in_full(_differing(history, before, after)) or "nothing known"
+        lines.append(f"From {before} to {after} {changed}; differs: {differing}.")
+    kinds = everything[list(HISTORY)].drop_duplicates()
+    if len(kinds) > 1:
+        named = "; ".join(itertools.starmap(history_name, kinds.itertuples(index=False)))
+        lines.append(f"Times of these do not compare, so each has its own history: {named}.")
+    lines += notes.flags(everything.assign(case=everything["case"] + " in " + everything["run"]))
+    missing: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for _, row in everything[everything["time_ns"].isna()].iterrows():
+        missing[row["run"], _missing(row, statistic)].append(row["case"])
+    lines += [f"{run}: {why}: {listed(names)}." for (run, why), names in missing.items()]
+    runs = list(history.values())
+    machine = runs[-1].machine
     return [
         *lines,
-        *_lone(found),
-        *_moves(story, found),
-        *_histories(everything),
-        *flag_lines(everything.assign(case=where)),
-        *_missing(everything, statistic),
-        _machine(story),
+        f"{machine.label}: {machine.cpu}, {machine.cores_used}; {len(runs)} "
+        f"run{'' if len(runs) == 1 else 's'}, "
+        f"{' to '.join(dict.fromkeys(map(moment, (runs[0], runs[-1]))))} UTC; the last with torch "
+        f"{machine.torch}, {machine.python}, commit {machine.revision}.",
     ]
 
 
-def _listed(names: Sequence[str]) -> str:
-    told = list(dict.fromkeys(names))
-    return ", ".join(told) if len(told) <= NAMED else f"{len(told)} cases"
+def _moves(history: History, found: Sequence[Trend]) -> dict[tuple[str, str], list[str]]:
+    """The runs around a change to the cases that changed, in the order of the runs.
 
-
-def _lone(found: Sequence[Trend]) -> list[str]:
-    """Runs that are on no level of some case."""
-    cases: dict[str, list[str]] = {}
-    for trend in found:
-        if trend.long_enough and not trend.timed["lone"].all():
-            for run in trend.table.loc[trend.table["lone"], "run"]:
-                cases.setdefault(run, []).append(trend.case)
-    return [
-        f"Alone, unlike the runs before and after it, and on no level: {run} of {_listed(names)}."
-        for run, names in sorted(cases.items())
-    ]
-
-
-def _moves(story: Story, found: Sequence[Trend]) -> list[str]:
-    """What differs, in full: between the runs of a change, and between any other neighbours of one
-    history that differ in more than the code and the plan."""
-    cases: dict[tuple[str, str], list[str]] = {}
-    histories: dict[tuple[str, int], list[str]] = {}
-    for label, run in zip(story.labels, story.runs, strict=True):
-        histories.setdefault((run.plan.environment, run.reference_loop_version), []).append(label)
-    for before, after in itertools.chain(*map(itertools.pairwise, histories.values())):
-        if set(differences(story.run(before), story.run(after), CAUSES)) - EXPECTED:
-            cases[before, after] = []
-    for trend in found:
-        for change in trend.changes:
-            cases.setdefault((change.before, change.after), []).append(trend.case)
-    lines = []
-    for before, after in sorted(cases, key=lambda pair: story.labels.index(pair[1])):
-        names = cases[before, after]
-        told = _in_full(differences(story.run(before), story.run(after), CAUSES))
-        moved = f"changed {_listed(names)}" if names else "no case changed"
-        lines.append(
-            f"From {before} to {after} {moved}; differs: {told or 'nothing that is known'}."
-        )
-    return lines
-
-
-def _histories(everything: pd.DataFrame) -> list[str]:
-    kinds = everything[list(HISTORY)].drop_duplicates()
-    if len(kinds) == 1:
-        return []
-    told = "; ".join(
-        history_name(environment, version, state)
-        for environment, version, state in kinds.itertuples(index=False)
-    )
-    return [f"Times of these do not compare, so each has a history of its own: {told}."]
-
-
-def _missing(everything: pd.DataFrame, statistic: str) -> list[str]:
-    """Why runs lack a time: a line for each run and reason."""
-    cases: dict[tuple[str, str], list[str]] = {}
-    for _, row in everything[everything["time_ns"].isna()].iterrows():
-        if row["status"] != "ok":
-            reason = f"{row['status']}: {row['reason']}"
-        else:
-            why = mark_reason(row, (FEW,) if statistic != QUIET else (FEW, BUSY))
-            reason = f"left out: {why or 'no block was measured'}"
-        cases.setdefault((str(row["run"]), reason), []).append(str(row["case"]))
-    return [f"{run}: {reason}: {_listed(names)}." for (run, reason), names in cases.items()]
-
-
-def _machine(story: Story) -> str:
-    machine = story.runs[-1].machine
-    span = " to ".join(dict.fromkeys(moment(run) for run in (story.runs[0], story.runs[-1])))
-    return (
-        f"{machine.label}: {machine.cpu}, {machine.cores_used}; "
-        f"{len(story.runs)} {'run' if len(story.runs) == 1 else 'runs'}, {span} UTC; the last "
-        f"with torch {machine.torch}, {machine.python}, commit {story.runs[-1].machine.revision}."
-    )
-
-
-def _numbers(story: Story, found: Sequence[Trend]) -> list[Row]:
-    """A row for each case and run; half-widths as bounds, a change at the first run after it."""
-    rows: list[Row] = []
-    for trend in found:
-        changes = {change.after: change for change in trend.changes}
-        kept = trend.table.drop(
-            columns=["quiet_ns", "quiet_half", "typical_ns", "typical_half", "high_ns"]
-        )
-        for row in records(kept):
-            run = story.run(row["run"])
-            time, half = row["time_ns"], row.pop("half")
-            level, level_half = row["level_ns"], row.pop("level_half")
-            row["flags"] = ", ".join(row["flags"])
-            row["marks"] = ", ".join(row["marks"])
-            del row["floors"]
-            row["level"] = None if np.isnan(level) else row["level"]
-            row |= {
-                "measured_at": moment(run),
-                "commit": run.machine.revision,
-                "python": run.machine.python,
-                "low_ns": time * np.exp(-half),
-                "high_ns": time * np.exp(half),
-                "level_low_ns": level * np.exp(-level_half),
-                "level_high_ns": level * np.exp(level_half),
-            }
-            change = changes.get(row["run"])
-            row |= _change_numbers(story, change)
-            rows.append(row)
-    return rows
-
-
-def _change_numbers(story: Story, change: Change | None) -> Row:
-    if change is None:
-        names = ("changed_since", "change", "change_low", "change_high", "differs")
-        return dict.fromkeys(names)
-    spread = np.exp(change.ratio_half)
-    return {
-        "changed_since": change.before,
-        "change": change.ratio,
-        "change_low": change.ratio / spread,
-        "change_high": change.ratio * spread,
-        "differs": _in_full(differences(story.run(change.before), story.run(change.after), CAUSES)),
+    And any other neighbours of one history that differ in more than the code and the plan, without
+    a case.
+    """
+    labels: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for label, run in history.items():
+        labels[run.plan.environment, run.reference_loop_version].append(label)
+    neighbours = itertools.chain.from_iterable(map(itertools.pairwise, labels.values()))
+    cases: dict[tuple[str, str], list[str]] = {
+        pair: [] for pair in neighbours if set(_differing(history, *pair)) - EXPECTED
     }
+    for trend in found:
+        for _, change in trend.changes.iterrows():
+            cases.setdefault((change["changed_since"], change["run"]), []).append(trend.case)
+    order = list(history)
+    return dict(sorted(cases.items(), key=lambda item: order.index(item[0][1])))
+
+
+def _missing(row: "pd.Series[Any]", statistic: str) -> str:
+    """Why a run lacks a time."""
+    if row["status"] != "ok":
+        return f"{row['status']}: {row['reason']}"
+    why = notes.mark_reason(row, (FEW, BUSY) if statistic == QUIET else (FEW,))
+    return f"left out: {why or 'no block was measured'}"
+
+
+def _numbers(history: History, trend: Trend) -> list[Row]:
+    """A row for each run; half-widths as bounds, a change at the first run after it."""
+    table = trend.table.drop(columns=["quiet_ns", "quiet_half", "typical_ns", "typical_half"])
+    runs = [history[label] for label in table["run"]]
+    differing = [
+        _in_full(_differing(history, before, after)) if isinstance(before, str) else ""
+        for before, after in zip(table["changed_since"], table["run"], strict=True)
+    ]
+    table = table.drop(columns=["high_ns", "floors"]).assign(
+        level=table["level"].where(table["level_ns"].notna()),
+        measured_at=[moment(run) for run in runs],
+        commit=[run.machine.revision for run in runs],
+        python=[run.machine.python for run in runs],
+        differs=differing,
+    )
+    for bounds, of, half in (
+        ("{}_ns", "time_ns", "half"),
+        ("level_{}_ns", "level_ns", "level_half"),
+        ("change_{}", "change", "change_half"),
+    ):
+        spread = np.exp(table.pop(half))
+        table[bounds.format("low")] = table[of] / spread
+        table[bounds.format("high")] = table[of] * spread
+    return records(table)

@@ -1,1 +1,1 @@
-"""Cases run once, untimed, and held against what they should do."""
+"""Cases run once, untimed, and checked against what they should do."""

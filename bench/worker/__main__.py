@@ -43,16 +43,16 @@ def main(channel: int, subject: str, device: str, threads: int, *words: str) -> 
         os.sched_setaffinity(0, cores)
     replies = os.fdopen(channel, "wb", closefd=False)
 
-    def say(reply: Reply) -> None:
+    def send(reply: Reply) -> None:
         replies.write(msgspec.json.encode(reply) + b"\n")
         replies.flush()
 
-    answers = Server(device, threads, OWN_THREADS in words)
-    say(answers.hello())
+    server = Server(device, threads, OWN_THREADS in words)
+    send(server.hello())
     decode = msgspec.json.Decoder(Request).decode
-    # The coordinator ends a worker by closing its end, also when it dies itself.
+    # The runner ends a worker by closing its end, also when it dies itself.
     for line in os.fdopen(channel, "rb"):
-        say(answers.answer(decode(line)))
+        send(server.answer(decode(line)))
 
 
 if __name__ == "__main__":

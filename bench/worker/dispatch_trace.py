@@ -1,4 +1,4 @@
-"""What really ran: the dtype of matrix products, the optimizer's path, the compiler's graphs."""
+"""What ran: the dtype of matrix products, the optimizer's path, work, the compiler's graphs."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -16,12 +16,12 @@ R = TypeVar("R")
 
 PRODUCTS = {"mm", "addmm", "linear", "linear_backward"}
 """Operators that multiply matrices; mps has linear and its backward as one."""
-UNREAD = {"copy_", "fill_", "zero_"}
-"""Operators that overwrite what they are given without a look at it."""
+UNREAD = {"fill_", "zero_"}
+"""Operators that overwrite their operand and read nothing; copy_ reads only its source."""
 
 
 class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While entered, notes which operators run and on what."""
+    """While entered, records which operators run and on what."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -39,7 +39,7 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @property
     def path(self) -> str:
-        """The implementation of the optimizer's step that these operators tell of."""
+        """The implementation of the optimizer's step, by the names of its operators."""
         for path in ("fused", "foreach"):
             if any(name.startswith(f"_{path}_") for name in self.names):
                 return path
@@ -47,7 +47,7 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def observe(call: Callable[[], object]) -> Operators:
-    """What one call runs. What is compiled is run as it was written, for this once."""
+    """The operators that one call runs. Compiled code runs as it was written, for this once."""
     seen = Operators()
     with torch.compiler.set_stance("force_eager"), seen:
         call()
@@ -69,35 +69,33 @@ class Operands(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         name = func.overloadpacket.__name__
-        if not func.is_view and name != "detach" and not name.startswith("empty"):
-            # Fused optimizers mark their gradients as written, but only unscale them, if at all.
-            unwritten = "grads" if kwargs.get("grad_scale") is None else None
-            written = [
-                kwargs.get(argument.name, args[place] if place < len(args) else None)
-                for place, argument in enumerate(func._schema.arguments)
-                if argument.alias_info is not None
-                and argument.alias_info.is_write
-                and argument.name != unwritten
-            ]
-            given = {} if name in UNREAD else _tensors(args) | _tensors(kwargs)
-            if name == "copy_":
-                given = _tensors(args[1:])
-            self.bytes += sum(map(_bytes, given.values())) + sum(
-                map(_bytes, (_tensors(written) or _tensors(result)).values())
-            )
+        if func.is_view or name == "detach" or name.startswith("empty"):
+            return result
+        # Fused optimizers mark their gradients as written, but only unscale them, if at all.
+        unwritten = "grads" if kwargs.get("grad_scale") is None else None
+        written = [
+            kwargs.get(argument.name, args[place] if place < len(args) else None)
+            for place, argument in enumerate(func._schema.arguments)
+            if argument.alias_info is not None
+            and argument.alias_info.is_write
+            and argument.name != unwritten
+        ]
+        read = () if name in UNREAD else (args[1:] if name == "copy_" else args, kwargs)
+        self.bytes += _bytes(read) + (_bytes(written) or _bytes(result))
         return result
 
 
-def _tensors(tree: Any) -> dict[int, torch.Tensor]:
-    return {id(leaf): leaf for leaf in tree_leaves(tree) if torch.is_tensor(leaf)}
-
-
-def _bytes(tensor: torch.Tensor) -> int:
-    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
+def _bytes(tree: Any) -> int:
+    """Of the distinct tensors of a tree, each no more than its storage."""
+    tensors = {id(leaf): leaf for leaf in tree_leaves(tree) if torch.is_tensor(leaf)}
+    return sum(
+        min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
+        for tensor in tensors.values()
+    )
 
 
 def count_work(call: Callable[[], R]) -> tuple[R, Work]:
-    """What a call returns, and what its operators do. What is compiled is run as it was written."""
+    """What a call returns, and what its operators do. Compiled code runs as it was written."""
     flops, operands = FlopCounterMode(display=False), Operands()
     with torch.compiler.set_stance("force_eager"), flops, operands:
         result = call()
@@ -113,7 +111,7 @@ class CompilerCounts(NamedTuple):
 
 
 def compiler_counts() -> CompilerCounts:
-    """The counters of torch._dynamo; a break is told by the first line of its reason."""
+    """The counters of torch._dynamo; a break has the first line of its reason."""
     breaks: Counter[str] = Counter()
     for reason, times in counters["graph_break"].items():
         breaks[reason.splitlines()[0]] += times

@@ -12,12 +12,14 @@ import torch
 from bench.devices import device_named
 from bench.devices.cpu import WallClock
 from bench.matrix.case import WHOLE, Case
-from bench.protocol.messages import WHOLE_KIND, EnergyMeasured, Expected, Prepared, Verified
+from bench.protocol.messages import WHOLE_KIND, EnergyMeasured, Prepared
 from bench.protocol.profile import StepProfile
 from bench.protocol.reference_loops import reference_loops_for
+from bench.protocol.verified import Expected, Verified
 from bench.worker.profile.profiler import profile_step
-from bench.worker.timing import Samples, Stopwatch, UnsplitPhases, time_block
-from bench.worker.verify.checks import InvalidCase, verify
+from bench.worker.refusals import Unsupported
+from bench.worker.timing import Samples, Stopwatch, time_block
+from bench.worker.verify.checks import verify
 from sumnet.precision import PRECISIONS
 from sumnet.train import TrainingLoop, build_loop, float32_products
 
@@ -26,10 +28,6 @@ WARMUP_TOLERANCE = 0.03
 WARMUP_STEADY = 2
 WARMUP_LIMIT_NS = 1_500_000_000
 RESTORED_STEPS = 40
-
-
-class NoEnergyError(Exception):
-    """Why the energy of a case cannot be told."""
 
 
 def build(case: Case, lr: float | None) -> TrainingLoop:
@@ -95,21 +93,18 @@ class PreparedCase:
         self._device.synchronize()
 
     def time(self, kind: str, samples: int) -> Samples:
-        """One block of the given kind from the restored state."""
+        """One block of the given kind from the restored state, nanoseconds a step."""
         with float32_products(self._precision):
-            try:
-                return time_block(self._loop, self._watch, kind, samples)
-            except UnsplitPhases as error:
-                raise InvalidCase(str(error)) from None
+            return time_block(self._loop, self._watch, kind, samples)
 
-    def spend(self, seconds: float) -> EnergyMeasured:
-        """Train for so long. Raises NoEnergyError where the device has no counter of energy.
+    def measure_energy(self, seconds: float) -> EnergyMeasured:
+        """Train for so long. Raises Unsupported where the device has no energy counter.
 
         The state is put back every RESTORED_STEPS steps, for the reason that `restore` gives.
         """
         before = self._device.joules()
         if before is None:
-            raise NoEnergyError(f"{self.case.kind} has no counter of energy that can be read here")
+            raise Unsupported(f"{self.case.kind} has no energy counter that can be read here")
         self.restore()
         started = time.perf_counter_ns()
         steps = 0
@@ -121,7 +116,7 @@ class PreparedCase:
                 self.restore()
         elapsed, after = time.perf_counter_ns() - started, self._device.joules()
         if after is None or after <= before:
-            raise NoEnergyError("the counter of energy stood still")
+            raise Unsupported("the energy counter did not advance")
         return EnergyMeasured(self.case.id, steps, elapsed, after - before)
 
     def profile(self, traces: Path | None = None) -> StepProfile:

@@ -18,7 +18,7 @@ from bench.worker.timing import time_calls
 
 
 class ReferenceLoop(NamedTuple):
-    """A fixed amount of work, how often it runs unheard before a reading, and how often in one."""
+    """A fixed amount of work: how often it runs before a reading, untimed, and how often in one."""
 
     loop: Callable[[], object]
     settling: int
@@ -62,10 +62,9 @@ def _training_step(rows: int) -> Callable[[], None]:
 def read_loop(reference_loop: ReferenceLoop, clock: Clock) -> int:
     """One reading: the lower quartile of its calls, nanoseconds a call.
 
-    The calls before it fill the caches anew: without them it would hear which case came last.
+    The calls before it fill the caches anew: without them it would depend on which case was last.
     """
     for _ in range(reference_loop.settling):
         reference_loop.loop()
-    return sorted(time_calls(reference_loop.loop, clock, reference_loop.calls))[
-        reference_loop.calls // 4
-    ]
+    durations = time_calls(reference_loop.loop, clock, reference_loop.calls)
+    return sorted(durations)[reference_loop.calls // 4]

@@ -1,4 +1,4 @@
-"""What a worker answers: it keeps the resident cases and the reference loops beside them."""
+"""What a worker does on request, with its prepared cases and the reference loops beside them."""
 
 import gc
 import platform
@@ -10,41 +10,19 @@ import torch
 
 import sumnet
 from bench.devices import device_named, probe
-from bench.devices.base import Device
 from bench.devices.cpu import WallClock
 from bench.matrix.case import Case
 from bench.matrix.support import unsupported_reason
+from bench.protocol import messages
 from bench.protocol.interpreter import describe
-from bench.protocol.messages import (
-    Block,
-    CaseVerified,
-    CeilingPrepared,
-    CompileTimed,
-    Hello,
-    Interpreter,
-    Measure,
-    MeasureEnergy,
-    Prepare,
-    PrepareCeiling,
-    Prepared,
-    Profile,
-    Profiled,
-    Refused,
-    Reply,
-    Request,
-    Status,
-    TimeCompile,
-    Verify,
-)
 from bench.protocol.reasons import reason_of
 from bench.protocol.subject import subject_hash
 from bench.worker.ceilings.prepared_ceiling import PreparedCeiling
 from bench.worker.dispatch_trace import cache_counts
-from bench.worker.prepared_case import NoEnergyError, PreparedCase, build, verified
-from bench.worker.profile.trace import TraceError
+from bench.worker.prepared_case import PreparedCase, build, verified
 from bench.worker.reference_loop import build_reference_loops, read_loop
+from bench.worker.refusals import Refusal, Unsupported
 from bench.worker.timing import percentiles, time_calls, upper_tail_mean
-from bench.worker.verify.checks import InvalidCase
 from sumnet.precision import PRECISIONS
 from sumnet.train import float32_products
 
@@ -53,96 +31,82 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
 class Server:
-    """Does what requests ask. What goes wrong with a case is an answer, not an end."""
+    """Does what requests ask. What goes wrong with a case is a reply, not an end."""
 
     def __init__(self, device: str, threads: int, own_threads: bool = False) -> None:
         """`own_threads`: how many threads torch computes with is left to its environment."""
         self._facts = probe()  # before this process binds itself to some of its cores
         if unsupported_reason(Case(device=device), self._facts) is not None:
-            device = "cpu"  # from where to tell why
+            device = "cpu"  # from where to report why
         self._device = device_named(device)
         if not own_threads:
             torch.set_num_threads(threads)
         self._cores = self._device.enter(torch.get_num_threads())
         torch._dynamo.config.fail_on_recompile_limit_hit = True
         self._cases: dict[str, PreparedCase] = {}
-        self._probes: dict[str, PreparedCeiling] = {}
+        self._prepared: dict[str, PreparedCase | PreparedCeiling] = {}
         self._reference_loops = build_reference_loops()
         self._clock = WallClock()
         gc.disable()
         gc.freeze()
 
-    def hello(self) -> Hello:
-        folder = Path(sumnet.__file__).parent
-        return Hello(
+    def hello(self) -> messages.Hello:
+        return messages.Hello(
             facts=self._facts,
             python=platform.python_version(),
-            subject_hash=subject_hash(folder),
+            subject_hash=subject_hash(Path(sumnet.__file__).parent),
             threads=torch.get_num_threads(),
             cores=self._cores,
-            sync_ns=_sync_ns(self._device),
+            sync_ns=min(time_calls(self._device.synchronize, WallClock(), SYNCS)),
             bus_id=self._device.bus_id(),
-            interpreter=Interpreter(**describe(torch)),
+            interpreter=messages.Interpreter(**describe(torch)),
         )
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: messages.Request) -> messages.Reply:
         """The reply to one request."""
-        case = asked_about(request)
+        what = messages.id_of(request)
         try:
             match request:
-                case Prepare():
+                case messages.Prepare():
                     return self._prepare(request)
-                case PrepareCeiling():
+                case messages.PrepareCeiling():
                     return self._prepare_ceiling(request)
-                case Measure():
+                case messages.Measure():
                     return self._measure(request)
-                case Verify():
-                    return self._verify(request)
-                case TimeCompile():
-                    return _time_compile(request, self._device)
-                case MeasureEnergy():
-                    return self._cases[request.case].spend(request.seconds)
-                case Profile():
+                case messages.Verify():
+                    return _verify(request)
+                case messages.TimeCompile():
+                    return self._time_compile(request)
+                case messages.MeasureEnergy():
+                    return self._cases[what].measure_energy(request.seconds)
+                case messages.Profile():
                     folder = None if request.traces is None else Path(request.traces)
-                    return Profiled(case, self._cases[case].profile(folder))
-        except InvalidCase as error:
-            return Refused(case, "invalid", str(error))
-        except NoEnergyError as error:
-            return Refused(case, "unsupported", str(error))
-        except TraceError as error:
-            return Refused(case, "failed", str(error))
+                    return messages.Profiled(what, self._cases[what].profile(folder))
+        except Refusal as error:
+            return messages.Refused(what, error.status, str(error))
         except torch._dynamo.exc.FailOnRecompileLimitHit:
-            return Refused(
-                case, "invalid", "it passed torch.compile's recompile limit: it ran eager"
-            )
+            reason = "it passed torch.compile's recompile limit: it ran eager"
+            return messages.Refused(what, "invalid", reason)
         except Exception as error:
-            return Refused(case, _status_of(error), reason_of(error))
+            return messages.Refused(what, _status_of(error), reason_of(error))
 
-    def _prepare(self, request: Prepare) -> Prepared:
+    def _prepare(self, request: messages.Prepare) -> messages.Prepared:
         prepared = PreparedCase(request.case, request.lr, request.expected)
-        self._cases[request.case.id] = prepared
+        self._cases[request.case.id] = self._prepared[request.case.id] = prepared
         _keep()
         return prepared.prepared()
 
-    def _prepare_ceiling(self, request: PrepareCeiling) -> CeilingPrepared | Refused:
+    def _prepare_ceiling(self, request: messages.PrepareCeiling) -> messages.CeilingPrepared:
         refused = self._facts.devices[request.ceiling.kind].refused_dtypes
         if (reason := refused.get(request.ceiling.dtype or "")) is not None:
-            return Refused(request.ceiling.id, "unsupported", reason)
-        probe = PreparedCeiling(request.ceiling, request.calls)
-        self._probes[request.ceiling.id] = probe
+            raise Unsupported(reason)
+        prepared = PreparedCeiling(request.ceiling, request.calls)
+        self._prepared[request.ceiling.id] = prepared
         _keep()
-        return probe.prepared()
+        return prepared.prepared()
 
-    def _verify(self, request: Verify) -> CaseVerified:
-        try:
-            return CaseVerified(request.case.id, verified(request.case, request.lr))
-        finally:
-            if request.case.compilation.compiles:
-                torch.compiler.reset()
-            gc.collect()
-
-    def _measure(self, request: Measure) -> Block:
-        prepared = self._probes.get(request.case) or self._cases[request.case]
+    def _measure(self, request: messages.Measure) -> messages.Block:
+        prepared = self._prepared[request.case]
         gc.collect()
         prepared.restore()
         readings = {
@@ -154,7 +118,7 @@ class Server:
         with torch.compiler.set_stance("fail_on_recompile"):
             samples = prepared.time(request.kind, request.samples)
         elapsed = time.perf_counter_ns() - started
-        return Block(
+        return messages.Block(
             case=request.case,
             kind=request.kind,
             samples=request.samples,
@@ -165,46 +129,38 @@ class Server:
             upper_tail_ns={series: upper_tail_mean(values) for series, values in samples.items()},
         )
 
+    def _time_compile(self, request: messages.TimeCompile) -> messages.CompileTimed:
+        """The first step, from when it is called until it is done."""
+        with float32_products(PRECISIONS[request.case.dtype]):
+            loop = build(request.case, request.lr)
+            self._device.synchronize()
+            hits, misses = cache_counts()
+            started = time.perf_counter_ns()
+            loop.train_step()
+            self._device.synchronize()
+            elapsed = time.perf_counter_ns() - started
+        hits_after, misses_after = cache_counts()
+        return messages.CompileTimed(
+            request.case.id, elapsed, hits_after - hits, misses_after - misses
+        )
 
-def asked_about(request: Request) -> str:
-    """The id of the case or ceiling that a request is about."""
-    match request:
-        case PrepareCeiling():
-            return request.ceiling.id
-        case Prepare() | Verify() | TimeCompile():
-            return request.case.id
-        case Measure() | MeasureEnergy() | Profile():
-            return request.case
+
+def _verify(request: messages.Verify) -> messages.CaseVerified:
+    try:
+        return messages.CaseVerified(request.case.id, verified(request.case, request.lr))
+    finally:
+        if request.case.compilation.compiles:
+            torch.compiler.reset()
+        gc.collect()
 
 
 def _keep() -> None:
-    """Nothing alive now will ever be garbage: taken out of the collector's sight, it makes the
-    collections between blocks cheap."""
+    """Nothing alive now will ever be garbage: frozen, it makes collections between blocks cheap."""
     gc.collect()
     gc.freeze()
 
 
-def _time_compile(request: TimeCompile, device: Device) -> CompileTimed:
-    """The first step, from when it is called until it is done."""
-    with float32_products(PRECISIONS[request.case.dtype]):
-        loop = build(request.case, request.lr)
-        device.synchronize()
-        hits, misses = cache_counts()
-        started = time.perf_counter_ns()
-        loop.train_step()
-        device.synchronize()
-        elapsed = time.perf_counter_ns() - started
-    after_hits, after_misses = cache_counts()
-    return CompileTimed(request.case.id, elapsed, after_hits - hits, after_misses - misses)
-
-
-def _sync_ns(device: Device) -> int:
-    """The least that waiting for the idle device took."""
-    clock = WallClock()
-    return min(time_calls(device.synchronize, clock, SYNCS))
-
-
-def _status_of(error: Exception) -> Status:
+def _status_of(error: Exception) -> messages.Status:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return "oom"
     # Allocators of the CPU and of mps, and libraries on CUDA, raise a plain RuntimeError.

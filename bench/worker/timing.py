@@ -2,22 +2,25 @@
 
 import itertools
 import statistics
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.devices.base import Clock
-from bench.matrix.case import DISPATCH, LATENCY, THROUGHPUT, WHOLE
+from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
 from bench.protocol.messages import PHASES_KIND, QUANTILES, THROUGHPUT_KIND, WAITING_KIND
+from bench.worker.refusals import InvalidCase
 
 if TYPE_CHECKING:
     from sumnet.train import TrainingLoop
 
 Samples = dict[str, list[int]]
+Calls = Mapping[str, Callable[..., Any]]
+"""Phase to its call, in their order."""
 
 FEW_SAMPLES = 15
 """With fewer the slowest fifth is but two."""
 IN_FLIGHT = 16
-"""Steps given to the device at once, to see how many it gets through."""
+"""Steps queued at once for a sample of throughput."""
 
 
 class Stopwatch(NamedTuple):
@@ -30,16 +33,12 @@ class Stopwatch(NamedTuple):
     """Steps between two marks of the device's clock."""
 
 
-class UnsplitPhases(Exception):
-    """The clock is too coarse to tell the phases of this loop apart."""
-
-
 def time_block(loop: "TrainingLoop", watch: Stopwatch, kind: str, samples: int) -> Samples:
     """A block of the given kind: `samples` durations of each of its series, nanoseconds a step."""
     if kind == PHASES_KIND:
         if watch.repeats > 1:
-            return time_prefixes(loop, watch.device, samples, watch.repeats)
-        return time_phases(loop, watch.device, samples)
+            return time_prefixes(prefixes_of(loop), watch.device, samples, watch.repeats)
+        return time_phases(phases_of(loop), watch.device, samples)
     if kind == WAITING_KIND:
         return time_waiting(loop.train_step, watch, samples)
     if kind == THROUGHPUT_KIND:
@@ -47,13 +46,33 @@ def time_block(loop: "TrainingLoop", watch: Stopwatch, kind: str, samples: int) 
     return {WHOLE: time_calls(loop.train_step, watch.device, samples, watch.repeats)}
 
 
-def time_phases(loop: "TrainingLoop", clock: Clock, samples: int) -> Samples:
-    """Durations of forward, backward and step out of one pass, nanoseconds; `samples` of each.
+def phases_of(loop: "TrainingLoop") -> Calls:
+    """Each phase alone; the second takes the loss that the first returns."""
+    return dict(zip(PHASES, (loop.forward, loop.backward, loop.step), strict=True))
 
-    A mark ends one phase and begins the next, so nothing lies between them. The first step is
-    discarded: it pays for caches the work before it has filled.
+
+def prefixes_of(loop: "TrainingLoop") -> Calls:
+    """The step as far as each phase: forward, forward and backward, all of it."""
+    parameters = list(loop.model.parameters())
+
+    def forward_and_backward() -> None:
+        loop.backward(loop.forward())
+        for parameter in parameters:  # as the step does, or gradients would add up
+            parameter.grad = None
+
+    calls = (loop.forward, forward_and_backward, loop.train_step)
+    return dict(zip(PHASES, calls, strict=True))
+
+
+def time_phases(phases: Calls, clock: Clock, samples: int) -> Samples:
+    """Durations of each phase out of one pass, nanoseconds; `samples` of each.
+
+    A mark ends one phase and begins the next, so nothing lies between them: the pass is written out
+    because a loop over the phases would. The first step is discarded: it pays for caches the work
+    before it has filled.
     """
-    forward, backward, step, mark = loop.forward, loop.backward, loop.step, clock.mark
+    forward, backward, step = phases.values()
+    mark = clock.mark
     mark()
     for _ in range(samples + 1):
         loss = forward()
@@ -62,49 +81,32 @@ def time_phases(loop: "TrainingLoop", clock: Clock, samples: int) -> Samples:
         mark()
         step()
         mark()
-    durations = _differences(clock.read())[3:]
-    return {
-        "forward": durations[0::3],
-        "backward": durations[1::3],
-        "step": durations[2::3],
-    }
+    return _by_phase(phases, _differences(clock.read()))
 
 
-def time_prefixes(loop: "TrainingLoop", clock: Clock, samples: int, repeats: int) -> Samples:
+def time_prefixes(prefixes: Calls, clock: Clock, samples: int, repeats: int) -> Samples:
     """The phases by a clock whose marks cost too much to lie between them, nanoseconds a step.
 
-    Of each sample, forward is repeated, then forward and backward, then the whole step; phases are
-    the differences, so they add up to the whole. Raises UnsplitPhases where one is not positive.
+    Of each sample, every prefix of the step is repeated; phases are the differences, so they add
+    up to the whole. Raises InvalidCase where one is not positive.
     """
-
-    parameters = list(loop.model.parameters())
-
-    def forward_and_backward() -> None:
-        loop.backward(loop.forward())
-        for parameter in parameters:  # as the step does, or gradients would add up
-            parameter.grad = None
-
-    prefixes = (loop.forward, forward_and_backward, loop.train_step)
     marks: list[int] = []
     for _ in range(samples + 1):
-        for prefix in prefixes:
+        for prefix in prefixes.values():
             clock.mark()
             for _ in range(repeats):
                 prefix()
             clock.mark()
         marks += clock.read()
-    spans = _differences(marks)[0::2][3:]
-    to_forward, to_backward, to_step = (
-        [span // repeats for span in spans[place::3]] for place in range(3)
-    )
-    durations = {
-        "forward": to_forward,
-        "backward": [b - f for f, b in zip(to_forward, to_backward, strict=True)],
-        "step": [s - b for b, s in zip(to_backward, to_step, strict=True)],
-    }
+    durations: Samples = {}
+    before = [0] * samples
+    for phase, spans in _by_phase(prefixes, _differences(marks)[0::2]).items():
+        reached = [span // repeats for span in spans]
+        durations[phase] = [after - start for start, after in zip(before, reached, strict=True)]
+        before = reached
     for phase, values in durations.items():
         if min(values) <= 0:
-            raise UnsplitPhases(f"doing {phase} too took no longer than leaving it out")
+            raise InvalidCase(f"the step takes no longer with {phase} than without it")
     return durations
 
 
@@ -163,12 +165,18 @@ def percentiles(durations: list[int]) -> list[int]:
 def upper_tail_mean(durations: list[int]) -> int:
     """The mean of the slowest fifth, without the very slowest where there are enough others.
 
-    It hears what makes now and then a step slow, which low quantiles do not hear at all and a mean
-    of all drowns in the rest. The very slowest may be an interrupt's doing; but of a few samples it
-    may be the only one that such a step has made slow.
+    It shows steps that are slow now and then, which low quantiles do not show and a mean of all
+    dilutes. The very slowest may be an interrupt's doing; but of a few samples it may be the only
+    slow step.
     """
     fifth = sorted(durations)[-max(len(durations) // 5, 2) :]
     return round(statistics.fmean(fifth if len(durations) < FEW_SAMPLES else fifth[:-1]))
+
+
+def _by_phase(phases: Calls, durations: list[int]) -> Samples:
+    """Durations of one phase after the other, apart; the first of each is discarded."""
+    count = len(phases)
+    return {phase: durations[count + place :: count] for place, phase in enumerate(phases)}
 
 
 def _differences(marks: list[int]) -> list[int]:

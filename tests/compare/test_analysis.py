@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.compare.analysis import Ratios, compare
+from bench.compare import analysis
+from bench.compare.analysis import Ratios
 from bench.errors import UsageError
 from bench.matrix.case import WHOLE, Case
 from bench.stats.estimates import ratio_half
@@ -27,7 +28,7 @@ def frame_of(*sides: dict[Case, float], moods: Moods = EXACT, **ended: Any) -> p
 
 
 def by_run(frame: pd.DataFrame, reference: str | None = None) -> Ratios:
-    return compare(frame, "run", reference, WHOLE, "quiet")
+    return analysis.ratios(frame, "run", reference, WHOLE, "quiet")
 
 
 def ratios(comparison: Ratios) -> dict[tuple[str, str], float]:
@@ -56,8 +57,8 @@ def test_ratio_is_of_the_statistic_and_series_asked_for() -> None:
         synthetic.run({SGD: 100_000.0}, moods=loud),
     ]
     frame = tidy(runs, ["ours", "theirs"])
-    quiet = compare(frame, "run", None, "step", "quiet").table
-    typical = compare(frame, "run", None, "step", "typical").table
+    quiet = analysis.ratios(frame, "run", None, "step", "quiet").table
+    typical = analysis.ratios(frame, "run", None, "step", "typical").table
     assert set(quiet["series"]) == set(typical["series"]) == {"step"}
     assert quiet["ratio"].tolist() == pytest.approx([1.0, 1.0])
     assert typical["ratio"].tolist() == pytest.approx([1.0, 2.0])
@@ -84,13 +85,13 @@ def test_mean_is_geometric_and_over_the_cases_that_all_have() -> None:
     assert comparison.means == pytest.approx({"ours": 1.0, "theirs": 4.0, "others": 2.0})
 
 
-def test_case_without_a_time_on_one_side_is_in_no_mean_but_is_not_lonely() -> None:
+def test_case_without_a_time_on_one_side_is_in_no_mean_but_is_not_missing() -> None:
     ours = synthetic.run({SGD: 1e5, ADAM: 1e5}, moods=EXACT)
     theirs = synthetic.run({SGD: 3e5}, moods=EXACT, ended={ADAM: ("failed", "it broke")})
     comparison = by_run(tidy([ours, theirs], ["ours", "theirs"]))
     assert comparison.means == pytest.approx({"ours": 1.0, "theirs": 3.0})
     assert comparison.common == 1
-    assert comparison.lonely == {}
+    assert comparison.missing == {}
 
 
 def test_nothing_in_common_gives_no_mean() -> None:
@@ -100,7 +101,7 @@ def test_nothing_in_common_gives_no_mean() -> None:
 
 def test_what_either_side_lacks_is_listed_both_ways() -> None:
     comparison = by_run(frame_of({SGD: 1e5, ADAM: 1e5}, {SGD: 1e5, BIG_SGD: 1e5}))
-    assert comparison.lonely == {
+    assert comparison.missing == {
         "ours": ["batch=1024 optimizer=sgd"],
         "theirs": ["batch=64 optimizer=adam"],
     }
@@ -108,7 +109,7 @@ def test_what_either_side_lacks_is_listed_both_ways() -> None:
 
 def test_comparison_by_an_axis_pairs_cases_that_differ_in_it_alone() -> None:
     frame = frame_of({SGD: 1e5, ADAM: 2e5, BIG_SGD: 4e5, BIG_ADAM: 4e5})
-    comparison = compare(frame, "optimizer", None, WHOLE, "quiet")
+    comparison = analysis.ratios(frame, "optimizer", None, WHOLE, "quiet")
     assert comparison.reference == "sgd"
     assert ratios(comparison) == pytest.approx(
         {
@@ -123,42 +124,44 @@ def test_comparison_by_an_axis_pairs_cases_that_differ_in_it_alone() -> None:
 
 def test_comparison_by_an_axis_lists_the_pairs_that_miss_a_half() -> None:
     frame = frame_of({SGD: 1e5, ADAM: 2e5, BIG_SGD: 4e5})
-    assert compare(frame, "optimizer", None, WHOLE, "quiet").lonely == {"adam": ["batch=1024"]}
+    assert analysis.ratios(frame, "optimizer", None, WHOLE, "quiet").missing == {
+        "adam": ["batch=1024"]
+    }
 
 
 def test_default_reference_is_the_axis_default_where_it_was_measured() -> None:
     both = frame_of({ADAM: 2e5, SGD: 1e5})
-    assert compare(both, "optimizer", None, WHOLE, "quiet").reference == "sgd"
+    assert analysis.ratios(both, "optimizer", None, WHOLE, "quiet").reference == "sgd"
     batches = frame_of({BIG_SGD: 2e5, SGD: 1e5})
-    assert compare(batches, "batch", None, WHOLE, "quiet").reference == 1024
+    assert analysis.ratios(batches, "batch", None, WHOLE, "quiet").reference == 1024
     assert by_run(frame_of({SGD: 1e5}, {SGD: 1e5})).reference == "ours"
 
 
 def test_reference_is_found_by_its_text() -> None:
     frame = frame_of({BIG_SGD: 2e5, SGD: 1e5})
-    comparison = compare(frame, "batch", "64", WHOLE, "quiet")
+    comparison = analysis.ratios(frame, "batch", "64", WHOLE, "quiet")
     assert ratios(comparison)["ours", BIG_SGD.id] == pytest.approx(2.0)
 
 
 def test_unknown_reference_is_refused_with_those_there_are() -> None:
     frame = frame_of({SGD: 1e5, ADAM: 1e5})
     with pytest.raises(UsageError, match=r"--reference: no optimizer is 'sdg' .*: sgd, adam$"):
-        compare(frame, "optimizer", "sdg", WHOLE, "quiet")
+        analysis.ratios(frame, "optimizer", "sdg", WHOLE, "quiet")
 
 
 @pytest.mark.parametrize("by", ["run", "optimizer"])
 def test_series_that_no_case_has_is_refused(by: str) -> None:
     frame = frame_of({SGD: 1e5}, {SGD: 1e5})
     with pytest.raises(UsageError, match="dispatch"):
-        compare(frame, by, None, "dispatch", "quiet")
+        analysis.ratios(frame, by, None, "dispatch", "quiet")
 
 
 def test_case_without_phases_is_compared_by_its_whole_step_and_not_missed_by_its_phases() -> None:
     lbfgs = Case(batch=64, optimizer="lbfgs")
     frame = frame_of({SGD: 1e5, lbfgs: 2e5}, {SGD: 1e5, lbfgs: 3e5})
     assert ratios(by_run(frame))["theirs", lbfgs.id] == pytest.approx(1.5)
-    phases = compare(frame, "run", None, "step", "quiet")
-    assert (set(phases.table["case"]), phases.common, phases.lonely) == ({SGD.id}, 1, {})
+    phases = analysis.ratios(frame, "run", None, "step", "quiet")
+    assert (set(phases.table["case"]), phases.common, phases.missing) == ({SGD.id}, 1, {})
 
 
 def test_varying_names_the_dimensions_that_differ() -> None:

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from bench.gate import regress
 from bench.gate.regress import Gate
 from bench.gate.settings import Settings
-from bench.gate.sides import Made
 from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
 from bench.protocol.messages import KINDS, Block, Hello, Interpreter
@@ -25,8 +24,8 @@ from tests.synthetic import FACTS
 INTERPRETER = Interpreter("CPython 3.11.9", "/env", "2.13.0", "/env/site-packages/torch")
 OTHER_TORCH = replace(INTERPRETER, torch="2.12.0", torch_folder="/other/site-packages/torch")
 HASHES = ("a" * 16, "b" * 16)
-CONTESTS = [Comparison(case, case) for case in (Case(), Case(batch=64))]
-FIRST, SECOND = (comparison.id for comparison in CONTESTS)
+COMPARISONS = [Comparison(case, case) for case in (Case(), Case(batch=64))]
+FIRST, SECOND = (comparison.id for comparison in COMPARISONS)
 BASE_NS = 100_000
 JITTER = (3, -2, 1, -4, 0, 2, -1, 4, -3)
 """Thousandths by which the head differs, pair after pair."""
@@ -136,10 +135,10 @@ def fake(monkeypatch: pytest.MonkeyPatch, **script: Any) -> Script:
 
 def gate(folder: Path, budget_s: float = 280.0, **changes: Any) -> Gate:
     sides = tuple(
-        Made(Side(name), f"the {name}'s folder", digest)
+        Side(name, what=f"the {name}'s folder", subject_hash=digest)
         for name, digest in zip(("base", "head"), HASHES, strict=True)
     )
-    options: dict[str, Any] = {"comparisons": CONTESTS, "sides": sides, "seed": 3}
+    options: dict[str, Any] = {"comparisons": COMPARISONS, "sides": sides, "seed": 3}
     options |= {"settings": Settings(Rules(), budget_s), "path": folder / "report.json"}
     return Gate(**(options | changes))
 

@@ -18,33 +18,34 @@ BASE_NS = 100_000
 
 
 def record(
-    usual: Sequence[float | None],
+    lower_quartile: Sequence[float | None],
     mean: Sequence[float | None] | None = None,
-    slow: Sequence[float | None] | None = None,
+    upper_tail: Sequence[float | None] | None = None,
     **changes: Any,
 ) -> PairRecord:
-    """One pair's row; the mean step differs as the usual one does, and slow steps as the mean."""
-    base: list[int | None] = [None if value is None else BASE_NS for value in usual]
+    """One pair's row; what is not given differs as what stands before it."""
+    base: list[int | None] = [None if value is None else BASE_NS for value in lower_quartile]
     fields: dict[str, Any] = {"control": False, "at_s": 0.0, "startup_s": 1.0, "wall_s": 10.0}
-    mean = usual if mean is None else mean
-    slow = mean if slow is None else slow
-    fields |= {"usual": list(usual), "mean": list(mean), "slow": list(slow), "base_ns": base}
+    mean = lower_quartile if mean is None else mean
+    upper_tail = mean if upper_tail is None else upper_tail
+    fields |= {"lower_quartile": list(lower_quartile), "mean": list(mean)}
+    fields |= {"upper_tail": list(upper_tail), "base_ns": base}
     return PairRecord(**(fields | changes))
 
 
 def records(
-    usual: Floats,
+    lower_quartile: Floats,
     mean: Floats | None = None,
-    slow: Floats | None = None,
+    upper_tail: Floats | None = None,
     *,
     control: bool = False,
 ) -> list[PairRecord]:
     """Pairs by series to rows, likewise."""
-    mean = usual if mean is None else mean
-    slow = mean if slow is None else slow
+    mean = lower_quartile if mean is None else mean
+    upper_tail = mean if upper_tail is None else upper_tail
     return [
         record(*(row.tolist() for row in of_pair), control=control)
-        for of_pair in zip(usual, mean, slow, strict=True)
+        for of_pair in zip(lower_quartile, mean, upper_tail, strict=True)
     ]
 
 
@@ -79,7 +80,7 @@ def report(
     comparisons: Sequence[Comparison] | None = None,
     **changes: Any,
 ) -> GateReport:
-    """A report of identical sides, of comparisons or of cases that meet themselves."""
+    """An A/A report, of comparisons or of cases that meet themselves."""
     comparisons = [Comparison(case, case) for case in cases] if comparisons is None else comparisons
     side = SideRecord("base", "commit 0123456789", "a" * 16, "3.11.9", "2.13.0", 1)
     fields: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""calibrate as a command: what it says of pairs of identical sides, and which it refuses."""
+"""calibrate: what it shows of A/A pairs, and which it refuses."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.gate.calibrate import record_pairs, replay_reports
+from bench.gate.calibrate import calibrate, record_pairs
 from bench.gate.settings import Settings
 from bench.matrix.case import Case
 from bench.protocol.subject import subject_hash
@@ -18,12 +18,12 @@ from tests.suite.driving import ROOT, finish, start
 
 
 def identical(pairs: int = 60, **changes: object) -> GateReport:
-    """Pairs of two cases whose sides are the same."""
+    """A/A pairs of two cases."""
     width = len(report().series)
     return report(records(correlated(np.random.default_rng(3), pairs, width)), **changes)
 
 
-def calibrate(*words: object) -> tuple[int, str, str]:
+def command(*words: object) -> tuple[int, str, str]:
     done = finish(start("bench", "calibrate", *words))
     return done.returncode, done.stdout, done.stderr
 
@@ -34,32 +34,36 @@ def test_tables_give_false_alarms_detection_and_intervals_with_their_uncertainty
 ) -> None:
     path = tmp_path / "pairs.json"
     write_report(path, identical(recorded=True))
-    status, out, err = calibrate(path, "--replays", 100)
+    status, out, err = command(path, "--replays", 100)
     assert (status, err) == (0, "")
     assert re.search(r"\| +replayed \| +100 \| +\d\S*% \(\S+% to \S+%\)", out)
     for size in ("+1%", "+2%", "+5%"):
-        for hits in ("every step", "every tenth step"):
-            assert len(re.findall(rf"{re.escape(size)} \| +\w+ \| +{hits} \|", out)) == 3
-    assert "60 pairs of identical sides from 1 reports; 8 series" in out
-    assert "95% intervals held the truth in " in out
-    assert not re.search(r"\| +runs \|\s+1 \|", out)  # pairs that were only recorded are no run
+        for affected in ("all", "every tenth"):
+            assert len(re.findall(rf"{re.escape(size)} \| +\w+ \| +{affected} \|", out)) == 3
+    assert "60 A/A pairs from 1 reports; 8 series" in out
+    assert "95% intervals covered the true value in " in out
+    assert not re.search(r"\| +as judged \|", out)  # pairs that were only recorded are no run
 
 
 @pytest.mark.slow
-def test_runs_of_identical_sides_are_counted_with_a_bound(tmp_path: Path) -> None:
+def test_judged_aa_runs_are_counted_with_a_bound(tmp_path: Path) -> None:
     paths = []
     for number in range(3):
         found = identical(20)
-        found.verdicts = [SeriesVerdict(c, s, EQUIVALENT) for c, s in found.series]
+        found.verdicts = [
+            SeriesVerdict(c, s, EQUIVALENT, effect=0.0, half=0.01) for c, s in found.series
+        ]
         found.outcome = EQUIVALENT
         paths.append(tmp_path / f"{number}.json")
         write_report(paths[-1], found)
-    text = replay_reports(paths, Settings(), 100, "github")
-    row = next(line for line in text.splitlines() if re.match(r"\| +runs \|", line))
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    none = "0% (0% to 70.8%)"
-    assert cells[1:5] == ["3", none, none, "63.2%"]  # 1 - 0.05^(1/3)
-    assert cells[-1] == "100%"
+    view = calibrate(paths, pairs=0, replays=100, cases=[], settings=Settings(), results=tmp_path)
+    rows = {row["A/A runs"]: row for row in view.tables[0].rows}
+    row = rows["as judged"]
+    assert row["slowdown detected"] == row["regressed"] == "0% (0% to 70.8%)"
+    assert (row["runs"], row["regressed at most"]) == (3, "63.2%")  # 1 - 0.05^(1/3)
+    assert rows["replayed"]["regressed at most"] == ""
+    assert len(view.records) == 3 + len(view.tables[1].rows)
+    assert {record["source"] for record in view.records} == {*rows}
 
 
 def test_pairs_of_sides_that_differ_are_refused(tmp_path: Path) -> None:
@@ -67,15 +71,15 @@ def test_pairs_of_sides_that_differ_are_refused(tmp_path: Path) -> None:
     found = identical()
     found.sides[1].subject_hash = "b" * 16
     write_report(path, found)
-    status, out, err = calibrate(path)
+    status, out, err = command(path)
     assert (status, out) == (2, "")
-    assert err.startswith(f"error: {path} compares commit 0123456789 with working tree: only ident")
+    assert err.startswith(f"error: {path} compares commit 0123456789 with working tree: ")
     assert len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("words", [("--replays", "5"), ("--pairs", "3"), ("--format", "word")])
 def test_values_that_are_not_allowed_are_refused(words: tuple[str, str]) -> None:
-    status, _, err = calibrate(*words)
+    status, _, err = command(*words)
     assert status == 2
     assert words[0].lstrip("-") in err and "Traceback" not in err
 

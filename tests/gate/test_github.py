@@ -1,4 +1,4 @@
-"""What GitHub Actions is told: commands it can parse, a summary that it takes."""
+"""The gate's outcome in GitHub Actions: commands it can parse, a summary that it accepts."""
 
 import math
 import re
@@ -12,14 +12,16 @@ from bench.gate.github import (
     ANNOTATIONS,
     SUMMARY_BYTES,
     annotations,
-    summary_markdown,
-    tell_github,
+    report_to_github,
+    summary,
 )
-from bench.gate.views import headline, verdict_lines, verdict_table
+from bench.gate.views import headline, report_view
 from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
 from bench.records.gate_report import GateReport, Rules, SeriesVerdict
 from bench.records.verdicts import INVALID, VERDICTS, Verdict
+from bench.report.render import render
+from bench.report.view import Table, View
 from tests import synthetic
 from tests.gate.gating import record
 
@@ -68,11 +70,11 @@ def decoded(line: str) -> tuple[str, str, str]:
     return level, title, message
 
 
-def told(of: GateReport) -> list[tuple[str, str, str]]:
+def decoded_annotations(of: GateReport) -> list[tuple[str, str, str]]:
     return [decoded(line) for line in annotations(of)]
 
 
-def test_nothing_is_said_of_what_is_equivalent() -> None:
+def test_equivalent_series_have_no_annotation() -> None:
     assert annotations(report(verdict("equivalent"), verdict("equivalent", 64))) == []
 
 
@@ -80,11 +82,11 @@ def test_regressed_case_is_one_error_with_all_its_series() -> None:
     found = report(
         verdict("regressed"), verdict("regressed", series="forward"), verdict("equivalent", 64)
     )
-    (only,) = told(found)
+    (only,) = decoded_annotations(found)
     assert only == (
         "error",
         "Regressed: cpu/float32/b2/sgd/default/compile-off/h10/t1",
-        "train_step: +5.00% ± 0.42% (usual step)\nforward: +5.00% ± 0.42% (usual step)",
+        "train_step: +5.00% ± 0.42% (lower quartile)\nforward: +5.00% ± 0.42% (lower quartile)",
     )
 
 
@@ -96,7 +98,7 @@ def test_every_verdict_has_its_level() -> None:
         verdict("improved", 16),
     )
     found.pairs = [record([0.0], wall_s=10.0)]
-    lines = told(found)
+    lines = decoded_annotations(found)
     assert [level for level, _, _ in lines] == ["error", "error", "warning", "notice"]
     assert [title for _, title, _ in lines][1:] == [
         "Invalid: 1 of 4 series",
@@ -104,21 +106,22 @@ def test_every_verdict_has_its_level() -> None:
         "Improved: 1 of 4 series",
     ]
     assert lines[1][2].endswith("/b4/sgd/default/compile-off/h10/t1: failed on head: it broke")
-    assert lines[2][2].startswith("A regression beyond doubt ends a run before all is settled")
+    assert lines[2][2].startswith("A clear regression ends a run")
     assert "-10.00%" in lines[3][2]
 
 
 def test_what_is_inconclusive_comes_with_the_time_that_would_settle_it() -> None:
     found = report(verdict("inconclusive", 8, more_pairs=7))
     found.pairs = [record([0.0], wall_s=10.0)]
-    (_, _, text), *rest = told(found)
-    advice = "About 2 more minutes would settle what is inconclusive: give the same command with "
-    assert text.startswith(f"{advice}--budget 130.\n") and rest == []
+    (_, _, text), *rest = decoded_annotations(found)
+    advice, _, series = text.partition("\n")
+    assert "2 more minutes" in advice and advice.endswith("--budget 130.")
+    assert "/b8/" in series and rest == []
 
 
-def test_run_that_cannot_be_trusted_says_so_and_nothing_else() -> None:
+def test_invalid_run_is_one_error() -> None:
     found = report(verdict("regressed"), verdict("improved", 4), outcome=INVALID, reason="it moved")
-    assert told(found) == [("error", "Training step: invalid", "it moved")]
+    assert decoded_annotations(found) == [("error", "Training step: invalid", "it moved")]
 
 
 @pytest.mark.parametrize("invalid", [False, True])
@@ -127,7 +130,7 @@ def test_no_more_errors_than_github_shows_and_the_slowest_of_them(invalid: bool)
         verdict("regressed", 2**n, effect=n / 100, series=s) for n in range(1, 21) for s in "ab"
     ]
     others = [verdict("invalid", 1, reason="no")] * invalid
-    lines = told(report(*slower, *others))
+    lines = decoded_annotations(report(*slower, *others))
     assert len(lines) == ANNOTATIONS
     shown = ANNOTATIONS - 1 - invalid
     assert "/b1048576/" in lines[0][1]
@@ -138,7 +141,7 @@ def test_no_more_errors_than_github_shows_and_the_slowest_of_them(invalid: bool)
 
 
 def test_ten_regressed_cases_all_have_their_own_error() -> None:
-    lines = told(report(*(verdict("regressed", 2**n) for n in range(ANNOTATIONS))))
+    lines = decoded_annotations(report(*(verdict("regressed", 2**n) for n in range(ANNOTATIONS))))
     assert len(lines) == ANNOTATIONS
     assert not any("more" in title for _, title, _ in lines)
 
@@ -149,34 +152,39 @@ def test_whatever_a_reason_holds_is_one_command_and_comes_through(reason: str) -
     assert decoded(annotations(found)[1])[2].endswith(f"t1: {reason}.")
 
 
-def test_summary_has_the_outcome_once_the_table_and_the_lines() -> None:
+def text_of(view: View) -> str:
+    return summary(view).decode()
+
+
+def lines_view(*notes: str, rows: int = 0) -> View:
+    return View([Table([{"verdict": f"± row {n}"} for n in range(rows)])], ["It did.", *notes])
+
+
+def test_summary_has_the_outcome_once_the_table_and_the_notes() -> None:
     found = report(verdict("regressed"), verdict("equivalent", 64))
-    table = verdict_table(found, "github")
-    text = summary_markdown(found, table, verdict_lines(found))
+    view = report_view(found)
+    text = text_of(view)
     assert text.count(headline(found)) == 1
-    assert f"### {headline(found)}\n\n{table}\n\n- " in text
+    assert f"### {headline(found)}\n\n{render(View(view.tables), 'github')}\n\n- " in text
     assert text.endswith("\n")
 
 
-def test_lines_of_a_summary_are_text_and_not_markdown() -> None:
-    lines = ["a_b_c <b>|x</b> `y`\n# no heading"]
-    text = summary_markdown(report(verdict("improved")), "", lines)
+def test_notes_of_a_summary_are_text_and_not_markdown() -> None:
+    text = text_of(lines_view("a_b_c <b>|x</b> `y`\n# no heading"))
     assert r"- a\_b\_c \<b\>\|x\</b\> \`y\` \# no heading" in text
 
 
-@given(st.integers(0, 6000), st.integers(0, 60))
-def test_summary_fits_the_room_and_says_what_it_left_out(room: int, rows: int) -> None:
-    table = "\n".join(["| verdict |", "|---|", *(f"| ± row {n} |" for n in range(rows))])
-    found = report(verdict("regressed"))
-    whole = summary_markdown(found, table, ["a line"])
-    text = summary_markdown(found, table, ["a line"], room)
-    assert len(text.encode()) <= room
-    if len(whole.encode()) <= room:
-        assert text == whole
+@given(st.integers(0, 6000), st.integers(1, 60))
+def test_summary_fits_the_room_and_counts_what_it_left_out(room: int, rows: int) -> None:
+    view = lines_view("a line", rows=rows)
+    text = summary(view, room)
+    assert len(text) <= room
+    if len(summary(view)) <= room:
+        assert text == summary(view)
     elif room > 400:
-        left_out = rows + 2 - sum(line.startswith("|") for line in text.splitlines())
-        assert f"\n{left_out} more rows did not fit: the report has them.\n" in text
-        assert text.endswith("- a line\n")
+        left_out = rows + 2 - sum(line.startswith("|") for line in text.decode().splitlines())
+        assert f"\n- {left_out} more rows did not fit: the report has them.\n" in text.decode()
+        assert text.endswith(b"- a line\n")
 
 
 def surroundings(patch: pytest.MonkeyPatch, actions: str | None, summary: Path | None) -> None:
@@ -187,25 +195,23 @@ def surroundings(patch: pytest.MonkeyPatch, actions: str | None, summary: Path |
             patch.setenv(name, str(value))
 
 
-def test_github_is_told_in_the_log_and_in_the_summary(
+def test_annotations_go_to_the_log_and_the_view_to_the_summary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "summary.md"
     path.write_text("An earlier tool's.\n")
     surroundings(monkeypatch, "true", path)
     found = report(verdict("regressed"))
-    tell_github(found, "| table ± |", ["a line"])
+    report_to_github(found, report_view(found))
     assert capsys.readouterr() == (annotations(found)[0] + "\n", "")
-    assert path.read_text(encoding="utf-8") == "An earlier tool's.\n" + summary_markdown(
-        found, "| table ± |", ["a line"]
-    )
+    assert path.read_bytes() == b"An earlier tool's.\n" + summary(report_view(found))
 
 
-def test_elsewhere_nothing_is_told(
+def test_elsewhere_nothing_is_written(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     surroundings(monkeypatch, None, None)
-    tell_github(report(verdict("regressed")), "", [])
+    report_to_github(report(verdict("regressed")), lines_view())
     assert capsys.readouterr() == ("", "")
 
 
@@ -213,10 +219,10 @@ def test_summary_that_cannot_be_written_is_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     surroundings(monkeypatch, None, tmp_path)
-    tell_github(report(verdict("regressed")), "", [])
+    report_to_github(report(verdict("regressed")), lines_view())
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"GITHUB_STEP_SUMMARY: {tmp_path}: no summary: Is a directory\n"
+    assert str(tmp_path) in err and len(err.splitlines()) == 1
 
 
 def test_summary_leaves_room_for_what_is_there(
@@ -226,5 +232,5 @@ def test_summary_leaves_room_for_what_is_there(
     path.write_bytes(b"x" * (SUMMARY_BYTES - 50))
     surroundings(monkeypatch, None, path)
     for _ in range(2):
-        tell_github(report(verdict("regressed")), "| row |\n" * 100, ["a line"])
+        report_to_github(report(verdict("regressed")), lines_view("a line", rows=100))
     assert SUMMARY_BYTES - 4 <= path.stat().st_size <= SUMMARY_BYTES

@@ -1,19 +1,25 @@
 """How --base and --head are worded, and which cases they make of each case."""
 
+from typing import Any
+
 import pytest
 
 from bench.errors import UsageError
-from bench.gate.side_spec import Wanted, axes_differ, comparisons, wanted
-from bench.matrix.axes import AXES
+from bench.gate.side_spec import OURS, SideSpec, comparisons, parse_side
+from bench.matrix.axes import AXES, Value
 from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
 
-NOTHING = Wanted(None, {})
+BASE, HEAD = SideSpec("base"), SideSpec("head")
 
 
-def refusal(option: str, *words: str) -> str:
+def with_axes(**axes: Value) -> SideSpec:
+    return SideSpec("base", axes=axes)
+
+
+def refusal(option: str, *words: str, **more: Any) -> str:
     with pytest.raises(UsageError) as caught:
-        wanted(option, words)
+        parse_side(option, words, **more)
     return str(caught.value)
 
 
@@ -29,22 +35,22 @@ def refusal(option: str, *words: str) -> str:
     ],
 )
 def test_words_are_a_subject_and_values_of_axes(
-    words: list[str], subject: str | None, axes: dict[str, object]
+    words: list[str], subject: str | None, axes: dict[str, Value]
 ) -> None:
-    assert wanted("head", words) == Wanted(subject, axes)  # type: ignore[arg-type]
+    assert parse_side("head", words) == SideSpec("head", subject, axes)
 
 
 @pytest.mark.parametrize("option", ["base", "head"])
 def test_two_subjects_are_refused(option: str) -> None:
-    told = f"--{option}: 'v1' and 'v2': a side has one subject"
-    assert refusal(option, "v1", "batch=2", "v2") == told
+    reported = f"--{option}: 'v1' and 'v2': a side has one subject"
+    assert refusal(option, "v1", "batch=2", "v2") == reported
 
 
 @pytest.mark.parametrize("word", ["speed=high", "=on", "Batch=2"])
 def test_unknown_axis_is_refused_with_those_there_are(word: str) -> None:
-    told = refusal("base", word)
-    assert told.startswith(f"--base: {word!r}: there is no axis ")
-    assert told.endswith(f"allowed: {', '.join(AXES)}")
+    reported = refusal("base", word)
+    assert reported.startswith(f"--base: {word!r}: there is no axis ")
+    assert reported.endswith(f"allowed: {', '.join(AXES)}")
 
 
 @pytest.mark.parametrize("word", ["batch=0", "batch=many", "compile=yes", "dtype=", "batch=2,64"])
@@ -63,7 +69,7 @@ def test_axis_that_is_given_twice_is_refused() -> None:
 
 def test_without_axes_each_case_meets_itself() -> None:
     cases = [Case(), Case(batch=64)]
-    assert comparisons(cases, NOTHING, Wanted("v1", {})) == [
+    assert comparisons(cases, SideSpec("base", "v1"), HEAD) == [
         Comparison(case, case) for case in cases
     ]
 
@@ -71,52 +77,68 @@ def test_without_axes_each_case_meets_itself() -> None:
 def test_value_that_one_side_names_is_the_cases_own_on_the_other() -> None:
     cases = [Case(), Case(batch=64)]
     on = [Case(compile="on"), Case(batch=64, compile="on")]
-    assert comparisons(cases, NOTHING, Wanted(None, {"compile": "on"})) == [
+    assert comparisons(cases, BASE, with_axes(compile="on")) == [
         Comparison(*both) for both in zip(cases, on, strict=True)
     ]
-    assert comparisons(cases, Wanted(None, {"compile": "on"}), NOTHING) == [
+    assert comparisons(cases, with_axes(compile="on"), BASE) == [
         Comparison(*both) for both in zip(on, cases, strict=True)
     ]
 
 
 def test_values_of_both_sides_replace_the_cases() -> None:
-    base, head = Wanted(None, {"threads": 1}), Wanted(None, {"threads": 2, "optimizer": "adam"})
+    base, head = with_axes(threads=1), with_axes(threads=2, optimizer="adam")
     assert comparisons([Case(threads=4)], base, head) == [
         Comparison(Case(), Case(threads=2, optimizer="adam"))
     ]
 
 
-def test_cases_that_come_to_the_same_are_one_contest() -> None:
+def test_cases_that_come_to_the_same_are_one_comparison() -> None:
     cases = [Case(batch=batch) for batch in (2, 64, 1024)]
-    found = comparisons(cases, Wanted(None, {"batch": 2}), Wanted(None, {"batch": 64}))
+    found = comparisons(cases, with_axes(batch=2), with_axes(batch=64))
     assert found == [Comparison(Case(batch=2), Case(batch=64))]
 
 
 def test_step_that_is_not_split_meets_one_that_is_as_a_whole() -> None:
-    (found,) = comparisons([Case()], NOTHING, Wanted(None, {"optimizer": "lbfgs"}))
+    (found,) = comparisons([Case()], BASE, with_axes(optimizer="lbfgs"))
     assert found.series == ("train_step",)
 
 
-# Whether they differ
+def test_sides_that_name_the_same_values_are_refused() -> None:
+    both = with_axes(compile="on", threads=2), with_axes(threads=2, compile="on")
+    with pytest.raises(UsageError, match=r"^--base and --head are both compile=on, threads=2: let"):
+        comparisons([Case()], *both)
+    assert comparisons([Case()], both[0], with_axes(compile="on"))
+
+
+# The interpreter and the environment
 
 
 @pytest.mark.parametrize(
-    ("base", "head", "differ"),
+    ("settings", "why"),
     [
-        ({}, {}, False),
-        ({}, {"compile": "on"}, True),
-        ({"compile": "on"}, {}, True),
-        ({"batch": 2}, {"batch": 64}, True),
-        ({"batch": 2}, {"batch": 2, "threads": 2}, True),
+        (["OMP_NUM_THREADS"], "'OMP_NUM_THREADS' is not NAME=VALUE"),
+        (["=1"], "'=1' is not NAME=VALUE"),
+        ([""], "'' is not NAME=VALUE"),
+        (["A=1", "A=2"], "A is given twice"),
+        *(([f"{name}=1"], f"{name} cannot be set: {why}") for name, why in OURS.items()),
     ],
 )
-def test_sides_differ_where_they_name_different_axes(
-    base: dict[str, object], head: dict[str, object], differ: bool
-) -> None:
-    assert axes_differ(Wanted("v1", base), Wanted(None, head)) == differ  # type: ignore[arg-type]
+def test_settings_must_be_the_sides_to_make(settings: list[str], why: str) -> None:
+    assert refusal("base", settings=settings).startswith(f"--base-env: {why}")
 
 
-def test_sides_that_name_the_same_are_refused() -> None:
-    both = {"compile": "on", "threads": 2}
-    with pytest.raises(UsageError, match=r"^--base and --head are both compile=on, threads=2: let"):
-        axes_differ(Wanted("v1", both), Wanted("v2", dict(reversed(both.items()))))  # type: ignore[arg-type]
+@pytest.mark.parametrize("version", ["", "two", "-r x", ">=2", "2.12.0 numpy", "2.12.0;", "--help"])
+def test_torch_must_be_a_version(version: str) -> None:
+    assert f"--base-torch: {version!r} is no version" in refusal("base", torch=version)
+
+
+def test_torch_and_interpreter_do_not_go_together() -> None:
+    why = refusal("base", torch="2.12.0", python="python")
+    assert why.startswith("--base-torch and --base-python: ")
+
+
+@pytest.mark.parametrize("text", ["", "-", "--all", "--output=x"])
+@pytest.mark.parametrize("option", ["base", "head"])
+def test_subject_is_never_an_option_of_git(option: str, text: str) -> None:
+    reported = f"--{option}: {text!r} is neither a revision nor a folder; name one"
+    assert refusal(option, text) == reported

@@ -173,7 +173,7 @@ def uneven(draw: np.random.Generator, pairs: int, width: int) -> Floats:
 @pytest.mark.parametrize("width", [24, 48])
 @pytest.mark.parametrize("pairs", [9, 16])
 @pytest.mark.parametrize("drawn", [normal, heavy, uneven])
-def test_identical_sides_are_called_no_more_often_than_alpha(
+def test_series_without_effect_are_called_no_more_often_than_alpha(
     drawn: Callable[[np.random.Generator, int, int], Floats], pairs: int, width: int
 ) -> None:
     runs, alpha = 300, 0.05
@@ -204,7 +204,7 @@ def test_slowdown_of_several_standard_deviations_is_found() -> None:
     assert found >= 45
 
 
-def test_nine_pairs_are_the_fewest_that_can_prove_at_a_fifth_of_one_per_cent() -> None:
+def test_nine_pairs_are_the_fewest_that_can_detect_at_a_fifth_of_one_per_cent() -> None:
     assert p_of(np.ones((8, 1)) + 0.01 * np.arange(8)[:, None])[0] > 0.002
     assert p_of(np.ones((9, 1)) + 0.01 * np.arange(9)[:, None])[0] <= 0.002
 
@@ -213,7 +213,7 @@ def test_nine_pairs_are_the_fewest_that_can_prove_at_a_fifth_of_one_per_cent() -
 
 
 @given(SEEDS)
-def test_statistic_above_the_critical_value_is_proven_and_none_below(seed: int) -> None:
+def test_statistic_above_the_critical_value_is_detected_and_none_below(seed: int) -> None:
     rows = some_rows(seed, pairs=8)
     t = statistics_under(sign_patterns(8), rows)
     largest = t.max(axis=1)

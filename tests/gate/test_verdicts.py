@@ -1,4 +1,4 @@
-"""Verdicts: what each word takes, what stays proven, and when more pairs are worth taking."""
+"""Verdicts: what each verdict takes, what stays detected, and when more pairs are worth taking."""
 
 import itertools
 import math
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.gate.interim_looks import FIRST_LOOKS, controls_by, looks, shares
+from bench.gate.interim_looks import FIRST_LOOKS, schedule, shares
 from bench.gate.verdicts import decided, judge, threshold_of
 from bench.records.gate_report import Rules, SeriesVerdict
 from bench.records.verdicts import EQUIVALENT, IMPROVED, INCONCLUSIVE, INVALID, REGRESSED
@@ -24,17 +24,17 @@ def names(count: int) -> list[tuple[str, str]]:
 
 
 def judged(
-    usual: Floats,
+    lower_quartile: Floats,
     mean: Floats | None = None,
-    slow: Floats | None = None,
+    upper_tail: Floats | None = None,
     looked: tuple[int, ...] | None = None,
     ended: dict[str, str] | None = None,
     **rules: Any,
 ) -> list[SeriesVerdict]:
-    """Verdicts after one look at all pairs, unless told otherwise."""
-    looked = (len(usual),) if looked is None else looked
-    pairs = records(usual, mean, slow)
-    return judge(names(usual.shape[1]), pairs, ended or {}, Rules(**rules), looked, 2000)
+    """Verdicts after one look at all pairs, unless given otherwise."""
+    looked = (len(lower_quartile),) if looked is None else looked
+    pairs = records(lower_quartile, mean, upper_tail)
+    return judge(names(lower_quartile.shape[1]), pairs, ended or {}, Rules(**rules), looked, 2000)
 
 
 def words(verdicts: list[SeriesVerdict]) -> list[str]:
@@ -45,14 +45,14 @@ def words(verdicts: list[SeriesVerdict]) -> list[str]:
 
 
 def test_each_series_has_the_verdict_of_its_effect() -> None:
-    for sign, word, proven in ((1, REGRESSED, "slower"), (-1, IMPROVED, "faster")):
+    for sign, word, way in ((1, REGRESSED, "slower"), (-1, IMPROVED, "faster")):
         found = judged(sign * columns(NINE, 0.0, 0.04, 0.02, 0.004, spread=QUIET))
         assert words(found) == [EQUIVALENT, word, word, EQUIVALENT]
-        assert [verdict.statistic for verdict in found] == ["usual"] * 4
-        assert [verdict.proven for verdict in found] == [None, proven, proven, proven]
+        assert [verdict.statistic for verdict in found] == ["lower quartile"] * 4
+        assert [verdict.detected for verdict in found] == [None, way, way, way]
 
 
-def test_slowdown_beside_a_larger_speedup_is_proven_by_the_second_look() -> None:
+def test_slowdown_beside_a_larger_speedup_is_detected_by_the_second_look() -> None:
     """With all signs turned the speedup is the larger slowdown, and one pattern is too many."""
     found = judged(columns(SIXTEEN, 0.0, 0.04, -0.1, spread=QUIET), looked=(NINE, SIXTEEN))
     assert words(found) == [EQUIVALENT, REGRESSED, IMPROVED]
@@ -69,48 +69,48 @@ def test_numbers_are_those_of_students_interval() -> None:
     assert found.p_faster == 1.0
 
 
-def test_slowdown_of_the_mean_alone_is_found_and_told_as_such() -> None:
+def test_slowdown_of_the_mean_alone_is_found_and_named() -> None:
     """As where now and then a step is slower, which the lower quartile does not see."""
-    usual = columns(NINE, 0.0, 0.0, spread=QUIET)
-    (slower, _), (_, faster) = (judged(usual, usual + np.array(e)) for e in ([0.05, 0], [0, -0.05]))
+    low = columns(NINE, 0.0, 0.0, spread=QUIET)
+    (slower, _), (_, faster) = (judged(low, low + np.array(e)) for e in ([0.05, 0], [0, -0.05]))
     assert (slower.verdict, slower.statistic) == (REGRESSED, "mean")
-    assert slower.reason == "slower by the mean step or slow ones, not by the usual step"
+    assert slower.reason == "slower in the mean or the upper tail, not in the lower quartile"
     assert slower.effect == pytest.approx(0.05)
     assert (faster.verdict, faster.statistic) == (IMPROVED, "mean")
-    assert faster.reason == "faster by the mean step or slow ones, not by the usual step"
+    assert faster.reason == "faster in the mean or the upper tail, not in the lower quartile"
 
 
-def test_slow_steps_prove_what_the_mean_amounts_to() -> None:
-    """The mean alone spreads too much to prove it."""
-    usual = columns(NINE, 0.0, spread=QUIET)
+def test_upper_tail_detects_what_the_mean_estimates() -> None:
+    """The mean alone spreads too much to detect it."""
+    low = columns(NINE, 0.0, spread=QUIET)
     mean = columns(NINE, 0.03, spread=0.04)
-    (alone,) = judged(usual, mean, usual)
-    assert alone.proven is None
-    (found,) = judged(usual, mean, columns(NINE, 0.2, spread=QUIET))
-    assert (found.verdict, found.proven, found.statistic) == (REGRESSED, "slower", "mean")
+    (alone,) = judged(low, mean, low)
+    assert alone.detected is None
+    (found,) = judged(low, mean, columns(NINE, 0.2, spread=QUIET))
+    assert (found.verdict, found.detected, found.statistic) == (REGRESSED, "slower", "mean")
     assert found.effect == pytest.approx(0.03)
-    (little,) = judged(usual, usual + 0.005, columns(NINE, 0.2, spread=QUIET))
-    assert (little.verdict, little.proven) == (EQUIVALENT, "slower")
+    (little,) = judged(low, low + 0.005, columns(NINE, 0.2, spread=QUIET))
+    assert (little.verdict, little.detected) == (EQUIVALENT, "slower")
 
 
-def test_slow_steps_that_spread_do_not_stand_in_the_way_of_equivalence() -> None:
+def test_upper_tail_that_spreads_does_not_prevent_equivalence() -> None:
     still = columns(NINE, 0.0, spread=QUIET)
     assert words(judged(still, still, columns(NINE, 0.0, spread=0.5))) == [EQUIVALENT]
 
 
-def test_slower_in_the_mean_goes_before_faster_as_usual() -> None:
-    usual = columns(SIXTEEN, -0.05, spread=QUIET)
-    (found,) = judged(usual, usual + 0.1)
-    assert (found.verdict, found.statistic, found.proven) == (REGRESSED, "mean", "slower")
+def test_slower_in_the_mean_goes_before_faster_in_the_lower_quartile() -> None:
+    low = columns(SIXTEEN, -0.05, spread=QUIET)
+    (found,) = judged(low, low + 0.1)
+    assert (found.verdict, found.statistic, found.detected) == (REGRESSED, "mean", "slower")
 
 
-def test_proven_below_the_threshold_is_equivalent_and_told() -> None:
+def test_detected_below_the_threshold_is_equivalent_with_a_reason() -> None:
     (slower,) = judged(columns(NINE, 0.008, spread=0.0005))
     (faster,) = judged(columns(NINE, -0.008, spread=0.0005))
-    assert (slower.verdict, slower.proven) == (EQUIVALENT, "slower")
-    assert slower.reason == "proven slower, but not by the threshold of 1.0%"
-    assert (faster.verdict, faster.proven) == (EQUIVALENT, "faster")
-    assert faster.reason == "proven faster, but not by the threshold of 1.0%"
+    assert (slower.verdict, slower.detected) == (EQUIVALENT, "slower")
+    assert "slower" in slower.reason and "1.0%" in slower.reason
+    assert (faster.verdict, faster.detected) == (EQUIVALENT, "faster")
+    assert "faster" in faster.reason and "1.0%" in faster.reason
 
 
 @pytest.mark.parametrize(("effect", "word"), [(0.00998, EQUIVALENT), (0.01002, REGRESSED)])
@@ -132,7 +132,7 @@ def test_threshold_is_that_of_the_last_pattern_that_fits() -> None:
     ]
 
 
-def test_margin_must_hold_the_whole_interval_of_both_steps() -> None:
+def test_margin_must_hold_the_whole_interval_of_both_statistics() -> None:
     rows = columns(NINE, 0.0, spread=0.02)
     assert words(judged(rows)) == [EQUIVALENT]
     assert words(judged(rows, margin=0.01)) == [INCONCLUSIVE]
@@ -140,13 +140,13 @@ def test_margin_must_hold_the_whole_interval_of_both_steps() -> None:
     (found,) = judged(rows, noisy)
     assert (found.verdict, found.statistic) == (INCONCLUSIVE, "mean")
     (found,) = judged(noisy, rows)
-    assert (found.verdict, found.statistic) == (INCONCLUSIVE, "usual")
+    assert (found.verdict, found.statistic) == (INCONCLUSIVE, "lower quartile")
 
 
-def test_inconclusive_says_what_it_could_see_and_what_would_settle_it() -> None:
+def test_inconclusive_has_its_mde_and_what_would_settle_it() -> None:
     (found,) = judged(columns(NINE, 0.0, spread=NOISY))
     assert found.verdict == INCONCLUSIVE
-    assert found.reason == "the usual step may differ by more than the margin"
+    assert "lower quartile" in found.reason
     assert found.detectable is not None and found.detectable > 0.05
     assert found.more_pairs is not None and found.more_pairs > 1
     enough = NINE + found.more_pairs
@@ -159,20 +159,20 @@ def test_no_number_of_pairs_settles_what_may_lie_beyond_the_margin() -> None:
     assert found.more_pairs is None
 
 
-def test_detectable_effect_is_proven_about_four_times_in_five() -> None:
+def test_mde_is_detected_about_four_times_in_five() -> None:
     draw = np.random.default_rng(3)
     rows = correlated(draw, NINE, 6)
     detectable = np.median([found.detectable for found in judged(rows)])
     slow = np.array([float(detectable), 0, 0, 0, 0, 0])
     runs = 60
-    proven = sum(
-        judged(correlated(draw, NINE, 6) + slow, threshold=0.0)[0].proven == "slower"
+    detected = sum(
+        judged(correlated(draw, NINE, 6) + slow, threshold=0.0)[0].detected == "slower"
         for _ in range(runs)
     )
-    assert 0.5 < proven / runs < 0.97
+    assert 0.5 < detected / runs < 0.97
 
 
-def test_stricter_alpha_proves_less() -> None:
+def test_stricter_alpha_detects_less() -> None:
     rows = columns(NINE, 0.04, 0.0, spread=QUIET)
     assert words(judged(rows, alpha=0.01))[0] == REGRESSED
     assert words(judged(rows, alpha=0.009))[0] != REGRESSED
@@ -198,7 +198,7 @@ def test_control_pairs_are_not_counted() -> None:
     assert words(judge(names(1), pairs, {}, Rules(), ())) == [INVALID]
 
 
-def test_contest_that_ended_is_invalid_and_the_others_are_judged() -> None:
+def test_comparison_that_ended_is_invalid_and_the_others_are_judged() -> None:
     rows = columns(NINE, 0.0, 0.04, 0.04, spread=QUIET)
     rows[5:, 1] = np.nan
     found = judged(rows, ended={"case-1": "killed on head: SIGKILL"})
@@ -207,7 +207,7 @@ def test_contest_that_ended_is_invalid_and_the_others_are_judged() -> None:
     assert found[1].effect is found[1].p_slower is None
 
 
-def test_all_contests_ended_leaves_nothing_to_judge() -> None:
+def test_all_comparisons_ended_leaves_nothing_to_judge() -> None:
     rows = columns(NINE, 0.0, 0.0)
     found = judged(rows, ended={"case-0": "one", "case-1": "other"})
     assert [(verdict.verdict, verdict.reason) for verdict in found] == [
@@ -228,8 +228,9 @@ def test_series_that_a_pair_lacks_is_invalid(width: int) -> None:
 # Looks
 
 
-def test_looks_double_without_end() -> None:
-    assert list(itertools.islice(looks(), 6)) == [9, 16, 32, 64, 128, 256]
+def test_looks_double_and_controls_grow_without_end() -> None:
+    wanted = [(9, 2), (16, 3), (32, 5), (64, 7), (128, 9), (256, 11)]
+    assert list(itertools.islice(schedule(), 6)) == wanted
 
 
 def test_shares_of_alpha_add_up_to_no_more_than_all_of_it() -> None:
@@ -239,22 +240,18 @@ def test_shares_of_alpha_add_up_to_no_more_than_all_of_it() -> None:
     assert sum(spent[:4]) < 1, "something is left for later looks"
 
 
-def test_least_p_of_the_first_look_can_prove() -> None:
+def test_least_p_of_the_first_look_can_detect() -> None:
     assert Rules().alpha * next(shares()) >= 2.0**-NINE
     assert Rules().alpha * next(shares()) < 2.0 ** -(NINE - 1)
 
 
-def test_controls_are_wanted_more_of_at_each_look() -> None:
-    assert [controls_by(look) for look in range(6)] == [2, 3, 5, 7, 9, 11]
-
-
-def test_what_an_early_look_proved_stays_proven() -> None:
+def test_what_an_early_look_detected_stays_detected() -> None:
     first, rest = columns(NINE, 0.05), np.full((SIXTEEN - NINE, 1), -0.02)
     rows = np.vstack([first, rest])
     (late,) = judged(rows, looked=(SIXTEEN,))
     (both,) = judged(rows, looked=(NINE, SIXTEEN))
-    assert late.proven is None and late.verdict != REGRESSED
-    assert (both.proven, both.verdict) == ("slower", REGRESSED)
+    assert late.detected is None and late.verdict != REGRESSED
+    assert (both.detected, both.verdict) == ("slower", REGRESSED)
     assert both.effect == late.effect == pytest.approx(rows.mean()), "of all pairs"
     assert both.p_slower == late.p_slower, "of the last look"
 
@@ -264,16 +261,18 @@ def test_each_look_spends_its_own_share() -> None:
     rows = np.vstack([columns(NINE, 0.0, spread=NOISY), columns(7, 0.03, spread=QUIET)])
     (found,) = judged(rows, looked=(NINE, SIXTEEN))
     assert found.p_slower is not None
-    assert (found.proven == "slower") == (found.p_slower <= 0.01 * 0.3)
+    assert (found.detected == "slower") == (found.p_slower <= 0.01 * 0.3)
 
 
 # Whether to go on
 
 
-@pytest.mark.parametrize("column", ["usual", "mean", "slow"])
+@pytest.mark.parametrize("column", ["lower_quartile", "mean", "upper_tail"])
 def test_hint_of_a_slowdown_within_the_margin_wants_more_pairs(column: str) -> None:
     still, hint = columns(NINE, 0.0, spread=QUIET), columns(NINE, 0.002, spread=QUIET)
-    found = {name: hint if name == column else still for name in ("usual", "mean", "slow")}
+    found = {
+        name: hint if name == column else still for name in ("lower_quartile", "mean", "upper_tail")
+    }
     (verdict,) = judged(**found)
     assert (verdict.verdict, verdict.settled) == (EQUIVALENT, False)
 

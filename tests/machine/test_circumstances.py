@@ -55,7 +55,7 @@ def test_order_of_cases_is_no_difference() -> None:
         ({"name": "other"}, {}),
     ],
 )
-def test_machines_are_told_apart_by_identity_and_old_files_by_name(
+def test_machines_differ_by_identity_and_without_one_by_name(
     one: dict[str, str], other: dict[str, str]
 ) -> None:
     runs = [synthetic.run({SGD: 1e5}, on=synthetic.machine(**each)) for each in (one, other)]

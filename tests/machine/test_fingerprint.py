@@ -41,7 +41,7 @@ def hardware(
 ) -> None:
     memory = SimpleNamespace(total=int(gib * 2**30))
     monkeypatch.setattr(machine, "_cpu_model", lambda: model)
-    found = tuple(machine.Gpu(name, f"GPU-{number}") for number, name in enumerate(gpus))
+    found = tuple((name, f"GPU-{number}") for number, name in enumerate(gpus))
     monkeypatch.setattr(machine, "_gpus", lambda: found)
     monkeypatch.setattr(psutil, "cpu_count", lambda: cores)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
@@ -149,7 +149,7 @@ def test_machine_without_a_driver_has_no_gpus() -> None:
 def test_cpu_model_is_read_from_the_kernel_on_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     cpuinfo = "processor\t: 0\nmodel\t\t: 85\nmodel name\t: Fast CPU: v2\nflags\t: a"
     monkeypatch.setattr(platform, "system", lambda: "Linux")
-    monkeypatch.setattr(Path, "read_text", lambda self: cpuinfo)
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: cpuinfo)
     assert machine._cpu_model() == "Fast CPU: v2"
 
 
@@ -157,7 +157,7 @@ def test_cpu_model_falls_back_where_the_kernel_names_none(monkeypatch: pytest.Mo
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    monkeypatch.setattr(Path, "read_text", lambda self: "processor\t: 0\n")
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: "processor\t: 0\n")
     assert machine._cpu_model() == "aarch64 CPU"
 
 
@@ -275,7 +275,7 @@ def test_objects_may_be_named_by_sha256(tmp_path: Path, monkeypatch: pytest.Monk
     assert fingerprint().dirty
 
 
-def test_code_hash_tells_instrument_from_subject(checkout: Path) -> None:
+def test_code_hash_has_instrument_and_subject_apart(checkout: Path) -> None:
     instrument, subject = fingerprint().code_hash.split("-")
     (checkout / "sumnet/train.py").write_text("changed\n")
     assert fingerprint().code_hash.split("-")[0] == instrument

@@ -60,14 +60,12 @@ def test_identity_is_the_same_each_time_and_for_what_a_kernel_keeps_of_the_memor
         {"sys__devices__system__cpu__cpu0__cache__index1__size": "2048K\n"},
     ],
 )
-def test_machines_of_one_marketing_name_are_told_apart(
-    tmp_path: Path, files: dict[str, str]
-) -> None:
+def test_machines_of_one_marketing_name_differ(tmp_path: Path, files: dict[str, str]) -> None:
     assert identity(lay(tmp_path / "one")) != identity(lay(tmp_path / "other", **files))
 
 
 @pytest.mark.parametrize("name", ["cpu family", "model", "stepping", "microcode", "flags"])
-def test_processors_of_one_marketing_name_are_told_apart(tmp_path: Path, name: str) -> None:
+def test_processors_of_one_marketing_name_differ(tmp_path: Path, name: str) -> None:
     other = "".join(f"{n}\t: {'7' if n == name else v}\n" for n, v in CPU.items())
     assert identity(lay(tmp_path / "one")) != identity(lay(tmp_path / "other", proc__cpuinfo=other))
 

@@ -1,4 +1,4 @@
-"""Machine health: what was counted between samples, what is seen at one, and what is not told."""
+"""Machine health: what was counted between samples, what is seen at one, what is unavailable."""
 
 import math
 import subprocess
@@ -80,7 +80,7 @@ def test_first_sample_has_no_differences(monitor: HealthMonitor) -> None:
     assert monitor.sample(WORKER, None) == Health(HostHealth(load=0.5), None)
 
 
-def test_sample_tells_what_was_counted_since_the_one_before(
+def test_sample_shows_what_was_counted_since_the_one_before(
     host: Host, monitor: HealthMonitor
 ) -> None:
     monitor.sample(WORKER, None)
@@ -99,7 +99,7 @@ def test_others_are_never_less_than_none(host: Host, monitor: HealthMonitor) -> 
     assert monitor.sample(WORKER, None).host == HostHealth(steal=0.0, others=0.0, load=0.5)
 
 
-def test_where_steal_is_not_counted_it_is_not_told(host: Host, monitor: HealthMonitor) -> None:
+def test_where_steal_is_not_counted_it_is_unavailable(host: Host, monitor: HealthMonitor) -> None:
     host.spend(0.0, busy=0.0, steal=None, ours=0.0)
     monitor.sample(WORKER, None)
     host.spend(2.0, busy=1.0, steal=None, ours=1.0)
@@ -173,8 +173,8 @@ def test_what_is_unavailable_at_one_sample_is_no_difference(
         sampled.sample(WORKER, None)
     host.now_s += 2.0
     assert unknown.sample(WORKER, None).host == HostHealth()
-    assert host.read(WORKER).steal_since(nothing) is None
-    assert nothing.others_since(host.read(WORKER), 2.0) is None
+    assert host.read(WORKER).since(nothing, 2.0) == HostHealth(load=0.5)
+    assert nothing.since(host.read(WORKER), 2.0) == HostHealth()
 
 
 def test_sample_is_due_at_first_and_then_every_so_often(host: Host, monitor: HealthMonitor) -> None:
@@ -257,7 +257,7 @@ def test_host_without_steal_or_iowait_is_read(kernel: Callable[..., HostReading]
         SimpleNamespace(current=2600.0, min=None, max=None),
     ],
 )
-def test_clock_that_nothing_scales_is_not_told(
+def test_clock_that_nothing_scales_is_unavailable(
     clock: object, kernel: Callable[..., HostReading]
 ) -> None:
     now = kernel(cpu_freq=lambda: clock).now
@@ -474,7 +474,7 @@ TOLD = GpuHealth(
 )
 
 
-def test_gpu_is_found_by_its_bus_id_and_tells_all(driver: Callable[..., None]) -> None:
+def test_gpu_is_found_by_its_bus_id_and_shows_all(driver: Callable[..., None]) -> None:
     assert read_gpu(BUS_ID, WORKER) == TOLD
 
 

@@ -59,7 +59,7 @@ def test_the_compilation_is_the_entry_of_its_name(name: str) -> None:
     assert Case(compile=name).compilation is COMPILATIONS[name]
 
 
-def test_the_series_are_the_three_phases_the_whole_step_and_what_tells_host_from_device() -> None:
+def test_the_series_are_the_three_phases_the_whole_step_and_those_of_host_and_device() -> None:
     assert PHASES == ("forward", "backward", "step")
     assert WHOLE == "train_step"
     assert [DISPATCH, LATENCY, THROUGHPUT] == ["dispatch", "latency", "throughput"]
@@ -84,7 +84,7 @@ def test_phases_are_timed_where_the_step_can_be_taken_apart(
 
 
 @pytest.mark.parametrize(("device", "ahead"), [("cpu", 0), ("mps", 3), ("cuda", 3), ("cuda:1", 3)])
-def test_host_and_device_are_told_apart_where_the_host_runs_ahead(device: str, ahead: int) -> None:
+def test_host_and_device_have_series_where_the_host_runs_ahead(device: str, ahead: int) -> None:
     assert Case(device=device).series == SERIES[: 4 + ahead]
 
 

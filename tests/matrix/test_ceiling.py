@@ -16,7 +16,7 @@ from bench.matrix.ceiling import (
     ceilings_under,
     products_dtype,
 )
-from bench.worker.ceilings.microbenchmarks import PROBES
+from bench.worker.ceilings.microbenchmarks import MICROBENCHMARKS
 from sumnet.precision import PRECISIONS
 
 DTYPES = ("float32", "bfloat16")
@@ -80,11 +80,11 @@ def test_copies_and_triads_have_every_size_and_products_every_width_and_dtype(de
 
 
 @every_device
-def test_every_ceiling_is_a_rate_or_a_cost_that_a_probe_finds_out(device: str) -> None:
+def test_every_ceiling_is_a_rate_or_a_cost_that_a_microbenchmark_measures(device: str) -> None:
     for ceiling in ceilings(device, 1, DTYPES):
         assert ceiling.unit == UNITS.get(ceiling.what)
         assert (ceiling.unit == "FLOP") == (ceiling.what == "matmul") == (ceiling.dtype is not None)
-        assert ceiling.what in PROBES
+        assert ceiling.what in MICROBENCHMARKS
 
 
 def test_cases_are_held_against_each_device_and_thread_count_once() -> None:

@@ -19,8 +19,6 @@ from bench.protocol.messages import (
     CeilingPrepared,
     CompileTimed,
     EnergyMeasured,
-    Expected,
-    Graphs,
     Hello,
     Measure,
     MeasureEnergy,
@@ -33,12 +31,12 @@ from bench.protocol.messages import (
     Reply,
     Request,
     TimeCompile,
-    Verified,
     Verify,
     kinds_of,
 )
 from bench.protocol.profile import PhaseProfile, StepProfile
 from bench.protocol.subject import subject_hash
+from bench.protocol.verified import Expected, Graphs, Verified
 from tests.matrix.strategies import CASES
 
 TEXTS = st.text()

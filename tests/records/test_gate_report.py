@@ -100,7 +100,7 @@ def test_file_that_is_cut_off_is_refused(path: Path, part: float) -> None:
     write_report(path, full())
     content = path.read_bytes()
     path.write_bytes(content[: int(part * len(content))])
-    assert refusal(path).startswith(f"{path} is not a report of the gate: ")
+    assert refusal(path).startswith(f"{path} is not a gate report: ")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_file_that_is_cut_off_is_refused(path: Path, part: float) -> None:
 )
 def test_file_of_something_else_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    assert refusal(path).startswith(f"{path} is not a report of the gate: ")
+    assert refusal(path).startswith(f"{path} is not a gate report: ")
 
 
 def edited(**changes: Any) -> bytes:
@@ -128,18 +128,16 @@ def edited(**changes: Any) -> bytes:
 )
 def test_field_of_another_type_is_refused(path: Path, changes: dict[str, Any]) -> None:
     path.write_bytes(edited(**changes))
-    assert refusal(path).startswith(f"{path} is not a report of the gate: ")
+    assert refusal(path).startswith(f"{path} is not a gate report: ")
 
 
-def test_newer_schema_is_refused_with_what_to_do(path: Path) -> None:
-    path.write_bytes(edited(schema=SCHEMA + 1))
-    assert refusal(path) == (
-        f"{path} was written by a newer version (schema {SCHEMA + 1}; this one reads up to "
-        f"{SCHEMA}): update the suite"
-    )
+@pytest.mark.parametrize("schema", [SCHEMA - 1, SCHEMA + 1, None])
+def test_another_schema_is_refused(path: Path, schema: int | None) -> None:
+    path.write_bytes(edited(schema=schema))
+    assert str(path) in refusal(path) and f"schema {schema}" in refusal(path)
 
 
-@pytest.mark.parametrize("column", ["usual", "mean", "slow", "base_ns"])
+@pytest.mark.parametrize("column", ["lower_quartile", "mean", "upper_tail", "base_ns"])
 @pytest.mark.parametrize("change", [lambda row: row[1:], lambda row: [*row, None]])
 def test_pairs_of_another_width_are_refused(
     path: Path, column: str, change: Callable[[list[Any]], list[Any]]
@@ -147,5 +145,4 @@ def test_pairs_of_another_width_are_refused(
     found = full()
     setattr(found.pairs[1], column, change(getattr(found.pairs[1], column)))
     write_report(path, found)
-    told = f"{path} contradicts itself: its pairs do not have 4 series each"
-    assert refusal(path) == told
+    assert refusal(path).startswith(str(path)) and "4 series" in refusal(path)

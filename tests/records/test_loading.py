@@ -11,8 +11,7 @@ from bench.cli import main
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.records.gate_report import write_report
-from bench.records.kinds import FLOORS, REPORT, RUN, kind_of
-from bench.records.store import load_run
+from bench.records.store import REPORT, RUN, kind_of, load_run
 from tests import synthetic
 from tests.gate.gating import correlated, records, report
 from tests.synthetic import Moods
@@ -33,8 +32,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         synthetic.run_file(tmp_path / f"{name}.json", run)
     above = synthetic.run({}, moods=EXACT, ceilings=ABOVE)
     synthetic.run_file(tmp_path / "ceilings-20260101T000000Z-a.json", above)
-    floors = {"reference loop 1, torch 2.13.0+cpu, CPython 3.11.7": {"dispatch, t1, stock": 50165}}
-    (tmp_path / "floors.json").write_bytes(msgspec.json.encode(floors))
     write_report(tmp_path / "regress-20260101T000000Z-a.json", report())
     return tmp_path
 
@@ -66,7 +63,6 @@ def test_glob_of_all_kinds_reads_the_runs_and_names_the_rest(
         alone[1],
         [
             "skipped ceilings-20260101T000000Z-a.json: it holds ceilings alone",
-            f"skipped floors.json: it {FLOORS.what}",
             f"skipped regress-20260101T000000Z-a.json: it {REPORT.what}",
         ],
     )
@@ -83,7 +79,6 @@ def test_ceilings_are_read_where_they_are_wanted(
     status, _, err = ran(monkeypatch, capsys, *words.split(), *names)
     assert status == 0
     assert [line.split(":")[0] for line in err] == [
-        "skipped floors.json",
         "skipped regress-20260101T000000Z-a.json",
     ]
 
@@ -92,7 +87,6 @@ def test_ceilings_are_read_where_they_are_wanted(
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("floors.json", f"floors.json {FLOORS.what}: no command prints them"),
         ("regress-20260101T000000Z-a.json", f"-a.json {REPORT.what}: name run files; `calibrate`"),
     ],
 )
@@ -109,10 +103,10 @@ def test_other_kind_alone_is_refused_with_what_it_is_and_what_reads_it(
     assert err[0].startswith("error: ") and told in err[0]
 
 
-def test_several_of_other_kinds_are_each_told(
+def test_several_of_other_kinds_are_each_reported(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = ("floors.json", "ceilings-20260101T000000Z-a.json")
+    files = ("ceilings-20260101T000000Z-a.json", "regress-20260101T000000Z-a.json")
     status, _, err = ran(monkeypatch, capsys, "compare", *files)
     assert (status, len(err)) == (2, 2)
     assert all(name in line for name, line in zip(files, err, strict=True))
@@ -132,7 +126,7 @@ def test_what_is_not_ours_or_damaged_is_an_error_that_names_it(
         assert "package.json is " in err[0]
 
 
-def test_calibrate_leaves_out_what_is_no_report_of_identical_sides(
+def test_calibrate_leaves_out_what_is_no_aa_report(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = records(correlated(np.random.default_rng(3), 30, len(report().series)))
@@ -140,16 +134,15 @@ def test_calibrate_leaves_out_what_is_no_report_of_identical_sides(
     slower = report(pairs)
     slower.sides[1].subject_hash = "b" * 16
     write_report(folder / "regress-20260101T000000Z-a.json", slower)
-    monkeypatch.setattr("bench.gate.calibrate.curve", list)
+    monkeypatch.setattr("bench.gate.replay.CURVE", [])
     names = sorted(path.name for path in folder.glob("*.json"))
     status, out, err = ran(monkeypatch, capsys, "calibrate", "--replays", 100, *names)
     assert status == 0
-    assert "30 pairs of identical sides from 1 reports" in out
+    assert "30 A/A pairs from 1 reports" in out
     assert err == [
         f"skipped 20260101T000000Z-a.json: it {RUN.what}",
         f"skipped 20260102T000000Z-a.json: it {RUN.what}",
         f"skipped ceilings-20260101T000000Z-a.json: it {RUN.what}",
-        f"skipped floors.json: it {FLOORS.what}",
         "skipped regress-20260101T000000Z-a.json: it compares commit 0123456789 with working tree",
     ]
     status, _, err = ran(monkeypatch, capsys, "calibrate", names[0])
@@ -157,11 +150,9 @@ def test_calibrate_leaves_out_what_is_no_report_of_identical_sides(
     assert err[0].endswith(f"is a run file: `compare {names[0]}` prints it")
 
 
-def test_kind_is_told_by_content_whatever_the_files_name(folder: Path) -> None:
+def test_kind_is_recognised_by_content_whatever_the_files_name(folder: Path) -> None:
     run = next(folder.glob("2026*.json"))
-    (folder / "floors.json").unlink()
-    run.rename(folder / "floors.json")
-    assert load_run(folder / "floors.json").cases
+    assert load_run(run.rename(folder / "regress.json")).cases
     written = msgspec.to_builtins(report())
     assert kind_of(written) is REPORT
     assert [kind_of(other) for other in ({}, [], None, 7, {"reference_loops": {}})] == [None] * 5

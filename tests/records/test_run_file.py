@@ -1,13 +1,26 @@
 """Assembling a run from its journal's events, whole or cut short."""
 
+from typing import Any, get_args, get_type_hints
+
 import msgspec
 import pytest
 
 from bench.machine.sampling import GpuHealth, Health, HealthSample, HostHealth
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.matrix.ceiling import Ceiling
+from bench.protocol import messages as protocol
 from bench.protocol.messages import CEILING
-from bench.records.run_file import SCHEMA, CompileTimes, RunRecord, assemble, inconsistency
+from bench.protocol.profile import StepProfile
+from bench.records.assembly import assemble, block_medians
+from bench.records.run_file import (
+    SCHEMA,
+    CaseRecord,
+    CompileTimes,
+    RunRecord,
+    decode,
+    encode,
+    inconsistency,
+)
 from bench.runner.events import (
     CaseEnded,
     Event,
@@ -83,7 +96,7 @@ def test_run_carries_what_its_header_says() -> None:
     header = synthetic.header(CASES, environment="steady", seed=7)
     run = assemble(header, [])
     assert (run.plan, run.machine, run.schema) == (header.plan, header.machine, SCHEMA)
-    assert run.cases[1].axes == ADAM.axes
+    assert [record.case for record in run.cases] == CASES
 
 
 def test_blocks_stand_by_kind_and_worker_in_the_order_measured() -> None:
@@ -94,23 +107,28 @@ def test_blocks_stand_by_kind_and_worker_in_the_order_measured() -> None:
         WHOLE: [0],
     }
     first, second = blocks["phases"]
-    assert first.at_s == [3.0, 6.0]
+    assert first.at_ms == [3000, 6000]
     assert first.readings_ns == {"dispatch": [80_000, 80_000]}
-    assert set(first.percentiles_ns) == set(PHASES)
-    assert first.percentiles_ns["forward"]["p10"] == [40_000, 41_600]
-    assert second.percentiles_ns["step"]["p50"] == [round(108_000 * 0.2 * 1.1)]
-    assert blocks[WHOLE][0].percentiles_ns == {
-        WHOLE: {"p10": [101_000], "p25": [103_020], "p50": [111_100], "p90": [141_400]}
-    }
+    assert set(first.p10_ns) == set(first.p50_ns) == set(first.p90_ns) == set(PHASES)
+    assert first.p10_ns["forward"] == [40_000, 41_600]
+    assert first.p50_ns["forward"] == (44_000 + 45_760) / 2
+    assert second.p50_ns["step"] == round(108_000 * 0.2 * 1.1)
+    assert (len(first), len(second)) == (2, 1)
+    whole = blocks[WHOLE][0]
+    assert (whole.p10_ns, whole.p50_ns, whole.p90_ns) == (
+        {WHOLE: [101_000]},
+        {WHOLE: 111_100},
+        {WHOLE: 141_400},
+    )
 
 
 def test_one_cases_blocks_do_not_mix_with_anothers() -> None:
     run = assembled(FIRST)
     assert set(run.cases[1].blocks) == {WHOLE}
-    assert run.cases[1].blocks[WHOLE][0].percentiles_ns[WHOLE]["p10"] == [200_000]
+    assert run.cases[1].blocks[WHOLE][0].p10_ns[WHOLE] == [200_000]
 
 
-def test_every_metronome_has_its_column() -> None:
+def test_every_reference_loop_has_its_column() -> None:
     events = [*FIRST[:2], case_prepared(0, LARGE)]
     events += [block_measured(0, EPOCH + 3 + i, LARGE, WHOLE, 9e5) for i in range(3)]
     (record,) = assembled(events, [LARGE]).cases
@@ -124,7 +142,10 @@ def test_case_is_described_as_its_first_worker_found_it() -> None:
     record = assembled(FIRST).cases[0]
     assert record.prepared is not None
     assert record.prepared.step_ns == 100_000
-    assert record.prepared.verified == verified()
+    assert record.prepared.verified is not None
+    seen = verified()
+    assert record.prepared.verified.path == seen.path
+    assert record.prepared.verified.expected.ratio == seen.expected.ratio
     assert record.samples == SAMPLES
 
 
@@ -137,7 +158,7 @@ def test_ended_case_keeps_status_reason_and_the_evidence_it_had(status: str) -> 
     assert (other.status, other.reason) == ("ok", None)
 
 
-def test_sitting_adds_up_what_its_time_went_to() -> None:
+def test_session_adds_up_what_its_time_went_to() -> None:
     (session,) = assembled([*FIRST, SessionEnded(EPOCH + 10)]).sessions
     assert (session.started_at, session.ended_at) == (EPOCH, EPOCH + 10)
     assert session.startup_s == 2 * STARTUP_S
@@ -145,21 +166,21 @@ def test_sitting_adds_up_what_its_time_went_to() -> None:
     assert session.block_s == pytest.approx(steps_ns * (SAMPLES + 1) / 1e9)
 
 
-def test_run_is_complete_when_its_last_sitting_ended_by_itself() -> None:
+def test_run_is_complete_when_its_last_session_ended_by_itself() -> None:
     assert assembled([*FIRST, SessionEnded(EPOCH + 10)]).complete
     assert not assembled(FIRST).complete
     assert assembled([*FIRST, *SECOND]).complete
     assert not assembled([*FIRST, SessionEnded(EPOCH + 10), *SECOND[:-1]]).complete
 
 
-def test_interrupted_sitting_ends_with_the_last_it_saw() -> None:
+def test_interrupted_session_ends_with_the_last_it_saw() -> None:
     (session,) = assembled(FIRST).sessions
     assert (session.ended_at, session.complete) == (EPOCH + 9, False)
     (only_started,) = assembled(FIRST[:2]).sessions
     assert only_started.ended_at == EPOCH + 2
 
 
-def test_further_sitting_adds_workers_and_blocks_on_one_time_line() -> None:
+def test_further_session_adds_workers_and_blocks_on_one_time_line() -> None:
     run = assembled([*FIRST, *SECOND])
     assert [(s.started_at, s.ended_at, s.complete) for s in run.sessions] == [
         (EPOCH, EPOCH + 9, False),
@@ -167,12 +188,42 @@ def test_further_sitting_adds_workers_and_blocks_on_one_time_line() -> None:
     ]
     assert run.sessions[1].startup_s == STARTUP_S
     assert [worker.started_at - EPOCH for worker in run.workers] == [2, 8, 102]
-    assert [(w.worker, w.at_s) for w in run.cases[0].blocks[WHOLE]] == [(0, [5.0]), (2, [103.0])]
+    assert [(w.worker, w.at_ms) for w in run.cases[0].blocks[WHOLE]] == [
+        (0, [5000]),
+        (2, [103_000]),
+    ]
 
 
-def test_runs_of_today_are_of_schema_3() -> None:
-    assert SCHEMA == 3
-    assert assembled([]).schema == 3
+def test_columns_are_kept_as_differences() -> None:
+    run = assembled(FIRST)
+    (first, _) = encode(run)["cases"][0]["blocks"]["phases"]
+    assert first["at_ms"] == [3000, 3000]
+    assert first["readings_ns"] == {"dispatch": [80_000, 0]}
+    assert first["p10_ns"]["forward"] == [40_000, 1_600]
+    assert run == assembled(FIRST)
+
+
+def test_a_file_holds_none_of_the_workers_messages() -> None:
+    """The messages may change without the file, and the file without them."""
+    messages = {value for value in vars(protocol).values() if isinstance(value, type)}
+    met: set[Any] = set()
+
+    def visit(kind: Any) -> None:
+        struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+        for part in (*get_args(kind), *(get_type_hints(kind).values() if struct else ())):
+            if part not in met:
+                met.add(part)
+                visit(part)
+
+    visit(RunRecord)
+    assert {CaseRecord, Case, StepProfile} <= met
+    assert not {kind for kind in met & messages if kind.__module__ == protocol.__name__}
+
+
+def test_medians_of_blocks_stand_by_series_in_the_order_measured() -> None:
+    medians = block_medians(FIRST)
+    assert medians[SGD.id, "forward"] == [44_000, 45_760, 47_520]
+    assert medians[ADAM.id, WHOLE] == [220_000]
 
 
 def test_profile_is_kept_with_its_case_alone_or_why_there_is_none() -> None:
@@ -185,7 +236,7 @@ def test_profile_is_kept_with_its_case_alone_or_why_there_is_none() -> None:
     assert {record.status for record in (on_cuda, sgd, adam)} == {"ok"}
 
 
-def test_profile_of_a_later_sitting_takes_the_place_of_an_earlier_ones() -> None:
+def test_profile_of_a_later_session_takes_the_place_of_an_earlier_ones() -> None:
     profile = step_profile()
     events = [*FIRST[:1], case_profiled(SGD, "it hung"), case_profiled(SGD, profile)]
     record = assembled(events).cases[0]
@@ -239,10 +290,10 @@ def test_blocks_of_ceilings_stand_by_worker_beside_those_of_cases() -> None:
         ("cpu/t1/op", OP),
         ("cpu/t1/copy/1048576", COPY),
     ]
-    assert [(b.worker, b.at_s) for b in copy.blocks] == [(2, [21.0, 23.0]), (3, [31.0])]
-    assert copy.blocks[0].percentiles_ns[CEILING]["p10"] == [1_000_000, 1_100_000]
+    assert [(b.worker, b.at_ms) for b in copy.blocks] == [(2, [21_000, 23_000]), (3, [31_000])]
+    assert copy.blocks[0].p10_ns[CEILING] == [1_000_000, 1_100_000]
     assert set(copy.blocks[0].readings_ns) == {"dispatch", "memory"}
-    assert [(b.worker, b.at_s) for b in op.blocks] == [(2, [22.0])]
+    assert [(b.worker, b.at_ms) for b in op.blocks] == [(2, [22_000])]
     assert set(op.blocks[0].readings_ns) == {"dispatch"}
     assert run.cases == assembled(FIRST).cases
 
@@ -313,11 +364,10 @@ CLOSER: list[Event] = [
 @pytest.mark.parametrize("told", range(len(MEASURED + CLOSER + SECOND) + 1))
 def test_any_part_of_a_journal_is_a_run_that_survives_its_file_format(told: int) -> None:
     run = with_ceilings([*MEASURED, *CLOSER, *SECOND][:told])
-    assert msgspec.convert(msgspec.to_builtins(run), RunRecord) == run
+    assert decode(msgspec.json.decode(msgspec.json.encode(encode(run)))) == run
     assert inconsistency(run) is None
     workers = [worker for record in run.ceilings for worker in record.blocks]
     workers += [each for record in run.cases for of in record.blocks.values() for each in of]
     for worker in workers:
-        columns = [column for of in worker.percentiles_ns.values() for column in of.values()]
-        columns += worker.readings_ns.values()
-        assert {len(column) for column in columns} == {len(worker.at_s)}
+        columns = [*worker.p10_ns.values(), *worker.readings_ns.values()]
+        assert {len(column) for column in columns} == {len(worker)}

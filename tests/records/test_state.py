@@ -9,7 +9,8 @@ from typing import Any
 import platformdirs
 import pytest
 
-from bench.records.run_file import RunRecord, assemble
+from bench.records.assembly import assemble
+from bench.records.run_file import RunRecord
 from bench.records.state import RECENT, remember_floors, state_folder
 from tests import synthetic
 

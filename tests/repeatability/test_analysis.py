@@ -31,32 +31,32 @@ def runs_of(*times: float, noise: float = 0.0) -> list[RunRecord]:
 
 def test_spread_is_the_largest_time_over_the_smallest() -> None:
     runs = runs_of(1e5, 1.1e5, 1.05e5)
-    small, large = agreement(as_printed(runs), "quiet")
+    small, large = agreement(as_printed(runs), "quiet").itertuples()
     assert (small.batch, large.batch) == (2, 16384)
     assert small.series == large.series == 4
     assert small.median_spread == pytest.approx(0.1, abs=1e-3)
     assert large.worst_spread == pytest.approx(0.0, abs=1e-3)
 
 
-def test_held_counts_ordered_pairs_of_runs() -> None:
+def test_coverage_counts_ordered_pairs_of_runs() -> None:
     runs = runs_of(1e5, 1e5, 2e5)
-    small, large = agreement(as_printed(runs), "quiet")
+    small, large = agreement(as_printed(runs), "quiet").itertuples()
     assert small.covered == pytest.approx(2 / 6)
     assert large.covered == 1.0
 
 
-def test_noisy_runs_of_one_truth_hold_each_other() -> None:
-    (small, _) = agreement(as_printed(runs_of(*[1e5] * 8, noise=0.02)), "typical")
+def test_noisy_runs_of_one_true_value_cover_each_other() -> None:
+    (small, _) = agreement(as_printed(runs_of(*[1e5] * 8, noise=0.02)), "typical").itertuples()
     assert 0.8 < small.covered <= 1.0
     assert small.missing == 0
 
 
-def test_phases_are_held_against_the_whole_step() -> None:
+def test_phases_are_compared_with_the_whole_step() -> None:
     frame = tidy(runs_of(1e5, 1e5), ["a", "b"])
     assert phases_over_whole(frame, "quiet") == pytest.approx(1.0, abs=1e-3)
 
 
-def test_cases_without_phases_do_not_weigh_on_their_sum() -> None:
+def test_cases_without_phases_are_left_out_of_the_sum() -> None:
     lbfgs = Case(optimizer="lbfgs")
     both = synthetic.run({SMALL: 1e5, lbfgs: 9e5}, moods=Moods(noise=0, between=0))
     assert phases_over_whole(tidy([both], ["a"]), "quiet") == pytest.approx(1.0, abs=1e-3)
@@ -78,4 +78,4 @@ def test_runs_of_different_plans_are_refused() -> None:
         check_identical([*one, *other])
     with pytest.raises(UsageError, match="two or more"):
         check_identical(one)
-    assert np.isnan(agreement(tidy(one, ["a"]), "quiet")[0].covered)
+    assert np.isnan(agreement(tidy(one, ["a"]), "quiet")["covered"].iloc[0])

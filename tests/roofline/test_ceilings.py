@@ -22,8 +22,8 @@ LEAST = {
 
 
 def measured(ceilings: dict[Ceiling, float] | None = None, **more: object) -> RunRecord:
-    told = {"moods": EXACT, **more}
-    return synthetic.run({}, ceilings=LEAST if ceilings is None else ceilings, **told)  # type: ignore[arg-type]
+    how = {"moods": EXACT, **more}
+    return synthetic.run({}, ceilings=LEAST if ceilings is None else ceilings, **how)  # type: ignore[arg-type]
 
 
 def row_of(run: RunRecord, ceiling: Ceiling) -> dict[str, object]:
@@ -51,12 +51,12 @@ def test_ceiling_is_the_best_that_any_replicate_reached() -> None:
     row = row_of(run, COPIES)
     (record,) = run.ceilings
     assert record.prepared is not None
-    p10 = [worker.percentiles_ns["ceiling"]["p10"][0] for worker in record.blocks]
+    p10 = [worker.p10_ns["ceiling"][0] for worker in record.blocks]
     assert row["cost_ns"] == pytest.approx(min(p10) / record.prepared.work, rel=1e-6)
     assert row["spread"] == pytest.approx(max(p10) / min(p10) - 1, rel=1e-6)
 
 
-def test_what_slowed_the_metronomes_is_taken_out_on_a_cpu() -> None:
+def test_what_slowed_the_reference_loops_is_removed_on_a_cpu() -> None:
     moods = Moods(noise=0, between=0, blocks=30, speeds=(1.0, 1.1))
     assert row_of(measured(moods=moods), COPIES)["rate"] == pytest.approx(100e9, rel=1e-2)
 
@@ -66,7 +66,7 @@ def test_blocks_that_were_not_quiet_do_not_weigh_on_a_ceiling() -> None:
     assert row_of(measured(moods=moods), COPIES)["rate"] == pytest.approx(100e9, rel=1e-2)
 
 
-def test_what_slowed_the_host_is_not_taken_out_on_an_accelerator() -> None:
+def test_what_slowed_the_host_is_not_removed_on_an_accelerator() -> None:
     for device, slower in (("cpu", 1.0), ("cuda", 1.1)):
         copies = Ceiling(COPY, device, size=2**20)
         run, best = (

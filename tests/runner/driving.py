@@ -1,4 +1,4 @@
-"""Driving a coordinator, and reading what it told."""
+"""Driving a coordinator, and reading what it reported."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 from bench.matrix.case import Case
 from bench.matrix.plan import Plan
 from bench.protocol.messages import kinds_of
-from bench.runner.coordinator import MIN_SWEEPS, Coordinator, Deadlines, ResumeState
+from bench.runner.coordinator import Coordinator, ResumeState
 from bench.runner.events import BlockMeasured, CaseEnded, Event, WorkerStarted
+from bench.runner.pool import Deadlines
 from bench.runner.process import Side
+from bench.runner.schedule import MIN_SWEEPS
 
 T = TypeVar("T", bound=Event)
 
@@ -52,9 +54,9 @@ def blocks(events: list[Event]) -> Counter[str]:
 
 def ended(events: list[Event]) -> dict[str, tuple[str, str]]:
     """Case to how it ended and why."""
-    told = only(CaseEnded, events)
-    assert len({event.case for event in told}) == len(told), "each is told once"
-    return {event.case: (event.status, event.reason) for event in told}
+    reported = only(CaseEnded, events)
+    assert len({event.case for event in reported}) == len(reported), "each is reported once"
+    return {event.case: (event.status, event.reason) for event in reported}
 
 
 def workers(events: list[Event]) -> list[int]:

@@ -21,8 +21,6 @@ from bench.protocol.messages import (
     CeilingPrepared,
     CompileTimed,
     EnergyMeasured,
-    Expected,
-    Graphs,
     Hello,
     Measure,
     MeasureEnergy,
@@ -34,10 +32,10 @@ from bench.protocol.messages import (
     Reply,
     Request,
     TimeCompile,
-    Verified,
     Verify,
 )
 from bench.protocol.profile import PhaseProfile, StepProfile, Work
+from bench.protocol.verified import Expected, Graphs, Verified
 
 FOLDER = Path(sys.argv[1]).parent
 CHANNEL, DEVICE, THREADS = int(sys.argv[4]), sys.argv[6], int(sys.argv[7])

@@ -18,7 +18,7 @@ from bench.runner.process import Side
 Asked = tuple[str, int, Request]
 """Side whose worker was asked, its process, and what it was asked."""
 
-HEARING = """
+RECORDING = """
 import time
 from msgspec import structs
 from bench.protocol.messages import Refused
@@ -48,7 +48,7 @@ def fake(folder: Path, name: str, body: str = "", **environment: str) -> Side:
     """A side whose workers are fake_worker.py, with what `body` defines put over its own."""
     home = folder / name
     home.mkdir()
-    (home / "overrides.py").write_text(HEARING + body)
+    (home / "overrides.py").write_text(RECORDING + body)
     words = [sys.executable, "-P", Path(__file__).with_name("fake_worker.py")]
     command = shlex.join([*map(str, words), str(home / "overrides.py")])
     interpreter = home / "interpreter"
@@ -59,11 +59,11 @@ def fake(folder: Path, name: str, body: str = "", **environment: str) -> Side:
 
 @dataclass
 class Match:
-    """Pairs of fake workers in a folder, and what they were told and told."""
+    """Pairs of fake workers in a folder, and what they were asked and reported."""
 
     folder: Path
     pairs: Pairs
-    told: list[str]
+    reported: list[str]
 
     @classmethod
     def of(
@@ -79,10 +79,10 @@ class Match:
         **more: Any,
     ) -> "Match":
         """`base` and `head` are put over the workers of that side."""
-        told: list[str] = []
+        reported: list[str] = []
         sides = fake(folder, "base", base, **(base_env or {})), fake(folder, "head", head)
-        options = {"seconds": 0.0, "seed": seed, "tell": told.append} | more
-        match = cls(folder, Pairs(comparisons, sides, {}, **options), told)
+        options = {"seconds": 0.0, "seed": seed, "on_progress": reported.append} | more
+        match = cls(folder, Pairs(comparisons, sides, {}, **options), reported)
         if survey:
             match.pairs.survey()
         return match

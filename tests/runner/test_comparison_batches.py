@@ -58,7 +58,7 @@ def test_ids_tell_the_direction() -> None:
     assert Comparison(Case(), Case(batch=64)).id != Comparison(Case(batch=64), Case()).id
 
 
-def test_contest_survives_json() -> None:
+def test_comparison_survives_json() -> None:
     comparison = Comparison(Case(), Case(compile="on"))
     assert msgspec.json.decode(msgspec.json.encode(comparison), type=Comparison) == comparison
 
@@ -106,7 +106,7 @@ def test_what_both_sides_time_is_compared(common: Common) -> None:
 # Groups
 
 
-def test_contests_of_one_setting_share_workers_in_their_order() -> None:
+def test_comparisons_of_one_setting_share_workers_in_their_order() -> None:
     comparisons = [same(batch=2), same(threads=2), same(batch=64), same(batch=64, threads=2)]
     assert group_comparisons(comparisons, (facts(), facts())) == [
         comparisons[::2],
@@ -122,7 +122,7 @@ def test_heads_of_another_setting_have_workers_of_their_own(head: Case) -> None:
     assert sizes(comparisons) == [2, 1]
 
 
-def test_a_group_holds_so_many_contests_at_most() -> None:
+def test_a_group_holds_so_many_comparisons_at_most() -> None:
     comparisons = [same(batch=1 + batch) for batch in range(2 * MAX_CASES + 1)]
     assert sizes(comparisons) == [MAX_CASES, MAX_CASES, 1]
 

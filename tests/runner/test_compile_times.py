@@ -11,6 +11,7 @@ from bench.matrix.case import Case
 from bench.protocol.messages import CompileTimed, Request, TimeCompile
 from bench.runner.compile_times import measure_compile
 from bench.runner.events import CompileMeasured
+from bench.runner.pool import Deadlines
 from bench.runner.process import Side
 from tests.runner.conftest import MakeSide
 from tests.runner.processes import is_gone
@@ -40,7 +41,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def measured(side: Side, deadline_s: float = LATE_S) -> CompileMeasured:
-    return measure_compile(CASE, None, side, LATE_S, deadline_s)
+    return measure_compile(CASE, None, side, Deadlines(LATE_S, prepare_compiled_s=deadline_s))
 
 
 def answering(reply: str, which: str) -> str:
@@ -84,7 +85,7 @@ def test_each_process_is_on_the_cases_device_and_asked_for_it_alone(
     asked: Callable[[], list[list[Request]]],
 ) -> None:
     case = Case("cuda:1", compile="on", threads=3)
-    measure_compile(case, 0.25, fake_side(), LATE_S, LATE_S)
+    measure_compile(case, 0.25, fake_side(), Deadlines())
     assert settings() == ["cuda:1 3"] * 2
     assert asked() == [[TimeCompile(case, 0.25)]] * 2
 
@@ -120,9 +121,9 @@ def test_a_second_process_that_did_not_find_everything_gives_no_warm_time(
     [
         ("Refused(request.case.id, 'failed', 'InductorError: no')", "InductorError: no"),
         ("Refused(request.case.id, 'oom', 'no room')", "no room"),
-        ("CompileTimed('cpu/other', 5, 0, 1)", "the worker answered out of turn"),
-        ("Profiled(request.case.id, PROFILE)", "the worker answered out of turn"),
-        ("CompileTimed(request.case.id, 0, 0, 1)", "the worker's reply is not valid"),
+        ("CompileTimed('cpu/other', 5, 0, 1)", "invalid worker reply"),
+        ("Profiled(request.case.id, PROFILE)", "invalid worker reply"),
+        ("CompileTimed(request.case.id, 0, 0, 1)", "invalid worker reply"),
         ("os._exit(3)", "the worker exited with status 3"),
         (
             "os.kill(os.getpid(), 9)",
@@ -140,9 +141,9 @@ def test_a_time_that_cannot_be_had_is_a_reason_and_leaves_nothing_behind(
     reply: str,
     reason: str,
 ) -> None:
-    told = measured(fake_side(answering(reply, which)), deadline_s=1.5)
-    assert (told.case, told.cold) == (CASE.id, None if which == "first" else COLD)
-    assert told.warm is None and str(told.reason).startswith(reason)
+    reported = measured(fake_side(answering(reply, which)), deadline_s=1.5)
+    assert (reported.case, reported.cold) == (CASE.id, None if which == "first" else COLD)
+    assert reported.warm is None and str(reported.reason).startswith(reason)
     assert len(pids()) == (1 if which == "first" else 2)
     assert all(is_gone(pid) for pid in pids())
     assert list(temporary.iterdir()) == []
@@ -172,9 +173,9 @@ def compile_timed(request):
 def test_a_worker_that_does_not_start_is_a_reason_and_leaves_nothing_behind(
     fake_side: MakeSide, temporary: Path
 ) -> None:
-    told = measured(fake_side("if number(): os._exit(5)"))
-    assert (told.cold, told.warm) == (COLD, None)
-    assert told.reason == "a worker did not start: the worker exited with status 5"
+    reported = measured(fake_side("if number(): os._exit(5)"))
+    assert (reported.cold, reported.warm) == (COLD, None)
+    assert reported.reason == "a worker did not start: the worker exited with status 5"
     assert list(temporary.iterdir()) == []
 
 
@@ -186,11 +187,11 @@ def test_a_worker_that_does_not_start_is_a_reason_and_leaves_nothing_behind(
 def test_a_real_compilation_misses_every_cache_when_cold_and_finds_it_when_warm(
     temporary: Path,
 ) -> None:
-    told = measured(Side(), deadline_s=600)
-    assert told.reason is None
-    assert told.cold is not None
-    assert told.warm is not None
-    assert told.cold.hits == 0 < told.cold.misses
-    assert told.warm.misses == 0 < told.warm.hits
-    assert min(told.cold.first_step_ns, told.warm.first_step_ns) > 0
+    reported = measured(Side(), deadline_s=600)
+    assert reported.reason is None
+    assert reported.cold is not None
+    assert reported.warm is not None
+    assert reported.cold.hits == 0 < reported.cold.misses
+    assert reported.warm.misses == 0 < reported.warm.hits
+    assert min(reported.cold.first_step_ns, reported.warm.first_step_ns) > 0
     assert list(temporary.iterdir()) == []

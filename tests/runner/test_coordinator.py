@@ -11,15 +11,7 @@ from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.matrix.plan import ENVIRONMENTS, Plan
 from bench.protocol.messages import Interpreter, kinds_of
-from bench.runner.coordinator import (
-    BLOCK_NS,
-    MAX_SAMPLES,
-    MIN_SAMPLES,
-    MIN_SWEEPS,
-    Coordinator,
-    ResumeState,
-    samples_for,
-)
+from bench.runner.coordinator import Coordinator, ResumeState
 from bench.runner.events import (
     BlockMeasured,
     CasePrepared,
@@ -31,6 +23,13 @@ from bench.runner.events import (
     WorkerStarted,
 )
 from bench.runner.process import Side
+from bench.runner.schedule import (
+    BLOCK_NS,
+    MAX_SAMPLES,
+    MIN_SAMPLES,
+    MIN_SWEEPS,
+    samples_for,
+)
 from tests.runner.conftest import MakeSide
 from tests.runner.driving import (
     CASES,
@@ -55,7 +54,7 @@ CUDA = Case(device="cuda")
 # A run in which all goes well
 
 
-def test_a_run_is_told_from_its_start_to_its_end(fake_side: MakeSide) -> None:
+def test_a_run_is_reported_from_its_start_to_its_end(fake_side: MakeSide) -> None:
     events = measure(plan(replicates=2), fake_side())
     assert isinstance(events[0], SessionStarted)
     assert isinstance(events[1], WorkerStarted)
@@ -82,7 +81,7 @@ def test_every_replicate_has_a_worker_of_its_own(
     assert all(is_gone(pid) for pid in pids())
 
 
-def test_each_group_and_replicate_is_told_when_it_is_done(
+def test_each_group_and_replicate_is_reported_when_it_is_done(
     fake_side: MakeSide, settings: Callable[[], list[str]]
 ) -> None:
     cases = [Case(), Case(threads=2), Case(batch=64), Case(threads=3)]
@@ -96,7 +95,7 @@ def test_each_group_and_replicate_is_told_when_it_is_done(
     assert first.block.case == Case(threads=2).id
 
 
-def test_the_first_worker_tells_the_facts_and_is_used_where_it_fits(
+def test_the_first_worker_reports_the_facts_and_is_used_where_it_fits(
     fake_side: MakeSide, settings: Callable[[], list[str]]
 ) -> None:
     measure(plan([Case(threads=2)]), fake_side())
@@ -112,7 +111,7 @@ def test_a_first_worker_that_does_not_fit_is_replaced(
     assert workers(events) == [0, 1]
 
 
-def test_a_worker_is_started_for_the_device_of_its_cases_and_told_with_it(
+def test_a_worker_is_started_for_the_device_of_its_cases_and_reported_with_it(
     fake_side: MakeSide, settings: Callable[[], list[str]]
 ) -> None:
     cases = [Case(), Case(device="cuda:1"), Case(batch=64, device="cuda:1"), CUDA]
@@ -128,7 +127,7 @@ def test_the_side_names_its_workers(fake_side: MakeSide) -> None:
     assert {event.side for event in only(WorkerStarted, events)} == {"head"}
 
 
-def test_paths_that_a_worker_says_are_told_without_their_user(
+def test_paths_that_a_worker_gives_are_reported_without_their_user(
     fake_side: MakeSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "/people/alice")
@@ -141,8 +140,8 @@ def hello():
     return msgspec.structs.replace(good_hello(), interpreter=found)
 """
     (event,) = only(WorkerStarted, measure(plan(), fake_side(body)))
-    told = Interpreter("CPython 3.11.7", "~/env", "2.13.0", "~/env/torch")
-    assert event.hello.interpreter == told
+    reported = Interpreter("CPython 3.11.7", "~/env", "2.13.0", "~/env/torch")
+    assert event.hello.interpreter == reported
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -223,7 +222,7 @@ def test_the_seed_decides_the_order(fake_side: MakeSide) -> None:
     assert first != other
 
 
-def test_a_further_sitting_does_not_repeat_the_order_of_the_first(fake_side: MakeSide) -> None:
+def test_a_further_session_does_not_repeat_the_order_of_the_first(fake_side: MakeSide) -> None:
     side = fake_side()
     first = sweeps(measure(plan(), side))
     assert sweeps(measure(plan(), side, ResumeState(workers=1))) != first
@@ -275,7 +274,7 @@ def test_where_nothing_can_run_that_is_wrong_usage_with_every_reason(fake_side: 
 # Earlier sessions
 
 
-def test_what_earlier_sittings_did_is_not_done_again(fake_side: MakeSide) -> None:
+def test_what_earlier_sessions_did_is_not_done_again(fake_side: MakeSide) -> None:
     settled = ResumeState(done={(0, 0), (2, 0)}, samples={FIRST: 33}, workers=5)
     events = measure(plan(replicates=4), fake_side(), settled)
     assert only(ReplicateDone, events) == [ReplicateDone(1, 0), ReplicateDone(3, 0)]
@@ -284,7 +283,9 @@ def test_what_earlier_sittings_did_is_not_done_again(fake_side: MakeSide) -> Non
     assert samples == {FIRST: 33, WRONG: MIN_SAMPLES, LAST: MIN_SAMPLES}
 
 
-def test_cases_that_ended_earlier_are_neither_measured_nor_told_again(fake_side: MakeSide) -> None:
+def test_cases_that_ended_earlier_are_neither_measured_nor_reported_again(
+    fake_side: MakeSide,
+) -> None:
     cuda = Case(device="cuda")
     settled = ResumeState(ended={WRONG, cuda.id})
     events = measure(plan([*CASES, cuda]), fake_side(), settled)
@@ -309,7 +310,7 @@ def test_a_run_whose_every_case_ended_earlier_needs_no_further_worker(fake_side:
 # A journal
 
 
-def test_events_read_back_from_a_journal_as_they_were_told(fake_side: MakeSide) -> None:
+def test_events_read_back_from_a_journal_as_they_were_reported(fake_side: MakeSide) -> None:
     cases = [Case(), CUDA, Case(device="mps"), Case(compile="on")]
     asked = plan(
         cases,

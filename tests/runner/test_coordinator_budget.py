@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from bench.matrix.case import Case
-from bench.runner import coordinator
+from bench.runner import coordinator, schedule
 from bench.runner.coordinator import Coordinator, ResumeState
 from bench.runner.events import (
     BlockMeasured,
@@ -36,6 +36,7 @@ class Ticking:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Ticking:
     clock = Ticking()
     monkeypatch.setattr(coordinator, "time", clock)
+    monkeypatch.setattr(schedule, "time", clock)
     return clock
 
 
@@ -44,7 +45,7 @@ def test_a_budget_of_nothing_still_gives_the_least_number_of_sweeps(fake_side: M
     assert blocks(events) == {case.id: 2 * MINIMUM for case in CASES}
 
 
-def test_a_budget_that_an_earlier_sitting_spent_is_not_spent_again(
+def test_a_budget_that_an_earlier_session_spent_is_not_spent_again(
     fake_side: MakeSide, clock: Ticking
 ) -> None:
     side = fake_side()

@@ -8,7 +8,7 @@ import pytest
 from bench.errors import MachineError
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
-from bench.runner.coordinator import MIN_SWEEPS, Coordinator, Deadlines
+from bench.runner.coordinator import Coordinator
 from bench.runner.events import (
     BlockMeasured,
     CaseEnergy,
@@ -20,7 +20,9 @@ from bench.runner.events import (
     SessionStarted,
     WorkerStarted,
 )
+from bench.runner.pool import Deadlines
 from bench.runner.process import Side
+from bench.runner.schedule import MIN_SWEEPS
 from tests.runner.conftest import MakeSide
 from tests.runner.driving import (
     CASES,
@@ -40,13 +42,12 @@ from tests.runner.processes import is_gone
 
 # A case that goes wrong. In each of these it is the second of three, and the others are well.
 
-OUT_OF_TURN = "the worker answered out of turn"
+INVALID = "invalid worker reply"
 UNREADABLE = "the worker's reply could not be read"
-NOT_VALID = "the worker's reply is not valid"
 
 PREPARING = [
-    ("a hello", "hello()", OUT_OF_TURN),
-    ("no time", "structs.replace(good, step_ns=0)", NOT_VALID),
+    ("a hello", "hello()", INVALID),
+    ("no time", "structs.replace(good, step_ns=0)", INVALID),
     (
         "no number",
         "structs.replace(good, verified=structs.replace(VERIFIED, ratio=NAN))",
@@ -54,9 +55,9 @@ PREPARING = [
     ),
 ]
 MEASURING = [
-    ("a hello", "hello()", OUT_OF_TURN),
-    ("another case", "structs.replace(good, case='cpu/other')", OUT_OF_TURN),
-    ("no time", "structs.replace(good, readings_ns={'dispatch': 0})", NOT_VALID),
+    ("a hello", "hello()", INVALID),
+    ("another case", "structs.replace(good, case='cpu/other')", INVALID),
+    ("no time", "structs.replace(good, readings_ns={'dispatch': 0})", INVALID),
 ]
 """What the worker answers in place of a good reply, and what is said of it."""
 
@@ -212,12 +213,12 @@ def block(request):
 
 
 LOST = f"the worker was lost over {WRONG}: "
-CLOSER_LOOKS = pytest.mark.parametrize(
+AFTER_TIMING = pytest.mark.parametrize(
     ("deed", "wrong", "after"),
     [
         ("Refused(request.case, 'failed', 'it cannot')", "it cannot", None),
         ("Refused(request.case, 'oom', 'no room')", "no room", None),
-        ("hello()", f"{LOST}{OUT_OF_TURN}", f"{LOST}{OUT_OF_TURN}"),
+        ("hello()", f"{LOST}{INVALID}", f"{LOST}{INVALID}"),
         ("os._exit(3)", f"{LOST}the worker exited", f"{LOST}the worker exited"),
         ("__import__('time').sleep(600)", f"{LOST}no answer", f"{LOST}no answer"),
     ],
@@ -236,7 +237,7 @@ def {what}(request):
 
 
 def check_nothing_is_lost(events: list[Event]) -> None:
-    """All that was measured before the closer look stands, and the run goes on after it."""
+    """All that was measured before that stands, and the run goes on after it."""
     assert ended(events) == {}
     assert blocks(events) == {case.id: MINIMUM for case in CASES}
     assert len(workers(events)) == 1
@@ -247,21 +248,21 @@ def said(reason: str | None, wanted: str | None) -> bool:
     return reason is None if wanted is None else str(reason).startswith(wanted)
 
 
-@CLOSER_LOOKS
+@AFTER_TIMING
 def test_a_case_that_goes_wrong_when_it_is_profiled_loses_nothing_that_was_measured(
     fake_side: MakeSide, deed: str, wrong: str, after: str | None
 ) -> None:
     hasty = Deadlines(measure_s=1.5)
     events = measure(plan(profiled=True), fake_side(wrong_at("profiled", deed)), deadlines=hasty)
     check_nothing_is_lost(events)
-    told = {event.case: event for event in only(CaseProfiled, events)}
-    assert list(told) == [FIRST, WRONG, LAST]
-    for case, reason in zip(told, (None, wrong, after), strict=True):
-        assert said(told[case].reason, reason)
-        assert (told[case].profile is None) == (reason is not None)
+    reported = {event.case: event for event in only(CaseProfiled, events)}
+    assert list(reported) == [FIRST, WRONG, LAST]
+    for case, reason in zip(reported, (None, wrong, after), strict=True):
+        assert said(reported[case].reason, reason)
+        assert (reported[case].profile is None) == (reason is not None)
 
 
-@CLOSER_LOOKS
+@AFTER_TIMING
 def test_a_case_that_goes_wrong_when_its_energy_is_read_loses_nothing_that_was_measured(
     fake_side: MakeSide, deed: str, wrong: str, after: str | None
 ) -> None:
@@ -270,15 +271,15 @@ def test_a_case_that_goes_wrong_when_its_energy_is_read_loses_nothing_that_was_m
     hasty = Deadlines(measure_s=1.5)
     events = measure(plan(energy=True, profiled=True), side, deadlines=hasty)
     check_nothing_is_lost(events)
-    told = {event.case: event for event in only(CaseEnergy, events)}
-    assert list(told) == [FIRST, WRONG, LAST]
-    for case, reason in zip(told, (None, wrong, after), strict=True):
-        assert said(told[case].reason, reason)
-        assert (told[case].spent is None) == (reason is not None)
-    assert [event.reason for event in only(CaseProfiled, events)] == 3 * [told[LAST].reason]
+    reported = {event.case: event for event in only(CaseEnergy, events)}
+    assert list(reported) == [FIRST, WRONG, LAST]
+    for case, reason in zip(reported, (None, wrong, after), strict=True):
+        assert said(reported[case].reason, reason)
+        assert (reported[case].spent is None) == (reason is not None)
+    assert [event.reason for event in only(CaseProfiled, events)] == 3 * [reported[LAST].reason]
 
 
-def test_a_failure_on_a_gpu_in_a_closer_look_leaves_the_others_theirs(fake_side: MakeSide) -> None:
+def test_a_failure_on_a_gpu_after_timing_leaves_the_others_theirs(fake_side: MakeSide) -> None:
     body = GPUS + wrong_at("profiled", "Refused(request.case, 'failed', 'no kernels')")
     cases = [Case("cuda", batch=batch) for batch in (2, 64, 1024)]
     events = measure(plan(cases), fake_side(body))
@@ -297,8 +298,8 @@ ABOVE = [Ceiling("op"), Ceiling("copy", size=2**15), Ceiling("node")]
         ("ceiling_prepared", "Refused(name, 'unsupported', 'not so')", "unsupported", "not so", 2),
         ("ceiling_prepared", "Refused(name, 'oom', 'no room')", "oom", "no room", 3),
         ("ceiling_prepared", "os._exit(3)", "failed", "exited with status 3", 3),
-        ("ceiling_prepared", "hello()", "failed", OUT_OF_TURN, 3),
-        ("ceiling_prepared", "structs.replace(good, work=0.0)", "failed", NOT_VALID, 3),
+        ("ceiling_prepared", "hello()", "failed", INVALID, 3),
+        ("ceiling_prepared", "structs.replace(good, work=0.0)", "failed", INVALID, 3),
         ("block", "Refused(name, 'invalid', 'too fast')", "invalid", "too fast", 2),
         ("block", "os.kill(os.getpid(), 9)", "killed", "killed by SIGKILL", 3),
         ("block", "__import__('time').sleep(600)", "timeout", "no answer within", 3),
@@ -355,12 +356,12 @@ def test_an_interpreter_that_is_not_there_ends_the_run(tmp_path: Path) -> None:
     assert [type(event) for event in events] == [SessionStarted]
 
 
-def test_a_worker_that_never_says_hello_ends_the_run(script_side: MakeSide) -> None:
+def test_a_worker_that_never_sends_hello_ends_the_run(script_side: MakeSide) -> None:
     with pytest.raises(MachineError, match="a worker did not start: no answer"):
         measure(plan(), script_side("exec sleep 600"), deadlines=Deadlines(hello_s=0.2))
 
 
-def test_a_later_worker_that_does_not_start_ends_the_run_and_keeps_what_was_told(
+def test_a_later_worker_that_does_not_start_ends_the_run_and_keeps_what_was_reported(
     fake_side: MakeSide,
 ) -> None:
     events: list[Event] = []

@@ -12,7 +12,6 @@ from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.protocol.messages import (
     CEILING,
-    Expected,
     Measure,
     MeasureEnergy,
     Prepare,
@@ -22,11 +21,10 @@ from bench.protocol.messages import (
     TimeCompile,
     kinds_of,
 )
+from bench.protocol.verified import Expected
 from bench.runner.after_timing import ENERGY_S
 from bench.runner.coordinator import (
     CEILING_REPLICATES,
-    MIN_CEILING_SAMPLES,
-    MIN_SWEEPS,
     ResumeState,
 )
 from bench.runner.events import (
@@ -39,6 +37,7 @@ from bench.runner.events import (
     SessionEnded,
 )
 from bench.runner.process import Side
+from bench.runner.schedule import MIN_CEILING_SAMPLES, MIN_SWEEPS
 from tests.runner.conftest import MakeSide
 from tests.runner.driving import CASES, FIRST, GPUS, LAST, WRONG, ended, measure, only, plan
 
@@ -61,10 +60,10 @@ def test_a_case_is_asked_for_the_kinds_of_block_it_has(
     fake_side: MakeSide, asked: Asked, case: Case, kinds: list[str]
 ) -> None:
     events = measure(plan([case]), fake_side(GPUS))
-    told = sorted(event.block.kind for event in only(BlockMeasured, events))
-    assert told == sorted(kinds * MIN_SWEEPS)
+    reported = sorted(event.block.kind for event in only(BlockMeasured, events))
+    assert reported == sorted(kinds * MIN_SWEEPS)
     [requests] = asked()
-    assert sorted(one.kind for one in requests if isinstance(one, Measure)) == told
+    assert sorted(one.kind for one in requests if isinstance(one, Measure)) == reported
 
 
 def test_cases_are_profiled_once_after_the_last_block_of_the_last_replicate(
@@ -76,8 +75,8 @@ def test_cases_are_profiled_once_after_the_last_block_of_the_last_replicate(
     assert not any(isinstance(one, Profile) for requests in earlier for one in requests)
     assert last[-len(cases) :] == [Profile(case.id) for case in cases]
     assert not any(isinstance(one, Profile) for one in last[: -len(cases)])
-    told = [(event.case, event.reason) for event in only(CaseProfiled, events)]
-    assert told == [(case.id, None) for case in cases]
+    reported = [(event.case, event.reason) for event in only(CaseProfiled, events)]
+    assert reported == [(case.id, None) for case in cases]
     assert all(event.profile is not None for event in only(CaseProfiled, events))
 
 
@@ -119,9 +118,9 @@ def test_energy_is_read_once_of_each_case_before_a_profiler_disturbs_it(
     spent = [MeasureEnergy(case.id, ENERGY_S) for case in CASES]
     profiles = [Profile(case.id) for case in CASES] if profiled else []
     assert last[-len(spent + profiles) :] == spent + profiles
-    told = {event.case: event.spent for event in only(CaseEnergy, events)}
-    assert list(told) == [case.id for case in CASES]
-    assert all(spent is not None and spent.joules == 12.5 for spent in told.values())
+    reported = {event.case: event.spent for event in only(CaseEnergy, events)}
+    assert list(reported) == [case.id for case in CASES]
+    assert all(spent is not None and spent.joules == 12.5 for spent in reported.values())
 
 
 def test_unasked_no_energy_is_read(fake_side: MakeSide, asked: Asked) -> None:
@@ -152,9 +151,9 @@ def test_a_real_gpus_case_is_measured_in_every_kind_and_keeps_it_busy() -> None:
     assert ended(events) == {}
     kinds = Counter(event.block.kind for event in only(BlockMeasured, events))
     assert kinds == dict.fromkeys(kinds_of(case), MIN_SWEEPS)
-    [told] = only(CaseProfiled, events)
-    assert told.reason is None and told.profile is not None
-    assert (told.profile.busy_ns or 0) > 0
+    [reported] = only(CaseProfiled, events)
+    assert reported.reason is None and reported.profile is not None
+    assert (reported.profile.busy_ns or 0) > 0
 
 
 EACH_ITS_OWN = """
@@ -164,11 +163,11 @@ def prepared(request):
     seen = msgspec.structs.replace(VERIFIED, expected=request.expected or own)
     return Prepared(request.case.id, 1_000_000, 18, ("dispatch",), seen)
 """
-"""Each worker that is not told what training should do computes a loss of its own."""
+"""Each worker that is not given what training should do computes a loss of its own."""
 
 
 def losses_told(requests: list[Request]) -> dict[str, float | None]:
-    """Case to the loss that a worker was told to expect."""
+    """Case to the loss that a worker was given to expect."""
     return {
         one.case.id: one.expected and one.expected.loss
         for one in requests
@@ -176,7 +175,7 @@ def losses_told(requests: list[Request]) -> dict[str, float | None]:
     }
 
 
-def test_what_the_first_worker_expects_of_training_is_told_to_the_later_ones(
+def test_what_the_first_worker_expects_of_training_is_reported_to_the_later_ones(
     fake_side: MakeSide, asked: Asked
 ) -> None:
     measure(plan(replicates=3), fake_side(EACH_ITS_OWN))
@@ -185,7 +184,7 @@ def test_what_the_first_worker_expects_of_training_is_told_to_the_later_ones(
     assert later == 2 * [dict.fromkeys((FIRST, WRONG, LAST), 1.0)]
 
 
-def test_what_an_earlier_sitting_expected_of_training_is_told_to_its_workers(
+def test_what_an_earlier_session_expected_of_training_is_reported_to_its_workers(
     fake_side: MakeSide, asked: Asked
 ) -> None:
     settled = ResumeState(expected={WRONG: Expected(7.0, 1e-6, 0.5, 1e-4)})
@@ -212,7 +211,7 @@ ABOVE = [Ceiling("op"), Ceiling("copy", size=2**15)]
 
 
 def prepared_ceilings(requests: list[Request]) -> dict[str, int | None]:
-    """Ceiling to the calls that a worker was told to make a sample of."""
+    """Ceiling to the calls that a worker was given for a sample."""
     return {one.ceiling.id: one.calls for one in requests if isinstance(one, PrepareCeiling)}
 
 
@@ -279,7 +278,7 @@ def ceiling_prepared(request):
     assert {event.samples for event in only(CeilingReady, events)} == {MIN_CEILING_SAMPLES}
 
 
-def test_what_an_earlier_sitting_did_of_the_ceilings_is_not_done_again(
+def test_what_an_earlier_session_did_of_the_ceilings_is_not_done_again(
     fake_side: MakeSide, asked: Asked
 ) -> None:
     op, copy = (above.id for above in ABOVE)
@@ -341,8 +340,8 @@ NAMES = [case.id for case in COMPILED]
 
 def timed(asked: Asked) -> list[str]:
     """The cases whose compile times were asked for, one for each time."""
-    told = [one for requests in asked() for one in requests if isinstance(one, TimeCompile)]
-    return [one.case.id for one in told]
+    reported = [one for requests in asked() for one in requests if isinstance(one, TimeCompile)]
+    return [one.case.id for one in reported]
 
 
 def test_compile_times_are_taken_of_planned_cases_alone_when_all_else_is_done(
@@ -360,7 +359,7 @@ def test_compile_times_are_taken_of_planned_cases_alone_when_all_else_is_done(
     assert [len(requests) for requests in asked()[2:]] == [1, 1, 1, 1], "a worker for each time"
 
 
-def test_compile_times_that_an_earlier_sitting_took_are_not_taken_again(
+def test_compile_times_that_an_earlier_session_took_are_not_taken_again(
     fake_side: MakeSide, asked: Asked
 ) -> None:
     settled = ResumeState(done={(0, 0)}, compile_timed={NAMES[0]})

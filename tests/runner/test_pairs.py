@@ -10,9 +10,10 @@ import pytest
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.matrix.comparison import Comparison
 from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, Measure, Prepare
-from bench.runner import pairs as pairs_module
-from bench.runner.pairs import MAX_PADDING, MIN_SWEEPS, PADDING
+from bench.runner import pool
+from bench.runner.pairs import MAX_PADDING, PADDING
 from bench.runner.process import WorkerProcess
+from bench.runner.schedule import MIN_SWEEPS
 from tests.runner.processes import is_gone
 from tests.runner.sides import Match, same
 
@@ -32,7 +33,7 @@ def block(request):
     rows = {series: [50, 60, 70, 80] for series in good.quantiles_ns}
     return structs.replace(good, quantiles_ns=rows)
 """
-"""Blocks that are told from those of a side without it, whose lower quartile is 20."""
+"""Blocks that differ from those of a side without it, whose lower quartile is 20."""
 
 
 def measures(match: Match) -> list[tuple[str, Measure]]:
@@ -53,7 +54,7 @@ def fours(match: Match) -> list[list[tuple[str, Measure]]]:
 # Turns
 
 
-def test_every_contest_has_its_turns_of_every_kind(tmp_path: Path) -> None:
+def test_every_comparison_has_its_blocks_of_every_kind(tmp_path: Path) -> None:
     comparisons = [*same(SMALL, MIDDLE), Comparison(Case(), Case(optimizer="lbfgs"))]
     pair = Match.of(tmp_path, comparisons).measure()
     both = {PHASES_KIND: TURNS, WHOLE_KIND: TURNS}
@@ -97,7 +98,7 @@ def test_each_sweep_has_an_order_of_its_own(tmp_path: Path) -> None:
     assert len(set(map(tuple, sweeps))) > 1
 
 
-def test_no_metronome_is_heard_and_all_blocks_of_a_contest_are_of_one_length(
+def test_no_reference_loop_is_read_and_all_blocks_of_a_comparison_are_of_one_length(
     tmp_path: Path,
 ) -> None:
     slower = """
@@ -112,12 +113,13 @@ def prepared(request):
     assert {asked.samples for _, asked in measures(match)} == {15}, "as the slower one fills it"
 
 
-def test_the_base_says_what_a_case_should_do(tmp_path: Path) -> None:
+def test_the_base_gives_what_a_case_should_do(tmp_path: Path) -> None:
     match = Match.of(tmp_path, same(SMALL, MIDDLE, LARGE))
     match.measure()
     asked = prepares(match)
     assert [side for side, request in asked if request.expected is None] == ["base"] * 3
-    match.measure()
+    for _ in range(4):
+        match.measure()
     later = prepares(match)[len(asked) :]
     assert all(request.expected is not None for _, request in later)
     assert {side for side, _ in later[::2]} == {"base", "head"}, "either may be the first"
@@ -207,7 +209,7 @@ def test_either_side_may_be_started_first(tmp_path: Path, monkeypatch: pytest.Mo
             started.append(side.name)
             super().__init__(side, *rest, **more)
 
-    monkeypatch.setattr(pairs_module, "WorkerProcess", Noted)
+    monkeypatch.setattr(pool, "WorkerProcess", Noted)
     match = Match.of(tmp_path, same(SMALL))
     for _ in range(7):
         match.measure()
@@ -245,15 +247,15 @@ def test_no_worker_stays(tmp_path: Path) -> None:
 def test_interrupted_pair_leaves_no_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: type
 ) -> None:
-    real = pairs_module.ask
+    real = WorkerProcess.ask
 
-    def interrupted(worker: Any, case: str, request: Any, seconds: float) -> Any:
+    def interrupted(worker: Any, request: Any, seconds: float) -> Any:
         if isinstance(request, when):
             raise KeyboardInterrupt
-        return real(worker, case, request, seconds)
+        return real(worker, request, seconds)
 
     match = Match.of(tmp_path, same(SMALL))
-    monkeypatch.setattr(pairs_module, "ask", interrupted)
+    monkeypatch.setattr(WorkerProcess, "ask", interrupted)
     with pytest.raises(KeyboardInterrupt):
         match.measure()
     assert len(match.workers("base")) == 2

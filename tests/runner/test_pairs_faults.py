@@ -10,9 +10,10 @@ from bench.errors import MachineError
 from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
 from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, Prepare
-from bench.runner.coordinator import Deadlines
-from bench.runner.pairs import MIN_SWEEPS, Ended, Pairs
+from bench.runner.pairs import Ended, Pairs
+from bench.runner.pool import Deadlines
 from bench.runner.process import Side
+from bench.runner.schedule import MIN_SWEEPS
 from tests.runner.driving import GPUS
 from tests.runner.processes import is_gone
 from tests.runner.sides import Match, fake, same
@@ -73,7 +74,7 @@ def check_cost(match: Match, wrong: str, status: str, said: str, started: int) -
     ended = match.pairs.ended[WRONG.id]
     assert (ended.side, ended.status) == (wrong, status)
     assert said in ended.reason
-    assert match.told == [f"{status} on {wrong}: {WRONG.id}: {ended.reason}"]
+    assert match.reported == [f"{status} on {wrong}: {WRONG.id}: {ended.reason}"]
     for side in ("base", "head"):
         assert len(match.workers(side)) == 1 + started
         assert all(is_gone(pid) for pid in match.workers(side))
@@ -83,7 +84,7 @@ def check_cost(match: Match, wrong: str, status: str, said: str, started: int) -
 @WRONG_SIDES
 @pytest.mark.parametrize("status", ["failed", "invalid"])
 @WRONG_AT
-def test_a_refusal_ends_its_contest_on_that_side_and_the_workers_go_on(
+def test_a_refusal_ends_its_comparison_on_that_side_and_the_workers_go_on(
     tmp_path: Path, wrong_at: Callable[[str], str], status: str, wrong: str
 ) -> None:
     match = Match.of(tmp_path, CASES, **{wrong: wrong_at(refused(status))})
@@ -100,14 +101,14 @@ LOSSES = {
     "exits": ("os._exit(3)", "failed", "exited with status 3"),
     "is killed": ("os.kill(os.getpid(), 9)", "killed", "killed by SIGKILL"),
     "cannot be read": ("shout(b'ready\\n')", "failed", "reply could not be read"),
-    "out of turn": ("hello()", "failed", "answered out of turn"),
+    "out of turn": ("hello()", "failed", "invalid worker reply"),
 }
 
 
 @WRONG_SIDES
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 @WRONG_AT
-def test_a_worker_that_is_lost_costs_one_contest_and_the_others_have_new_ones(
+def test_a_worker_that_is_lost_costs_one_comparison_and_the_others_have_new_ones(
     tmp_path: Path, wrong_at: Callable[[str], str], loss: tuple[str, str, str], wrong: str
 ) -> None:
     deed, status, said = loss
@@ -126,7 +127,7 @@ def test_a_worker_that_hangs_is_given_up_at_its_deadline(
     check_cost(match, wrong, "timeout", "no answer within 1 s", started=workers_taken(wrong_at))
 
 
-def test_a_compiled_contest_has_the_compiled_sides_deadline(tmp_path: Path) -> None:
+def test_a_compiled_comparison_has_the_compiled_sides_deadline(tmp_path: Path) -> None:
     slow = """
 def prepared(request):
     time.sleep(600 if request.case.compile == "on" else 0)
@@ -149,21 +150,21 @@ def test_what_has_ended_is_not_asked_again(tmp_path: Path) -> None:
     assert set(prepared) == {FIRST, LAST}
 
 
-def test_a_contest_may_end_in_a_later_pair(tmp_path: Path) -> None:
+def test_a_comparison_may_end_in_a_later_pair(tmp_path: Path) -> None:
     match = Match.of(tmp_path, CASES, head=WRONG_LATER)
     assert set(sizes(match)) == {FIRST.id, WRONG.id, LAST.id}
     assert set(sizes(match)) == {FIRST.id, LAST.id}
     assert match.pairs.ended == {WRONG.id: Ended("head", "invalid", "it cannot")}
 
 
-def test_a_contest_may_end_in_a_control_pair(tmp_path: Path) -> None:
+def test_a_comparison_may_end_in_a_control_pair(tmp_path: Path) -> None:
     match = Match.of(tmp_path, CASES, base=WRONG_LATER)
     match.measure()
     assert set(sizes(match, control=True)) == {FIRST.id, LAST.id}
     assert match.pairs.ended[WRONG.id].status == "invalid"
 
 
-def test_no_pair_is_left_where_every_contest_has_ended(tmp_path: Path) -> None:
+def test_no_pair_is_left_where_every_comparison_has_ended(tmp_path: Path) -> None:
     match = Match.of(tmp_path, same(WRONG), head=wrong_at_preparing("os._exit(1)"))
     for _ in range(2):
         assert match.pairs.measure(control=False) is None
@@ -214,7 +215,7 @@ def test_a_side_is_asked_for_its_own_case_alone(tmp_path: Path) -> None:
     assert set(sizes(match)) == {comparison.id}
 
 
-def test_the_survey_tells_what_both_sides_are(tmp_path: Path) -> None:
+def test_the_survey_reports_what_both_sides_are(tmp_path: Path) -> None:
     other = 'def hello():\n    return Hello(facts(), "3.12.1", "1" * 16, THREADS, [0])\n'
     match = Match.of(tmp_path, same(FIRST), head=other, survey=False)
     base, head = match.pairs.survey()
@@ -233,7 +234,7 @@ def sides_of(folder: Path, wrong: str, body: str) -> tuple[Side, Side]:
 STARTS = {
     "exits": ("import sys\nsys.exit('no torch here')", 60, "status 1: no torch here"),
     "is silent": ("time.sleep(600)", 2, "no answer within 2 s"),
-    "says no hello": ("def hello():\n    return Refused('', 'failed', '')", 60, "not say hello"),
+    "says no hello": ("def hello():\n    return Refused('', 'failed', '')", 60, "not send hello"),
 }
 
 
@@ -255,14 +256,16 @@ def test_a_side_that_does_not_start_is_named_and_no_worker_stays(
     assert psutil.Process().children() == []
 
 
-def test_an_interpreter_that_is_missing_is_told_with_its_side(tmp_path: Path) -> None:
+def test_an_interpreter_that_is_missing_is_reported_with_its_side(tmp_path: Path) -> None:
     sides = fake(tmp_path, "base"), Side("head", str(tmp_path / "gone"))
     with pytest.raises(MachineError, match=r"^head: cannot start .*gone: No such file"):
         Pairs(CASES, sides, {}, seed=0).survey()
 
 
 @WRONG_SIDES
-def test_a_side_that_does_not_start_any_more_is_told_likewise(tmp_path: Path, wrong: str) -> None:
+def test_a_side_that_does_not_start_any_more_is_reported_likewise(
+    tmp_path: Path, wrong: str
+) -> None:
     body = "number() > 1 and os._exit(7)\n"
     match = Match.of(tmp_path, CASES, **{wrong: body})
     match.measure()

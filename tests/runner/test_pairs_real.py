@@ -13,8 +13,9 @@ from bench.matrix.comparison import Comparison
 from bench.matrix.plan import ENVIRONMENTS
 from bench.protocol.messages import KINDS, PHASES_KIND, WHOLE_KIND, Hello
 from bench.protocol.subject import ROOT, subject_hash
-from bench.runner.pairs import MIN_SWEEPS, Pairs, ProcessPair
+from bench.runner.pairs import Pairs, ProcessPair
 from bench.runner.process import Side
+from bench.runner.schedule import MIN_SWEEPS
 from tests.runner.sides import same
 
 pytestmark = pytest.mark.slow
@@ -82,7 +83,7 @@ def well(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Hello, Hello],
     return hellos, [pair for pair in found if pair is not None]
 
 
-def test_survey_tells_the_subjects_apart(
+def test_survey_distinguishes_the_subjects(
     well: tuple[tuple[Hello, Hello], list[ProcessPair]],
 ) -> None:
     base, head = well[0]
@@ -99,7 +100,7 @@ def test_both_workers_are_bound_to_the_same_cores(
         assert base.facts == head.facts
 
 
-def test_blocks_of_both_sides_say_what_a_step_takes(
+def test_blocks_of_both_sides_have_what_a_step_takes(
     well: tuple[tuple[Hello, Hello], list[ProcessPair]],
 ) -> None:
     assert len(well[1]) == 2
@@ -140,7 +141,7 @@ def test_control_pair_loads_the_bases_subject_twice(
 # Sides that go wrong
 
 
-def test_trouble_ends_the_contest_it_is_in_and_no_other(tmp_path: Path) -> None:
+def test_trouble_ends_the_comparison_it_is_in_and_no_other(tmp_path: Path) -> None:
     """The base lacks an optimizer; of the head's cases one raises, one kills its worker and one
     trains at another rate."""
     base = subject(tmp_path / "base")
@@ -148,14 +149,14 @@ def test_trouble_ends_the_contest_it_is_in_and_no_other(tmp_path: Path) -> None:
     head = subject(tmp_path / "head")
     append(head / "sumnet" / "model.py", TROUBLED)
     append(head / "sumnet" / "optimizers.py", FASTER)
-    told: list[str] = []
+    reported: list[str] = []
     pairs = Pairs(
         same(SMALL, RAISING, DYING, ADAM, MOMENTUM),
         (Side("base", subject=base), Side("head", subject=head)),
         {},
         seed=0,
         seconds=0.05,
-        tell=told.append,
+        on_progress=reported.append,
     )
     pairs.survey()
     pair = pairs.measure(control=False)
@@ -172,11 +173,11 @@ def test_trouble_ends_the_contest_it_is_in_and_no_other(tmp_path: Path) -> None:
     assert "ValueError: it has had enough" in pairs.ended[RAISING.id].reason
     assert "the worker exited with status 9" in pairs.ended[DYING.id].reason
     assert "KeyError: 'adam'" in pairs.ended[ADAM.id].reason
-    assert len(told) == 4
+    assert len(reported) == 4
     assert children() == []
 
 
-def test_subject_that_cannot_be_imported_is_told_with_its_side(tmp_path: Path) -> None:
+def test_subject_that_cannot_be_imported_is_reported_with_its_side(tmp_path: Path) -> None:
     broken = subject(tmp_path, model="\nimport a_module_that_is_missing\n")
     pairs = Pairs(same(SMALL), (Side("base"), Side("head", subject=broken)), {}, seed=0)
     with pytest.raises(MachineError) as caught:

@@ -51,23 +51,29 @@ def lost(worker: WorkerProcess, deadline_s: float = LATE_S) -> WorkerLost:
     return lost.value
 
 
-def start(side: Side, hello_s: float = LATE_S) -> WorkerProcess:
-    return WorkerProcess(side, "cpu", 1, hello_s)
+def start(side: Side, threads: int = 1) -> WorkerProcess:
+    worker = WorkerProcess(side, "cpu", threads)
+    worker.greet(LATE_S)
+    return worker
 
 
 def refusal_to_start(side: Side, hello_s: float = LATE_S) -> str:
     with pytest.raises(MachineError) as error:
-        start(side, hello_s)
+        worker = WorkerProcess(side, "cpu", 1)
+        try:
+            worker.greet(hello_s)
+        finally:
+            worker.close()
     return str(error.value)
 
 
 # One that is well
 
 
-def test_a_worker_says_hello_and_answers_in_turn(
+def test_a_worker_sends_hello_and_answers_in_turn(
     fake_side: MakeSide, started: list[WorkerProcess]
 ) -> None:
-    started.append(worker := WorkerProcess(fake_side(), "cpu", 3, LATE_S))
+    started.append(worker := start(fake_side(), threads=3))
     assert worker.setting == ("cpu", 3)
     assert worker.hello.threads == 3
     assert worker.startup_s > 0
@@ -83,8 +89,10 @@ def test_it_is_run_as_the_worker_module_with_its_device_and_threads(tmp_path: Pa
     interpreter = tmp_path / "python"
     interpreter.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/words"\n')
     interpreter.chmod(0o755)
+    worker = WorkerProcess(Side(python=str(interpreter)), "cuda:1", 3)
     with pytest.raises(MachineError):
-        WorkerProcess(Side(python=str(interpreter)), "cuda:1", 3, LATE_S)
+        worker.greet(LATE_S)
+    worker.close()
     words = (tmp_path / "words").read_text().split()
     assert words == ["-P", str(WORKER), words[2], str(ROOT), "cuda:1", "3"]
     assert int(words[2]) > 2, "not one of the standard streams"
@@ -102,17 +110,6 @@ def test_its_environment_is_ours_and_the_sides(
     lines = (tmp_path / "environment").read_text().splitlines()
     assert {"OF_OURS=1", "OF_THE_SIDE=2", "OF_BOTH=its"} <= set(lines)
     assert [line for line in lines if line.startswith("PYTHONPATH=")] == ["PYTHONPATH=/a:/b"]
-
-
-def test_an_environment_of_its_own_comes_over_the_sides(
-    tmp_path: Path, script_side: MakeSide
-) -> None:
-    python = script_side(f'env > "{tmp_path}/environment"').python
-    side = Side("run", python, environment={"OF_THE_SIDE": "1", "OF_BOTH": "its"})
-    with pytest.raises(MachineError):
-        WorkerProcess(side, "cpu", 1, LATE_S, {"OF_BOTH": "its own"})
-    lines = (tmp_path / "environment").read_text().splitlines()
-    assert {"OF_THE_SIDE=1", "OF_BOTH=its own"} <= set(lines)
 
 
 def test_a_reply_in_pieces_is_put_together(
@@ -136,7 +133,7 @@ def test_a_reply_longer_than_a_pipe_holds_arrives(
 ) -> None:
     body = """
 def prepared(request):
-    return Prepared(request.case.id, 1, 1, ("x" * 1_000_000,))
+    return Prepared(request.case.id, 1, 1, ("x" * 1_000_000,), VERIFIED)
 
 def say(reply):
     with os.fdopen(CHANNEL, "wb", closefd=False) as replies:
@@ -154,7 +151,7 @@ def test_what_it_prints_to_standard_error_is_no_reply(
     body = """
 def prepared(request):
     os.write(2, b"a warning\\n" * 100_000)
-    return Prepared(request.case.id, 1, 1, ())
+    return Prepared(request.case.id, 1, 1, (), VERIFIED)
 """
     started.append(worker := start(fake_side(body)))
     assert isinstance(worker.ask(PREPARE, LATE_S), Prepared)
@@ -175,7 +172,7 @@ def test_an_interpreter_that_may_not_be_run_is_named(tmp_path: Path) -> None:
     assert reason == f"cannot start {tmp_path / 'python'}: Permission denied"
 
 
-def test_one_that_exits_at_once_is_told_with_its_status_and_last_words(
+def test_one_that_exits_at_once_is_reported_with_its_status_and_last_words(
     script_side: MakeSide,
 ) -> None:
     side = script_side("echo first >&2; echo '  no such module  ' >&2; exit 3")
@@ -184,13 +181,13 @@ def test_one_that_exits_at_once_is_told_with_its_status_and_last_words(
     )
 
 
-def test_one_that_exits_without_a_word_is_told_with_its_status(script_side: MakeSide) -> None:
+def test_one_that_exits_without_a_word_is_reported_with_its_status(script_side: MakeSide) -> None:
     assert refusal_to_start(script_side("exit 0")) == (
         "a worker did not start: the worker exited with status 0"
     )
 
 
-def test_one_that_never_says_hello_is_ended(script_side: MakeSide) -> None:
+def test_one_that_never_sends_hello_is_ended(script_side: MakeSide) -> None:
     us = psutil.Process()
     before = us.children(recursive=True)
     reason = refusal_to_start(script_side("sleep 600"), SOON_S)
@@ -198,7 +195,7 @@ def test_one_that_never_says_hello_is_ended(script_side: MakeSide) -> None:
     assert [child for child in us.children(recursive=True) if child not in before] == []
 
 
-def test_one_that_says_something_else_first_does_not_count_as_started(fake_side: MakeSide) -> None:
+def test_one_that_sends_something_else_first_does_not_count_as_started(fake_side: MakeSide) -> None:
     body = """
 from bench.matrix.case import Case
 
@@ -206,7 +203,7 @@ def start():
     say(prepared(Prepare(Case())))
 """
     assert refusal_to_start(fake_side(body)) == (
-        "a worker did not start: it did not say hello first"
+        "a worker did not start: it did not send hello first"
     )
 
 
@@ -246,7 +243,7 @@ def test_one_that_kills_itself_is_killed_and_memory_may_be_why(
     assert str(ended) == ended.reason
 
 
-def test_one_that_crashes_is_killed_and_its_last_words_are_told(
+def test_one_that_crashes_is_killed_and_its_last_words_are_reported(
     fake_side: MakeSide, started: list[WorkerProcess]
 ) -> None:
     body = """
@@ -262,7 +259,7 @@ def prepared(request):
     assert ended.reason == "the worker was killed by SIGSEGV: corrupted double-linked list"
 
 
-def test_a_signal_without_a_name_is_told_by_its_number(
+def test_a_signal_without_a_name_is_reported_by_its_number(
     fake_side: MakeSide, started: list[WorkerProcess]
 ) -> None:
     body = "import signal\ndef prepared(request): os.kill(os.getpid(), signal.SIGRTMIN + 3)"
@@ -322,12 +319,13 @@ def test_one_whose_reply_cannot_be_read_failed(
     assert ended.reason.startswith("the worker's reply could not be read: '42 ms' (")
 
 
-def test_one_that_says_hello_twice_gives_the_second_as_its_answer(
+def test_one_that_sends_hello_twice_has_sent_an_invalid_reply(
     fake_side: MakeSide, started: list[WorkerProcess]
 ) -> None:
-    """Who asked knows that it is none."""
     started.append(worker := start(fake_side("def start(): say(hello()); say(hello())")))
-    assert isinstance(worker.ask(PREPARE, LATE_S), Hello)
+    ended = lost(worker)
+    assert ended.status == "failed"
+    assert ended.reason.startswith("invalid worker reply")
 
 
 def test_one_that_closes_its_channel_and_stays_failed(
@@ -386,7 +384,7 @@ def prepared(request):
     child.stdout.readline()
     (FOLDER / "grandchild").write_text(str(child.pid))
     DIE
-    return Prepared(request.case.id, 1, 1, ())
+    return Prepared(request.case.id, 1, 1, (), VERIFIED)
 """
 
 
@@ -447,7 +445,7 @@ def test_what_it_printed_before_its_last_reply_is_not_about_its_end(
 
 
 @pytest.mark.usefixtures("noisy")
-def test_exception_that_ends_it_is_told_whatever_is_printed_at_exit(
+def test_exception_that_ends_it_is_reported_whatever_is_printed_at_exit(
     fake_side: MakeSide, started: list[WorkerProcess]
 ) -> None:
     started.append(worker := start(fake_side("def prepared(request): return 1 / 0")))
@@ -500,7 +498,7 @@ def test_a_real_worker_answers_whatever_is_printed_and_ends_with_its_channel(
     assert subject_loaded == subject_hash(folder / "sumnet") != subject_hash(ROOT / "sumnet")
     prepared = worker.ask(PREPARE, LATE_S)
     block = worker.ask(Measure(Case().id, WHOLE_KIND, 8), LATE_S)
-    refused = worker.ask(Measure("no such case", "x", 8), LATE_S)
+    refused = worker.ask(Measure("cpu/no such case", "x", 8), LATE_S)
     assert isinstance(prepared, Prepared) and isinstance(block, Block)
     assert (block.case, block.kind, block.samples) == (Case().id, WHOLE_KIND, 8)
     assert isinstance(refused, Refused) and refused.status == "failed"
@@ -519,7 +517,8 @@ sys.path[:] = [*elsewhere, sys.argv[1]]
 import msgspec
 from bench.runner.process import ROOT, Side, WorkerProcess
 assert str(ROOT) == sys.argv[1]
-worker = WorkerProcess(Side(), "cpu", 1, 60.0)
+worker = WorkerProcess(Side(), "cpu", 1)
+worker.greet(60.0)
 print(msgspec.json.encode(worker.hello).decode())
 worker.close()
 """

@@ -1,4 +1,4 @@
-"""Verification: every case is told once, as what it is or with the reason why it is not."""
+"""Verification: every case is reported once, as what it is or with the reason why it is not."""
 
 from collections.abc import Callable
 from itertools import product
@@ -11,8 +11,9 @@ from bench.devices.cpu import Cpu
 from bench.errors import MachineError
 from bench.matrix.case import Case
 from bench.matrix.support import DeviceFacts, Facts, unsupported_reason
-from bench.protocol.messages import Refused, Verified
-from bench.runner.coordinator import Deadlines
+from bench.protocol.messages import Refused
+from bench.protocol.verified import Verified
+from bench.runner.pool import Deadlines
 from bench.runner.process import Side
 from bench.runner.verification import Outcome, verify_cases
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
@@ -31,16 +32,18 @@ needs_compiler = pytest.mark.skipif(
 def outcomes(
     cases: list[Case], side: Side | None = None, deadlines: Deadlines | None = None
 ) -> list[Outcome]:
-    """What is told of each case; each is told once, in order."""
-    told: list[tuple[Case, Outcome]] = []
-    verify_cases(cases, lambda *one: told.append(one), side=side, deadlines=deadlines)
-    assert [case for case, _ in told] == cases
-    assert all(outcome.case == case.id for case, outcome in told if isinstance(outcome, Refused))
-    return [outcome for _, outcome in told]
+    """What is reported of each case; each is reported once, in order."""
+    reported: list[tuple[Case, Outcome]] = []
+    verify_cases(cases, lambda *one: reported.append(one), side=side, deadlines=deadlines)
+    assert [case for case, _ in reported] == cases
+    assert all(
+        outcome.case == case.id for case, outcome in reported if isinstance(outcome, Refused)
+    )
+    return [outcome for _, outcome in reported]
 
 
-def statuses(told: list[Outcome]) -> list[str]:
-    return [one.status if isinstance(one, Refused) else "verified" for one in told]
+def statuses(reported: list[Outcome]) -> list[str]:
+    return [one.status if isinstance(one, Refused) else "verified" for one in reported]
 
 
 # With workers that train nothing
@@ -49,10 +52,10 @@ def statuses(told: list[Outcome]) -> list[str]:
 def test_cases_of_one_setting_are_verified_by_one_worker(
     fake_side: MakeSide, pids: Callable[[], list[int]]
 ) -> None:
-    told = outcomes(CASES, fake_side())
-    assert statuses(told) == ["verified"] * 3
-    assert isinstance(told[0], Verified)
-    assert told[0].path == "for-loop"
+    reported = outcomes(CASES, fake_side())
+    assert statuses(reported) == ["verified"] * 3
+    assert isinstance(reported[0], Verified)
+    assert reported[0].path == "for-loop"
     assert len(pids()) == 1
     assert is_gone(pids()[0])
 
@@ -71,12 +74,12 @@ def test_each_setting_has_a_worker_of_its_own(
     assert all(is_gone(pid) for pid in pids())
 
 
-def test_an_unsupported_case_is_told_with_its_reason_and_starts_no_other_worker(
+def test_an_unsupported_case_is_reported_with_its_reason_and_starts_no_other_worker(
     fake_side: MakeSide, pids: Callable[[], list[int]]
 ) -> None:
     cases = [Case(), Case("cuda:1"), Case(threads=9), Case(optimizer="muon"), Case(batch=64)]
-    told = outcomes(cases, fake_side())
-    assert told[1:4] == [
+    reported = outcomes(cases, fake_side())
+    assert reported[1:4] == [
         Refused(cases[1].id, "unsupported", "no cuda device here"),
         Refused(
             cases[2].id,
@@ -87,15 +90,15 @@ def test_an_unsupported_case_is_told_with_its_reason_and_starts_no_other_worker(
             cases[3].id, "unsupported", "Muon optimizes matrices alone, and the net has biases"
         ),
     ]
-    assert statuses(told) == ["verified", *["unsupported"] * 3, "verified"]
+    assert statuses(reported) == ["verified", *["unsupported"] * 3, "verified"]
     assert len(pids()) == 1
 
 
-def test_where_the_first_case_is_unsupported_its_worker_tells_why(
+def test_where_the_first_case_is_unsupported_its_worker_reports_why(
     fake_side: MakeSide, settings: Callable[[], list[str]]
 ) -> None:
-    told = outcomes([Case("mps"), Case("mps", batch=64), Case()], fake_side())
-    assert statuses(told) == ["unsupported", "unsupported", "verified"]
+    reported = outcomes([Case("mps"), Case("mps", batch=64), Case()], fake_side())
+    assert statuses(reported) == ["unsupported", "unsupported", "verified"]
     assert settings() == ["mps 1", "cpu 1"]
 
 
@@ -109,13 +112,13 @@ def held(request):
 
 
 @pytest.mark.parametrize("status", ["invalid", "failed"])
-def test_a_refusal_is_told_and_the_worker_goes_on(
+def test_a_refusal_is_reported_and_the_worker_goes_on(
     fake_side: MakeSide, pids: Callable[[], list[int]], status: str
 ) -> None:
     deed = f"Refused(request.case.id, {status!r}, 'it will not do')"
-    told = outcomes(CASES, fake_side(TOOLS.format(deed=deed)))
-    assert statuses(told) == ["verified", status, "verified"]
-    assert told[1] == Refused(CASES[1].id, status, "it will not do")
+    reported = outcomes(CASES, fake_side(TOOLS.format(deed=deed)))
+    assert statuses(reported) == ["verified", status, "verified"]
+    assert reported[1] == Refused(CASES[1].id, status, "it will not do")
     assert len(pids()) == 1
 
 
@@ -126,8 +129,8 @@ def test_a_refusal_is_told_and_the_worker_goes_on(
         ("os.kill(os.getpid(), 9)", "killed", "the worker was killed by SIGKILL"),
         ("__import__('time').sleep(600)", "timeout", "no answer within"),
         ("shout(b'ready\\n') or good(request)", "failed", "the worker's reply could not be read"),
-        ("hello()", "failed", "the worker answered out of turn"),
-        ("Held('cpu/other', VERIFIED)", "failed", "the worker answered out of turn"),
+        ("hello()", "failed", "invalid worker reply"),
+        ("CaseVerified('cpu/other', VERIFIED)", "failed", "invalid worker reply"),
         ("Refused(request.case.id, 'oom', 'no room')", "oom", "no room"),
     ],
     ids=["exits", "killed", "hangs", "prints", "says hello", "another case", "oom"],
@@ -136,10 +139,10 @@ def test_a_worker_that_is_lost_takes_one_case_with_it(
     fake_side: MakeSide, pids: Callable[[], list[int]], deed: str, status: str, said: str
 ) -> None:
     side = fake_side(TOOLS.format(deed=deed))
-    told = outcomes(CASES, side, Deadlines(prepare_s=1.5))
-    assert statuses(told) == ["verified", status, "verified"]
-    assert isinstance(told[1], Refused)
-    assert told[1].reason.startswith(said)
+    reported = outcomes(CASES, side, Deadlines(prepare_s=1.5))
+    assert statuses(reported) == ["verified", status, "verified"]
+    assert isinstance(reported[1], Refused)
+    assert reported[1].reason.startswith(said)
     assert len(set(pids())) == 2
     assert all(is_gone(pid) for pid in pids())
 
@@ -147,8 +150,8 @@ def test_a_worker_that_is_lost_takes_one_case_with_it(
 def test_a_compiled_case_has_a_deadline_of_its_own(fake_side: MakeSide) -> None:
     side = fake_side(TOOLS.format(deed="__import__('time').sleep(600)"))
     cases = [Case(compile="step"), Case(batch=64, compile="step"), Case(batch=1024)]
-    told = outcomes(cases, side, Deadlines(prepare_s=600, prepare_compiled_s=1.5))
-    assert statuses(told) == ["verified", "timeout", "verified"]
+    reported = outcomes(cases, side, Deadlines(prepare_s=600, prepare_compiled_s=1.5))
+    assert statuses(reported) == ["verified", "timeout", "verified"]
 
 
 @pytest.mark.parametrize("deed", ["die", "refuse"])
@@ -166,17 +169,17 @@ def held(request):
         os._exit(3)
     return Refused(request.case.id, "failed", said)
 """
-    [told] = outcomes([Case()], fake_side(body.replace("DIE", str(deed == "die"))))
-    assert isinstance(told, Refused)
-    assert told.reason.endswith("no such file: ~/model")
+    [reported] = outcomes([Case()], fake_side(body.replace("DIE", str(deed == "die"))))
+    assert isinstance(reported, Refused)
+    assert reported.reason.endswith("no such file: ~/model")
 
 
 def test_a_worker_that_does_not_start_ends_it(fake_side: MakeSide) -> None:
-    told: list[Case] = []
+    reported: list[Case] = []
     side = fake_side("if number(): os._exit(5)")
     with pytest.raises(MachineError, match="the worker exited with status 5"):
-        verify_cases([Case(), Case(threads=2)], lambda case, _: told.append(case), side=side)
-    assert told == [Case()]
+        verify_cases([Case(), Case(threads=2)], lambda case, _: reported.append(case), side=side)
+    assert reported == [Case()]
 
 
 def test_an_end_from_outside_leaves_no_worker_running(
@@ -221,9 +224,9 @@ def test_every_optimizer_that_can_train_the_net_learns_in_every_dtype_but_perhap
     every: dict[Case, Outcome],
 ) -> None:
     """In float16 the eps of many optimizers is nothing, and they divide by it."""
-    invalid = {case for case, told in every.items() if statuses([told]) == ["invalid"]}
+    invalid = {case for case, reported in every.items() if statuses([reported]) == ["invalid"]}
     assert {case.dtype for case in invalid} <= {"float16"}
-    verified = {case for case, told in every.items() if isinstance(told, Verified)}
+    verified = {case for case, reported in every.items() if isinstance(reported, Verified)}
     able = {name for name, spec in OPTIMIZERS.items() if spec.refusal is None}
     for dtype in ("float32", "float64", "bfloat16", "amp-bfloat16"):
         default = {
@@ -235,12 +238,14 @@ def test_every_optimizer_that_can_train_the_net_learns_in_every_dtype_but_perhap
 @pytest.mark.slow
 def test_a_verified_case_ran_as_what_it_is_called(every: dict[Case, Outcome]) -> None:
     paths = {"for-loop": "for-loop", "foreach": "foreach", "fused": "fused"}
-    for case, told in every.items():
-        if isinstance(told, Verified):
-            assert told.products == PRECISIONS[case.dtype].products, case.id
-            assert told.path == paths.get(case.implementation, told.path), case.id
-            assert (told.graphs.loss, told.graphs.step) == (0, 0), case.id
-            assert abs(told.ratio - told.expected.ratio) <= told.expected.tolerance, case.id
+    for case, reported in every.items():
+        if isinstance(reported, Verified):
+            assert reported.products == PRECISIONS[case.dtype].products, case.id
+            assert reported.path == paths.get(case.implementation, reported.path), case.id
+            assert (reported.graphs.loss, reported.graphs.step) == (0, 0), case.id
+            assert abs(reported.ratio - reported.expected.ratio) <= reported.expected.tolerance, (
+                case.id
+            )
 
 
 @pytest.mark.parametrize(
@@ -274,12 +279,12 @@ def test_compiled_cases_are_verified_with_their_graphs() -> None:
         Case(batch=64),
     ]
     both, step, neither = outcomes(cases)
-    for told in (both, step, neither):
-        assert isinstance(told, Verified)
+    for reported in (both, step, neither):
+        assert isinstance(reported, Verified)
     assert both.graphs.loss and both.graphs.step
     assert step.graphs.step and not step.graphs.loss
     assert not neither.graphs.step and not neither.graphs.loss
-    assert {told.graphs.recompiled for told in (both, step, neither)} == {0}
+    assert {reported.graphs.recompiled for reported in (both, step, neither)} == {0}
     assert both.path == step.path == "compiled"
 
 

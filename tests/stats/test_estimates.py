@@ -13,7 +13,6 @@ from bench.records.run_file import Drift
 from bench.stats.estimates import (
     SIGMAS,
     Estimate,
-    at_most,
     estimates,
     floor_of,
     moderated,
@@ -48,11 +47,11 @@ def test_floor_is_the_fastest_tenth_and_not_the_fastest_fluke() -> None:
 
 
 def test_slowness_is_one_at_the_floor_and_multiplies_from_there() -> None:
-    slow = slowness({"dispatch": [100, 130, 200]}, {"dispatch": 100, "unheard": 1})
+    slow = slowness({"dispatch": [100, 130, 200]}, {"dispatch": 100, "unread": 1})
     assert slow.tolist() == pytest.approx([1.0, 1.3, 2.0])
 
 
-def test_slowness_of_two_metronomes_is_their_geometric_mean() -> None:
+def test_slowness_of_two_reference_loops_is_their_geometric_mean() -> None:
     slow = slowness(
         {"dispatch": [100, 100, 150], "memory": [300, 1200, 300]}, {"dispatch": 100, "memory": 300}
     )
@@ -95,8 +94,6 @@ def test_estimate_is_the_geometric_mean_of_its_replicates() -> None:
 def test_interval_of_a_lone_series_is_the_prediction_interval_of_a_new_mean() -> None:
     (estimate,) = known(estimates([[math.exp(v) for v in (0.9, 1.0, 1.1)]], NO_DRIFT))
     assert estimate.half_width == pytest.approx(4.302653 * 0.1 * math.sqrt(2 / 3), rel=1e-5)
-    assert estimate.low_ns == pytest.approx(estimate.time_ns / math.exp(estimate.half_width))
-    assert estimate.high_ns == pytest.approx(estimate.time_ns * math.exp(estimate.half_width))
 
 
 def test_replicates_that_agree_exactly_have_no_width() -> None:
@@ -130,7 +127,8 @@ def test_ninety_five_of_a_hundred_new_runs_land_inside(
         for estimate, again in zip(
             known(estimates(np.exp(first).tolist(), NO_DRIFT)), second, strict=True
         ):
-            inside.append(bool(estimate.low_ns <= np.exp(again.mean()) <= estimate.high_ns))
+            off = again.mean() - math.log(estimate.time_ns)
+            inside.append(bool(abs(off) <= estimate.half_width))
     assert 0.935 < np.mean(inside) < 0.965
 
 
@@ -194,17 +192,3 @@ def test_drift_between_runs_widens_what_replicates_show() -> None:
     assert wide.time_ns == narrow.time_ns
     assert narrow.half_width < wide.half_width
     assert wide.half_width == pytest.approx(SIGMAS * math.sqrt(2) * 0.3, rel=0.1)
-
-
-@pytest.mark.parametrize(
-    ("count", "of", "share"),
-    [(0, 12, 0.221), (0, 300, 0.00994), (0, 59, 0.0495), (1, 100, 0.0466), (5, 5, 1.0)],
-)
-def test_share_is_below_what_so_many_of_so_many_leave_open(
-    count: int, of: int, share: float
-) -> None:
-    assert at_most(count, of) == pytest.approx(share, abs=5e-4)
-
-
-def test_none_of_many_is_the_rule_of_three() -> None:
-    assert at_most(0, 3000) == pytest.approx(3 / 3000, rel=0.01)

@@ -1,4 +1,4 @@
-"""Doubts: which case's blocks lay in what the machine was seen to do, and the line on the run."""
+"""Flags: which case's blocks lay in what the machine was seen to do, and the line on the run."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -70,21 +70,21 @@ def blocks(*counts: int) -> list[float]:
     ]
 
 
-def test_nothing_is_doubtful_on_a_calm_machine() -> None:
+def test_nothing_is_flagged_on_a_calm_machine() -> None:
     assert flags(samples_of([CALM] * 5, [STEADY] * 5), blocks(0, 10, 10, 10, 10)) == {}
 
 
-def test_nothing_is_doubtful_where_nothing_is_told() -> None:
+def test_nothing_is_flagged_where_nothing_is_reported() -> None:
     samples = samples_of([HostHealth()] * 3, [GpuHealth()] * 3)
     assert flags(samples, blocks(0, 10, 10)) == {}
     assert flags([], [1.0, 2.0]) == {}
 
 
-def test_case_without_blocks_has_no_figures_to_doubt() -> None:
+def test_case_without_blocks_has_no_figures_to_flag() -> None:
     assert flags(hosts("governor", ["powersave"] * 3), []) == {}
 
 
-def test_steal_is_told_with_its_most_and_its_mean_over_the_blocks() -> None:
+def test_steal_has_its_most_and_its_mean_over_the_blocks() -> None:
     samples = hosts("steal", [None, 0.032, 0.0, 0.5])
     assert flags(samples, blocks(0, 10, 10, 0)) == {
         "steal": "the hypervisor gave up to 3.2% of the cores to others while it was measured, "
@@ -92,7 +92,7 @@ def test_steal_is_told_with_its_most_and_its_mean_over_the_blocks() -> None:
     }
 
 
-def test_other_processes_are_told_with_their_most_and_their_mean_over_the_blocks() -> None:
+def test_other_processes_have_their_most_and_their_mean_over_the_blocks() -> None:
     samples = hosts("others", [None, 0.0, 0.8, 1.9])
     assert flags(samples, blocks(0, 30, 10, 0)) == {
         "busy": "other processes used up to 0.80 cores while it was measured, 0.20 on average"
@@ -108,11 +108,11 @@ def test_other_processes_are_told_with_their_most_and_their_mean_over_the_blocks
         ("others", 0.11, "busy"),
     ],
 )
-def test_a_little_is_no_doubt(name: str, value: float, word: str | None) -> None:
+def test_a_little_is_no_flag(name: str, value: float, word: str | None) -> None:
     assert list(flags(hosts(name, [None, value]), blocks(0, 10))) == ([word] if word else [])
 
 
-@pytest.mark.parametrize(("touched", "flags"), [(9, False), (10, True)])
+@pytest.mark.parametrize(("touched", "flagged"), [(9, False), (10, True)])
 @pytest.mark.parametrize(
     "samples",
     [
@@ -123,7 +123,7 @@ def test_a_little_is_no_doubt(name: str, value: float, word: str | None) -> None
         gpus("throttled_ns", [4_000, 4_000, 5_000]),
     ],
 )
-def test_what_touches_less_than_a_tenth_of_the_blocks_is_no_doubt(
+def test_what_touches_less_than_a_tenth_of_the_blocks_is_no_flag(
     samples: list[HealthSample], touched: int, flagged: bool
 ) -> None:
     assert bool(flags(samples, blocks(0, 100 - touched, touched))) == flagged
@@ -145,7 +145,7 @@ def test_sample_speaks_for_the_time_since_the_one_before_it() -> None:
 # A CPU quota
 
 
-def test_quota_that_stopped_blocks_is_a_doubt_with_its_most_and_its_mean() -> None:
+def test_quota_that_stopped_blocks_is_a_flag_with_its_most_and_its_mean() -> None:
     limited = replace(CALM, cpu_quota=1.5)
     shares = (None, 0.99, 0.01, 0.0)
     samples = samples_of(replace(limited, throttled=share) for share in shares)
@@ -163,7 +163,7 @@ def test_quota_that_is_not_known_stops_blocks_too() -> None:
     }
 
 
-def test_quota_below_a_core_is_a_doubt_without_a_count_of_periods() -> None:
+def test_quota_below_a_core_is_a_flag_without_a_count_of_periods() -> None:
     assert flags(hosts("cpu_quota", [0.5, 0.5]), blocks(0, 10)) == {
         "quota": "the CPU quota of 0.5 cores is less than one thread uses"
     }
@@ -179,7 +179,7 @@ def test_note_says_the_quota_and_how_often_it_was_used_up() -> None:
         "CPU at most 61 °C, CPU quota 0.5 cores, throttled in up to 99% of periods."
     )
     uncounted = health_note(samples_of([limited] * 2))
-    assert uncounted and uncounted.endswith("CPU quota 0.5 cores, throttling by it not told.")
+    assert uncounted and uncounted.endswith("CPU quota 0.5 cores, unavailable: throttling by it.")
     free = health_note(samples_of([CALM] * 2))
     assert free and "quota" not in free and "throttling" not in free
 
@@ -187,7 +187,7 @@ def test_note_says_the_quota_and_how_often_it_was_used_up() -> None:
 # The GPU
 
 
-def test_throttling_is_told_with_its_reasons_and_its_share_of_the_blocks() -> None:
+def test_throttling_has_its_reasons_and_its_share_of_the_blocks() -> None:
     samples = gpus("throttle", [(), ("power cap", "thermal"), ("power cap",), ()])
     assert flags(samples, blocks(0, 10, 10, 30)) == {
         "throttled": "the GPU was throttled around 40% of its blocks: power cap, thermal"
@@ -254,7 +254,7 @@ def test_clocks_that_moved_or_may_move_are_not_locked(
     assert flags(samples, blocks(0, 10, 10)) == {"clocks": sentence}
 
 
-def test_clocks_are_told_together() -> None:
+def test_clocks_are_reported_together() -> None:
     host = replace(CALM, governor="powersave")
     samples = samples_of([host] * 2, [STEADY, replace(STEADY, sm_mhz=1980)])
     assert flags(samples, blocks(5, 10)) == {
@@ -271,38 +271,38 @@ def test_clock_that_hardly_moves_is_locked_and_a_cpus_is_of_idle_cores_too() -> 
 # The line on the run
 
 
-def test_note_says_what_was_seen_at_most_and_what_is_not_told() -> None:
+def test_note_says_what_was_seen_at_most_and_what_is_unavailable() -> None:
     first = HostHealth(load=1.2)
     samples = samples_of([first, HostHealth(load=0.9, steal=0.0, others=0.02)])
     assert health_note(samples) == (
-        "Health: load up to 1.2, others at most 0.02 cores, steal at most 0.0%, "
-        "CPU clock, governor and CPU temperature not told."
+        "Health: load up to 1.2, other processes at most 0.02 cores, steal at most 0.0%, "
+        "unavailable: CPU clock, governor, CPU temperature."
     )
 
 
-def test_note_of_a_machine_that_tells_all() -> None:
+def test_note_of_a_machine_that_shows_all() -> None:
     hot = replace(STEADY, sm_mhz=1980, temperature_c=71, throttle=("thermal", "power cap"))
     samples = samples_of([CALM, replace(CALM, mhz=3200.0, steal=0.034)], [STEADY, hot])
     assert health_note(samples) == (
-        "Health: load up to 0.8, others at most 0.02 cores, steal at most 3.4%, "
+        "Health: load up to 0.8, other processes at most 0.02 cores, steal at most 3.4%, "
         "CPU clock 2900 to 3200 of 3500 MHz, governor performance, CPU at most 61 °C, "
         "SM clock 1410 to 1980 of 1980 MHz, GPU at most 71 °C, GPU power up to 312 of 700 W, "
-        "throttled (power cap and thermal), at most 0 other processes on the GPU, "
-        "uncorrected ECC errors 0."
+        "at most 0 other processes on the GPU, uncorrected ECC errors 0, "
+        "throttled (power cap and thermal)."
     )
 
 
-def test_note_tells_a_gpu_that_was_not_throttled_from_one_that_does_not_say() -> None:
+def test_note_distinguishes_never_throttled_from_unavailable() -> None:
     never = health_note(gpus("throttle", [(), ()]))
     between = health_note(gpus("throttled_ns", [0, 1_000]))
     silent = replace(STEADY, throttle=None, throttled_ns=None)
     unknown = health_note(samples_of([CALM] * 2, [silent] * 2))
     assert never and "never throttled" in never
     assert between and "throttled (power or heat)" in between
-    assert unknown and unknown.endswith(", throttling not told.")
+    assert unknown and unknown.endswith(", unavailable: throttling.")
 
 
-def test_note_leaves_out_limits_that_are_not_told() -> None:
+def test_note_leaves_out_limits_that_are_unavailable() -> None:
     bare = replace(STEADY, max_sm_mhz=None, power_limit_w=None)
     note = health_note(samples_of([replace(CALM, max_mhz=None)], [bare]))
     assert note is not None

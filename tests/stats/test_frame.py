@@ -1,9 +1,9 @@
 """The tidy frame: true times out of a noisy machine's runs, and reasons where there are none."""
 
+import copy
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +12,7 @@ from bench.machine.sampling import Health, HostHealth
 from bench.matrix.case import DISPATCH, SERIES, THROUGHPUT, WHOLE, Case
 from bench.matrix.ceiling import Ceiling
 from bench.protocol.profile import StepProfile
-from bench.records.run_file import Blocks, RunRecord
+from bench.records.run_file import RunRecord
 from bench.stats.estimates import DRIFT, MIN_BLOCKS, SIGMAS, assumed_drift
 from bench.stats.floors import Floor, floor_among, own_floors
 from bench.stats.frame import BUSY, FEW, SLOW, drift_of, tidy
@@ -89,14 +89,14 @@ def test_typical_time_includes_the_noise_that_the_quiet_time_leaves_out() -> Non
     assert calm["high_ns"] == pytest.approx(TRUE_NS[SMALL] * SPREAD[90], rel=0.02)
 
 
-def test_share_of_quiet_blocks_is_told() -> None:
+def test_share_of_quiet_blocks_is_reported() -> None:
     frame = frame_of(synthetic.run(TRUE_NS, moods=RESTLESS, replicates=5))
     assert row(frame, SMALL)["quiet_share"] == pytest.approx(1 / 3, abs=0.1)
     calm = frame_of(synthetic.run(TRUE_NS, moods=QUIET))
     assert row(calm, SMALL)["quiet_share"] == 1.0
 
 
-def test_large_case_is_quiet_only_where_both_metronomes_say_so() -> None:
+def test_large_case_is_quiet_only_where_both_reference_loops_say_so() -> None:
     run = synthetic.run({LARGE: TRUE_NS[LARGE]}, moods=Moods(blocks=20))
     for worker in run.cases[0].blocks[WHOLE]:  # memory is slow before every other block
         worker.readings_ns["memory"][::2] = [round(READINGS_NS["memory"] * 1.6)] * 10
@@ -151,15 +151,14 @@ def test_replicates_that_did_not_get_quiet_stand_in_where_too_few_did() -> None:
     run = synthetic.run({SMALL: TRUE_NS[SMALL]}, replicates=3, moods=QUIET)
     slowed = run.cases[0].blocks[WHOLE][0]
     slowed.readings_ns["dispatch"] = [round(1.3 * v) for v in slowed.readings_ns["dispatch"]]
-    for column in slowed.percentiles_ns[WHOLE].values():
-        column[:] = [round(1.3 * value) for value in column]
+    slowed.p10_ns[WHOLE] = [round(1.3 * value) for value in slowed.p10_ns[WHOLE]]
     found = row(frame_of(run), SMALL)
     assert (found["replicates"], found["quiet_replicates"]) == (3, 2)
     assert found["quiet_ns"] == pytest.approx(TRUE_NS[SMALL], rel=0.03)
     assert found["marks"] == (BUSY,)
 
 
-def test_slightly_disturbed_run_is_scaled_to_the_best_speed_ever_heard() -> None:
+def test_slightly_disturbed_run_is_scaled_to_the_best_speed_ever_seen() -> None:
     run = synthetic.run(TRUE_NS, moods=Moods(speeds=(1.1,)))
     assert row(frame_of(run), SMALL)["quiet_ns"] == pytest.approx(1.1 * 120_000, rel=0.02)
     run.floors_ns = own_floors(synthetic.run(TRUE_NS, moods=QUIET))
@@ -182,7 +181,7 @@ def test_floors_are_not_shared_across_machines_or_software(changes: dict[str, st
     assert found["quiet_ns"] == pytest.approx(1.3 * TRUE_NS[SMALL], rel=0.02)
 
 
-def test_floors_are_not_shared_across_metronome_versions() -> None:
+def test_floors_are_not_shared_across_reference_loop_versions() -> None:
     good = synthetic.run(TRUE_NS, moods=QUIET)
     poor = synthetic.run(TRUE_NS, moods=NEVER_QUIET)
     poor.reference_loop_version += 1
@@ -340,11 +339,10 @@ def test_interval_widens_with_what_replicates_disagree_by() -> None:
 
 def test_a_lost_workers_few_blocks_are_no_replicate() -> None:
     run = synthetic.run({SMALL: TRUE_NS[SMALL]}, replicates=3)
-    fragment = msgspec.convert(msgspec.to_builtins(run.cases[0].blocks[WHOLE][0]), Blocks)
-    for column in (fragment.at_s, *fragment.readings_ns.values()):
+    fragment = copy.deepcopy(run.cases[0].blocks[WHOLE][0])
+    for column in (fragment.at_ms, *fragment.readings_ns.values(), fragment.p10_ns[WHOLE]):
         del column[MIN_BLOCKS - 1 :]
-    for column in fragment.percentiles_ns[WHOLE].values():
-        column[:] = [9 * value for value in column[: MIN_BLOCKS - 1]]
+    fragment.p50_ns[WHOLE] *= 9
     before = tidy([run], ["a"])
     run.cases[0].blocks[WHOLE].append(fragment)
     after = tidy([run], ["a"])
@@ -431,7 +429,7 @@ def test_case_without_times_is_not_said_to_be_bound_by_anything(
 # What was seen beside the times
 
 
-def test_energy_is_told_for_a_million_samples_or_why_it_is_not() -> None:
+def test_energy_is_reported_for_a_million_samples_or_why_it_is_not() -> None:
     frame = frame_of(synthetic.run(TRUE_NS, energy={SMALL: 4.0, ADAM: "there is no counter"}))
     assert {row(frame, SMALL, series)["joules"] for series in SMALL.series} == {
         1e6 * 4.0 / (synthetic.STEPS * SMALL.batch)
@@ -443,7 +441,7 @@ def test_energy_is_told_for_a_million_samples_or_why_it_is_not() -> None:
     assert np.isnan(row(frame, LARGE)["joules"])
 
 
-def test_what_makes_a_cases_times_doubtful_is_told_in_each_of_its_rows() -> None:
+def test_flags_of_a_case_are_in_each_of_its_rows() -> None:
     busy = [Health(HostHealth(others=others)) for others in (None, 0.0, 1.5, 1.5)]
     frame = frame_of(
         synthetic.run({SMALL: 1.2e5}, health=busy, ended={ADAM: ("failed", "it broke")})
@@ -454,14 +452,14 @@ def test_what_makes_a_cases_times_doubtful_is_told_in_each_of_its_rows() -> None
     assert row(frame, ADAM)["flags"] == {}, "it has no times"
 
 
-def test_nothing_is_doubtful_on_a_machine_that_was_calm_or_of_which_nothing_was_told() -> None:
+def test_nothing_is_flagged_on_a_machine_that_was_calm_or_of_which_nothing_was_reported() -> None:
     calm = [Health(HostHealth(steal=0.0, others=0.01))] * 5
     for health in (calm, []):
         frame = frame_of(synthetic.run(TRUE_NS, health=health))
         assert [row(frame, case)["flags"] for case in TRUE_NS] == [{}, {}, {}]
 
 
-def test_ceilings_are_no_rows_but_what_was_heard_beside_them_counts() -> None:
+def test_ceilings_are_no_rows_but_what_was_read_beside_them_counts() -> None:
     run = synthetic.run({SMALL: 1.2e5}, moods=NEVER_QUIET, ceilings={Ceiling("op"): 1e3})
     assert set(frame_of(run)["case"]) == {SMALL.id}
     assert row(frame_of(run, quiet_ceilings()), SMALL)["marks"] == (SLOW,)
@@ -472,7 +470,7 @@ def quiet_ceilings() -> RunRecord:
     return synthetic.run({}, moods=QUIET, ceilings={Ceiling("op"): 1e3})
 
 
-def test_floors_are_heard_beside_ceilings_too_by_their_device_and_threads() -> None:
+def test_floors_are_read_beside_ceilings_too_by_their_device_and_threads() -> None:
     above = {Ceiling("op"): 1e3, Ceiling("op", threads=2): 1e3, Ceiling("copy", size=2**20): 1e5}
     above[Ceiling("op", "cuda")] = 1e3
     assert list(own_floors(synthetic.run({}, ceilings=above))) == [

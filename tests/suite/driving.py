@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
+from bench.options import PYTEST, options_of, values_of
 from bench.runner.process import WORKER
-from bench.suite.options import add_options
 
 ROOT = Path(__file__).parents[2]
 SEED_CASE = "cpu/float32/b2/sgd/default/compile-off/h10/t1"
@@ -127,31 +127,35 @@ def the_error(output: str) -> str:
     return str(message)
 
 
+def asked(*words: str, front: str = PYTEST) -> argparse.Namespace:
+    """The values of a front's options in these words."""
+    parser = argparse.ArgumentParser()
+    for option in options_of(front):
+        option.declare(parser.add_argument)
+    return values_of(front, vars(parser.parse_args(words)))
+
+
 def stub_config(
     *words: str,
     addopts: Sequence[str] = (),
     settings: Mapping[str, object] | None = None,
-    **others: object,
+    **options: object,
 ) -> Any:
-    """Stands for a pytest.Config: the suite's options, parsed from words as pytest would.
+    """Stands for a pytest.Config that was given these words and has these options.
 
-    `settings` are those of its configuration file, and `others` further options.
+    `settings` are those of its configuration file.
     """
-    parser = argparse.ArgumentParser()
-    group: Any = SimpleNamespace(addoption=parser.add_argument)
-    declared: Any = SimpleNamespace(getgroup=lambda *_: group)
-    add_options(declared)
-    known, _ = parser.parse_known_args(words)
-    options = {"keyword": "", "markexpr": "", "benchmark_disable": False} | vars(known) | others
+    known = {"keyword": "", "markexpr": "", "benchmark_disable": False, "benchmark_enable": False}
+    known |= options
 
     def getini(name: str) -> object:
-        known = {"addopts": list(addopts), **(settings or {})}
-        if name not in known:
+        found = {"addopts": list(addopts), **(settings or {})}
+        if name not in found:
             raise ValueError(f"unknown configuration value: {name!r}")
-        return known[name]
+        return found[name]
 
     return SimpleNamespace(
-        getoption=lambda name, default=None: options.get(name, default),
+        getoption=lambda name, default=None: known.get(name, default),
         getini=getini,
         inipath=Path("pytest.ini"),
         invocation_params=SimpleNamespace(args=words),

@@ -12,13 +12,13 @@ import torch
 
 from bench.devices.energy import RaplCounter
 from bench.records.store import load_run
-from bench.runner.coordinator import CEILING_REPLICATES, MIN_SWEEPS
+from bench.runner.coordinator import CEILING_REPLICATES
+from bench.runner.schedule import MIN_SWEEPS
 from tests.suite.driving import (
     bench_run,
     finish,
     journals,
     run_files,
-    run_pytest,
     start,
     wait_for,
 )
@@ -70,14 +70,14 @@ def test_ceilings_that_were_selected_are_in_a_file_of_their_own(
     ]
     for record in run.ceilings:
         assert record.status == "ok"
-        assert [len(blocks.at_s) for blocks in record.blocks] == [MIN_SWEEPS] * CEILING_REPLICATES
+        assert [len(blocks) for blocks in record.blocks] == [MIN_SWEEPS] * CEILING_REPLICATES
 
 
 @pytest.mark.slow
 def test_their_file_is_pytest_benchmarks_too(measured: tuple[Path, str]) -> None:
     path, _ = measured
     document = json.loads(path.read_text())
-    assert [b["extra_info"]["ceiling"] for b in document["benchmarks"]] == [
+    assert [b["params"]["ceiling"] for b in document["benchmarks"]] == [
         record.id for record in load_run(path).ceilings
     ]
     compared = finish(start("pytest_benchmark", "compare", path))
@@ -110,7 +110,7 @@ def test_a_run_holds_its_ceilings_profiles_and_health(run_file: tuple[Path, str]
 @pytest.mark.slow
 def test_a_run_prints_times_then_ceilings(run_file: tuple[Path, str]) -> None:
     _, printed = run_file
-    assert printed.index("quiet ± 95%") < printed.index("all arrays") < printed.index("Run file: ")
+    assert printed.index("quiet ± 95%") < printed.index("working set") < printed.index("Run file: ")
     assert "Health: " in printed
 
 
@@ -118,7 +118,7 @@ def test_a_run_prints_times_then_ceilings(run_file: tuple[Path, str]) -> None:
 @pytest.mark.slow
 def test_energy_that_cannot_be_had_has_its_reason(run_file: tuple[Path, str]) -> None:
     path, printed = run_file
-    assert "No energy: cpu has no counter of energy that can be read here." in printed
+    assert "cpu has no energy counter" in printed
     (case,) = load_run(path).cases
     assert (case.status, case.energy) == ("ok", None)
 
@@ -160,15 +160,3 @@ def test_expression_that_selects_no_ceiling_is_refused(tmp_path: Path) -> None:
     ran = bench("ceilings", "-k", "stars", f"--results={tmp_path}")
     assert ran.returncode == 2
     assert "-k 'stars' selects no ceiling" in ran.stderr
-
-
-@pytest.mark.slow
-def test_the_other_ways_to_measure_run_in_turn_with_ours() -> None:
-    ran = run_pytest(
-        "bench/suite/test_ceilings_crosscheck.py",
-        "--benchmark-disable",
-        "-k",
-        "65536 or float64-64",
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "3 passed" in ran.stdout

@@ -1,4 +1,4 @@
-"""The check of our times against pytest-benchmark's own loop: that it works, not what it finds."""
+"""The checks against other ways to measure: that they work, not what they find."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.suite.driving import SEED_CASE, run_pytest
 def test_crosscheck_runs_its_case_and_skips_what_cannot_run_here_with_the_reason() -> None:
     crowded = SEED_CASE.replace("t1", "t1024")
     ran = run_pytest(
-        "bench/suite/test_crosscheck.py",
+        "tests/crosschecks/test_crosscheck.py",
         "--benchmark-disable",
         f"--case={SEED_CASE}",
         f"--case={crowded}",
@@ -19,3 +19,23 @@ def test_crosscheck_runs_its_case_and_skips_what_cannot_run_here_with_the_reason
     assert "1 passed, 3 skipped" in ran.stdout
     assert "needs 1024 cores" in ran.stdout
     assert "warning" not in ran.stdout
+
+
+@pytest.mark.slow
+def test_other_ways_to_measure_ceilings_run_in_turn_with_ours() -> None:
+    ran = run_pytest(
+        "tests/crosschecks/test_ceilings_crosscheck.py",
+        "--benchmark-disable",
+        "-k",
+        "65536 or float64-64",
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "3 passed" in ran.stdout
+
+
+@pytest.mark.slow
+def test_they_are_not_collected_unless_they_are_named() -> None:
+    ran = run_pytest("tests", "--all", "--collect-only", "-q", "-k", "crosscheck")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "tests/suite/test_crosscheck.py::" in ran.stdout
+    assert "tests/crosschecks/" not in ran.stdout

@@ -36,7 +36,7 @@ if what == "wait":
         sys.exit(130)
 sys.exit(int(what))
 """
-"""In place of the suite: it ends as it is told, or waits to be interrupted and takes a second."""
+"""In place of the suite: it ends with a status, or waits for an interrupt and takes a second."""
 PYPROJECT = """
 [project]
 name = "stand-in"

@@ -1,6 +1,7 @@
 """The plan that the suite's options ask for, and what pytest-benchmark's options become."""
 
 import argparse
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,18 +11,14 @@ from pytest_benchmark.plugin import pytest_addoption as declare_benchmark_option
 from bench.errors import UsageError
 from bench.matrix.case import Case
 from bench.matrix.ceiling import ceilings, ceilings_under, products_dtype
+from bench.matrix.plan import Plan
 from bench.matrix.presets import PRESETS, select
-from bench.suite.options import (
-    MEANINGLESS,
-    ceilings_from,
-    check_grouping,
-    plan_from,
-    refuse_beside_resume,
-    refuse_meaningless,
-)
+from bench.suite.measurement import Measurement, measurement_of
+from bench.suite.plan import ceilings_from, ceilings_plan, plan_from
+from bench.suite.plugin import MEANINGLESS, Suite, refuse_meaningless
 from bench.suite.session import DISPLAY_OPTIONS
 from sumnet.precision import PRECISIONS
-from tests.suite.driving import SEED_CASE, stub_config
+from tests.suite.driving import SEED_CASE, asked, stub_config
 
 ADAM_CASE = "cpu/float64/b64/adam/default/compile-off/h10/t1"
 HONOURED = {
@@ -43,7 +40,7 @@ HONOURED = {
 
 
 def plan(*words: str) -> Any:
-    return plan_from(stub_config(*words))
+    return plan_from(asked(*words))
 
 
 def benchmark_options() -> set[str]:
@@ -130,9 +127,9 @@ def test_ceilings_are_planned_of_the_devices_threads_and_dtypes_that_the_cases_h
 
 def test_ceilings_alone_are_those_of_a_cpu_in_every_dtype_unless_an_axis_says_otherwise() -> None:
     dtypes = list(dict.fromkeys(map(products_dtype, PRECISIONS)))
-    assert ceilings_from(stub_config()) == ceilings("cpu", 1, dtypes)
+    assert ceilings_from(asked()) == ceilings("cpu", 1, dtypes)
     words = ("--device=cpu,cuda:1", "--threads=2", "--dtype=amp-float16,float16")
-    assert ceilings_from(stub_config(*words)) == [
+    assert ceilings_from(asked(*words)) == [
         *ceilings("cpu", 2, ["float16"]),
         *ceilings("cuda:1", 2, ["float16"]),
     ]
@@ -160,16 +157,18 @@ def test_environment_is_the_one_asked_for() -> None:
 
 
 def test_every_option_of_pytest_benchmark_is_honoured_or_refused() -> None:
-    assert HONOURED.isdisjoint(MEANINGLESS)
-    assert benchmark_options() <= HONOURED | set(MEANINGLESS)
+    refused = {f"--benchmark-{name}" for name in MEANINGLESS}
+    assert HONOURED.isdisjoint(refused)
+    assert benchmark_options() <= HONOURED | refused
 
 
-@pytest.mark.parametrize("option", sorted(MEANINGLESS))
-def test_option_that_a_replayed_clock_cannot_honour_is_refused_with_the_reason(option: str) -> None:
+@pytest.mark.parametrize("name", sorted(MEANINGLESS))
+def test_option_that_a_replayed_clock_cannot_honour_is_refused_with_the_reason(name: str) -> None:
+    option = f"--benchmark-{name}"
     for words in ([f"{option}=3"], [option, "3"], [option]):
         with pytest.raises(UsageError) as caught:
             refuse_meaningless(stub_config(*words))
-        assert str(caught.value) == f"{option} has no meaning here: {MEANINGLESS[option]}"
+        assert str(caught.value) == f"{option} has no meaning here: {MEANINGLESS[name]}"
 
 
 def test_meaningless_option_is_refused_wherever_it_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,10 +182,10 @@ def test_meaningless_option_is_refused_wherever_it_was_set(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("text", ["x", "param:x", "group,", "name, func", ""])
 def test_grouping_that_the_tables_do_not_know_is_refused_before_measuring(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--benchmark-group-by: .* allowed: group, name, func"):
-        check_grouping(stub_config(benchmark_group_by=text))
-    check_grouping(stub_config(benchmark_group_by="group,param:case,param:phase"))
-    check_grouping(stub_config())
+    with pytest.raises(UsageError, match="--benchmark-group-by: "):
+        refuse_meaningless(stub_config(benchmark_group_by=text))
+    refuse_meaningless(stub_config(benchmark_group_by="group,param:case,param:phase"))
+    refuse_meaningless(stub_config())
 
 
 def test_option_that_keeps_its_meaning_passes() -> None:
@@ -194,29 +193,43 @@ def test_option_that_keeps_its_meaning_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "others", "named"),
+    ("words", "named"),
     [
-        (("--preset=seed",), {}, "--preset"),
-        (("--batch=2",), {}, "--batch"),
-        ((f"--case={SEED_CASE}",), {}, "--case"),
-        (("--replicates=9", "--order-seed=1"), {}, "--replicates, --order-seed"),
-        (("--environment=stock",), {}, "--environment"),
-        (("--lr=0.1", "--compile-times=none"), {}, "--lr, --compile-times"),
-        (("--profile",), {}, "--profile"),
-        (("--energy", "--ceilings"), {}, "--energy, --ceilings"),
-        (("--results=elsewhere",), {}, "--results"),
-        ((), {"keyword": "b2"}, "-k"),
-        ((), {"markexpr": "slow"}, "-m"),
-        ((), {"benchmark_disable": True}, "--benchmark-disable"),
+        (("--preset=seed",), "--preset"),
+        (("--batch=2",), "--batch"),
+        ((f"--case={SEED_CASE}",), "--case"),
+        (("--replicates=9", "--order-seed=1"), "--replicates, --order-seed"),
+        (("--environment=stock",), "--environment"),
+        (("--lr=0.1", "--compile-times=none"), "--lr, --compile-times"),
+        (("--profile",), "--profile"),
+        (("--energy", "--ceilings"), "--energy, --ceilings"),
+        (("--results=elsewhere",), "--results"),
     ],
 )
-def test_resumed_run_takes_no_plan_but_its_journals(
-    words: tuple[str, ...], others: dict[str, object], named: str
-) -> None:
+def test_resumed_run_takes_no_plan_but_its_journals(words: tuple[str, ...], named: str) -> None:
     with pytest.raises(UsageError) as caught:
-        refuse_beside_resume(stub_config(*words, **others))
-    assert str(caught.value).endswith(f": drop {named}")
+        measurement_of(asked("--resume=some.journal", *words), plan_from)
+    _, _, dropped = str(caught.value).partition(": drop ")
+    assert set(dropped.split(", ")) == set(named.split(", "))
 
 
-def test_resume_alone_passes() -> None:
-    refuse_beside_resume(stub_config("--resume=some.journal"))
+@pytest.mark.parametrize("word", ["-kb2", "-mslow", SEED_CASE])
+def test_resumed_command_takes_no_selection(word: str) -> None:
+    with pytest.raises(UsageError, match=r"--resume .*: drop"):
+        measurement_of(asked("--resume=some.journal", word, front="run"), plan_from)
+
+
+@pytest.mark.parametrize(
+    "given", [{"keyword": "b2"}, {"markexpr": "slow"}, {"benchmark_disable": True}]
+)
+def test_resumed_session_takes_no_selection(given: dict[str, object]) -> None:
+    resumed = Measurement(Plan([], 1, 0), Path(), resume=Path("some.journal"))
+    with pytest.raises(pytest.UsageError, match=r"--resume .*: drop -"):
+        Suite(resumed).pytest_configure(stub_config(**given))
+    Suite(resumed).pytest_configure(stub_config())
+
+
+def test_ceilings_command_plans_ceilings_alone() -> None:
+    found = ceilings_plan(asked("--dtype=float32", "--environment=steady", front="ceilings"))
+    assert (found.cases, found.environment) == ([], "steady")
+    assert found.ceilings == ceilings("cpu", 1, ["float32"])

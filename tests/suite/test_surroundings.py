@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import bench.suite.conftest as suite
 from bench.errors import UnexpectedError, UsageError
-from bench.suite.options import INTERFERING, refuse_interfering
+from bench.matrix.plan import Plan
+from bench.suite.measurement import Measurement
+from bench.suite.plugin import INTERFERING, Suite, refuse_interfering
 from tests.suite.driving import (
     ROOT,
     bench_run,
@@ -46,11 +47,11 @@ from bench.runner.events import CaseEnded, SessionEnded, SessionStarted
 
 def measure(self):
     print("measuring in", sorted(name for name in os.environ if name.startswith("PYTEST_")))
-    self._emit(SessionStarted(0.0))
+    self._on_event(SessionStarted(0.0))
     {what}
     for case in self.plan.cases:
-        self._emit(CaseEnded(case.id, "failed", "made up"))
-    self._emit(SessionEnded(1.0))
+        self._on_event(CaseEnded(case.id, "failed", "made up"))
+    self._on_event(SessionEnded(1.0))
 
 Coordinator.measure = measure
 """
@@ -199,15 +200,13 @@ def test_pytest_without_pytest_benchmark_is_helped_by_what_the_refusal_says() ->
     ],
 )
 def test_option_of_another_plugin_that_interferes_is_refused(
-    monkeypatch: pytest.MonkeyPatch, option: str, given: dict[str, object]
+    option: str, given: dict[str, object]
 ) -> None:
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     with pytest.raises(UsageError, match=rf": drop {option}$"):
         refuse_interfering(stub_config(**given))
 
 
-def test_plugins_that_are_there_and_do_nothing_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+def test_plugins_that_are_there_and_do_nothing_pass() -> None:
     refuse_interfering(stub_config())
     refuse_interfering(stub_config(**dict.fromkeys(INTERFERING), settings={"timeout": ""}))
     off = {"numprocesses": 0, "dist": "no", "forked": False, "timeout": 0.0, "reruns": 0}
@@ -215,7 +214,6 @@ def test_plugins_that_are_there_and_do_nothing_pass(monkeypatch: pytest.MonkeyPa
 
 
 def test_time_limit_is_refused_wherever_it_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     in_file = stub_config(timeout=None, settings={"timeout": "30"})
     with pytest.raises(UsageError, match=r": drop timeout from pytest\.ini$"):
         refuse_interfering(in_file)
@@ -230,7 +228,6 @@ def test_time_limit_is_refused_wherever_it_was_set(monkeypatch: pytest.MonkeyPat
 def test_tracing_is_refused(
     monkeypatch: pytest.MonkeyPatch, sources: list[str], dropped: str
 ) -> None:
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     tracing = SimpleNamespace(Coverage=SimpleNamespace(current=lambda: "a Coverage"))
     monkeypatch.setitem(sys.modules, "coverage", tracing)
     with pytest.raises(UsageError, match=rf": drop {dropped}$"):
@@ -286,39 +283,41 @@ def test_measurement_that_fails_unexpectedly_is_not_begun_again(
     check_failed_once(ran, tmp_path, error)
 
 
-def request_of_a_test(error: BaseException) -> Any:
-    """Stands for the request of a test of a campaign that fails with this error."""
+def fail(suite: Suite, error: BaseException) -> Any:
+    """Have a test of a suite ask for its run, which fails with this error; the test's session."""
 
     def measured(console: Console) -> None:
         raise error
 
+    suite.measurement.measured = measured  # type: ignore[assignment,method-assign]
     capture = SimpleNamespace(global_and_fixture_disabled=contextlib.nullcontext)
-    config = SimpleNamespace(
-        stash=pytest.Stash(), pluginmanager=SimpleNamespace(getplugin=lambda name: capture)
-    )
-    campaign: Any = SimpleNamespace(run=None, resuming=True, measured=measured)
-    config.stash[suite.CAMPAIGN] = campaign
-    return SimpleNamespace(config=config, session=SimpleNamespace(shouldstop=False))
+    config = SimpleNamespace(pluginmanager=SimpleNamespace(getplugin=lambda name: capture))
+    session = SimpleNamespace(shouldstop=False, items=[])
+    request: Any = SimpleNamespace(config=config, session=session)
+    with pytest.raises((KeyboardInterrupt, pytest.exit.Exception)) as caught:
+        suite._run(request)
+    return SimpleNamespace(stopped=session.shouldstop, ended_by=caught.type)
+
+
+@pytest.fixture
+def suite() -> Suite:
+    return Suite(Measurement(Plan([], 1, 0), Path()))
 
 
 @pytest.mark.parametrize(
     "error", [pytest.skip.Exception("enough"), SystemExit(0), GeneratorExit(), ValueError("x")]
 )
-def test_whatever_ends_the_measurement_ends_the_session(error: BaseException) -> None:
-    request = request_of_a_test(error)
-    with pytest.raises(pytest.exit.Exception):
-        suite._measured(request)
-    kept = request.config.stash[suite.ERROR]
-    assert (kept.exit_status, type(kept)) == (4, UnexpectedError)
-    assert str(kept).startswith("unexpected error\n\nTraceback")
-    assert type(error).__name__ in str(kept).splitlines()[-1]
+def test_whatever_ends_the_measurement_ends_the_session(suite: Suite, error: BaseException) -> None:
+    assert fail(suite, error).ended_by is pytest.exit.Exception
+    assert suite.error is not None
+    assert (suite.error.exit_status, type(suite.error)) == (4, UnexpectedError)
+    assert str(suite.error).startswith("unexpected error\n\nTraceback")
+    assert type(error).__name__ in str(suite.error).splitlines()[-1]
 
 
-def test_interruption_of_the_measurement_ends_the_session_in_a_debugger_too() -> None:
-    request = request_of_a_test(KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        suite._measured(request)
-    assert request.session.shouldstop
+def test_interruption_of_the_measurement_ends_the_session_in_a_debugger_too(suite: Suite) -> None:
+    done = fail(suite, KeyboardInterrupt())
+    assert done.ended_by is KeyboardInterrupt and done.stopped
 
 
 def test_ceilings_that_fail_unexpectedly_name_what_finishes_them(

@@ -112,13 +112,34 @@ def test_no_report_is_no_verdict_whatever_the_status(
 
 
 @needs_bash
+@pytest.mark.parametrize(
+    ("status", "outcome", "ends"),
+    [
+        (0, "equivalent", 0),
+        (1, "regressed", 1),
+        (1, None, 1),
+        (3, "inconclusive", 75),
+        (3, "invalid", 3),
+        (4, None, 4),
+    ],
+)
+def test_gitlab_example_lets_the_inconclusive_alone_fail_softly(
+    tmp_path: Path, status: int, outcome: Verdict | None, ends: int
+) -> None:
+    yaml = pytest.importorskip("yaml")
+    job = yaml.safe_load((ROOT / "docs" / "examples" / "gitlab-ci.yml").read_text())["regress"]
+    assert job["allow_failure"] == {"exit_codes": [75]}
+    assert run(tmp_path, status, outcome, step=job["script"][-1]).returncode == ends
+
+
+@needs_bash
 def test_unchanged_subject_is_measured_as_the_same_on_purpose(tmp_path: Path) -> None:
     for changed, words in ((True, []), (False, ["--same"])):
         folder = tmp_path / str(changed)
         folder.mkdir()
         run(folder, 0, "equivalent", changed=changed)
-        told = (folder / "arguments").read_text().split()
-        assert told == ["-s", "regress", "--", "--report", "regress.json", *words]
+        arguments = (folder / "arguments").read_text().split()
+        assert arguments == ["-s", "regress", "--", "--report", "regress.json", *words]
 
 
 @needs_bash

@@ -1,4 +1,4 @@
-"""The reference loops: the same work every time, and who hears which."""
+"""The reference loops: the same work every time, and which cases read which."""
 
 import inspect
 
@@ -62,7 +62,7 @@ def test_two_builds_do_the_same_work() -> None:
         assert all(a is not b for a, b in zip(one, other, strict=True))
 
 
-def test_the_memory_metronome_moves_more_than_a_large_cases_activations() -> None:
+def test_the_memory_loop_moves_more_than_a_large_cases_activations() -> None:
     rows = {
         name: inspect.getclosurevars(reference_loop.loop).nonlocals["pairs"].shape[0]
         for name, reference_loop in build_reference_loops().items()
@@ -72,16 +72,16 @@ def test_the_memory_metronome_moves_more_than_a_large_cases_activations() -> Non
 
 
 @pytest.mark.parametrize("activation_bytes", [80, LARGE_BYTES])
-def test_small_cases_hear_the_one_bound_by_dispatch(activation_bytes: int) -> None:
+def test_small_cases_read_the_one_bound_by_dispatch(activation_bytes: int) -> None:
     assert reference_loops_for(activation_bytes) == (DISPATCH,)
 
 
 @pytest.mark.parametrize("activation_bytes", [LARGE_BYTES + 1, 2**40])
-def test_large_cases_hear_both(activation_bytes: int) -> None:
+def test_large_cases_read_both(activation_bytes: int) -> None:
     assert reference_loops_for(activation_bytes) == (DISPATCH, MEMORY)
 
 
-def test_every_metronome_a_case_can_hear_is_built() -> None:
+def test_every_reference_loop_of_a_case_is_built() -> None:
     assert set(reference_loops_for(2**40)) == set(build_reference_loops())
 
 
@@ -107,7 +107,7 @@ def test_a_reading_is_the_lower_quartile_of_its_calls_but_the_first(
     assert calls == 3 + 5
 
 
-def test_a_reading_of_each_metronome_is_a_time() -> None:
+def test_a_reading_of_each_loop_is_a_time() -> None:
     clock = device_named("cpu").clock()
     for reference_loop in build_reference_loops().values():
         assert reference_loop.calls >= 4, "else the lower quartile is the minimum"

@@ -46,9 +46,8 @@ from bench.protocol.messages import (
 )
 from bench.protocol.reference_loops import DISPATCH, LARGE_BYTES, MEMORY, reference_loops_for
 from bench.protocol.subject import subject_hash
-from bench.worker.profile.trace import TraceError
+from bench.worker.refusals import InvalidCase, TraceError
 from bench.worker.server import Server
-from bench.worker.verify.checks import InvalidCase
 from bench.worker.verify.float64_run import STEPS, expect
 
 CASE = Case(optimizer="adam")
@@ -144,9 +143,9 @@ def test_hello_says_what_waiting_for_the_idle_device_costs_at_least(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a cuda device")
 def test_a_worker_whose_device_is_not_there_says_so(process_as_it_was: list[int]) -> None:
     answers = Server("cuda:1", 1)
-    told = answers.hello().facts.devices["cuda"].unavailable
-    assert told is not None
-    assert "sees no cuda device" in told
+    unavailable = answers.hello().facts.devices["cuda"].unavailable
+    assert unavailable is not None
+    assert "sees no cuda device" in unavailable
 
 
 # Answers
@@ -168,7 +167,7 @@ def test_a_prepared_case_can_be_measured(with_case: Server) -> None:
         assert block.elapsed_ns > 9 * sum(row[0] for row in block.quantiles_ns.values()) / 2
 
 
-def test_large_cases_are_read_against_both_metronomes(answers: Server) -> None:
+def test_large_cases_read_both_reference_loops(answers: Server) -> None:
     large = Case(batch=LARGE_BYTES // 40 + 1)
     prepared = answers.answer(Prepare(large))
     assert isinstance(prepared, Prepared)
@@ -196,7 +195,7 @@ def test_every_block_starts_from_the_state_the_case_was_verified_in(
     assert all(torch.equal(weight, starts[0][0]) for weight, _ in starts)
 
 
-def test_the_metronomes_are_heard_just_before_the_block_and_after_the_state_is_put_back(
+def test_reference_loops_are_read_just_before_the_block_and_after_the_state_is_restored(
     with_case: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -211,9 +210,9 @@ def test_the_metronomes_are_heard_just_before_the_block_and_after_the_state_is_p
     case = prepared(with_case)
     monkeypatch.setattr(case, "restore", noting("restore", case.restore))
     monkeypatch.setattr(case, "time", noting("time", case.time))
-    monkeypatch.setattr("bench.worker.server.read_loop", noting("listen", lambda *_: 1))
+    monkeypatch.setattr("bench.worker.server.read_loop", noting("read", lambda *_: 1))
     with_case.answer(Measure(CASE.id, PHASES_KIND, 8))
-    assert done == ["restore", "listen", "time"]
+    assert done == ["restore", "read", "time"]
 
 
 def test_no_garbage_is_collected_inside_a_block(
@@ -273,8 +272,8 @@ def test_a_case_that_is_verified_is_held_and_let_go(answers: Server) -> None:
     held = answers.answer(Verify(case))
     assert isinstance(held, CaseVerified)
     assert (held.case, held.verified.expected) == (case.id, expect(case))
-    told = answers.answer(Measure(case.id, WHOLE_KIND, 8))
-    assert told == Refused(case.id, "failed", f"KeyError: '{case.id}'")
+    refused = answers.answer(Measure(case.id, WHOLE_KIND, 8))
+    assert refused == Refused(case.id, "failed", f"KeyError: '{case.id}'")
 
 
 def test_a_case_is_verified_with_the_rate_it_is_given(answers: Server) -> None:
@@ -319,25 +318,27 @@ def test_a_profile_that_cannot_be_had_is_a_refusal(
     assert with_case.answer(Profile(CASE.id)) == Refused(CASE.id, status, reason)
 
 
-def test_energy_is_told_where_the_device_counts_it_and_refused_elsewhere(
+def test_energy_is_measured_where_the_device_counts_it_and_refused_elsewhere(
     with_case: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = iter([None, 100.0, 112.5])
     monkeypatch.setattr(prepared(with_case)._device, "joules", lambda: next(shown))
-    assert with_case.answer(MeasureEnergy(CASE.id, 0.01)) == Refused(
-        CASE.id, "unsupported", "cpu has no counter of energy that can be read here"
-    )
+    refused = with_case.answer(MeasureEnergy(CASE.id, 0.01))
+    assert isinstance(refused, Refused)
+    assert (refused.case, refused.status) == (CASE.id, "unsupported")
     spent = with_case.answer(MeasureEnergy(CASE.id, 0.01))
     assert isinstance(spent, EnergyMeasured)
     assert (spent.case, spent.joules) == (CASE.id, 12.5)
 
 
 @pytest.mark.parametrize("ask", [lambda case: MeasureEnergy(case, 0.01), Profile])
-def test_a_case_that_was_not_prepared_cannot_be_looked_at_closer(
+def test_a_case_that_was_not_prepared_cannot_be_profiled(
     answers: Server, ask: Callable[[str], MeasureEnergy | Profile]
 ) -> None:
-    unheard = Case(batch=97).id
-    assert answers.answer(ask(unheard)) == Refused(unheard, "failed", f"KeyError: '{unheard}'")
+    unprepared = Case(batch=97).id
+    assert answers.answer(ask(unprepared)) == Refused(
+        unprepared, "failed", f"KeyError: '{unprepared}'"
+    )
 
 
 def test_a_prepared_ceiling_can_be_measured_beside_the_cases(with_case: Server) -> None:
@@ -354,18 +355,18 @@ def test_a_prepared_ceiling_can_be_measured_beside_the_cases(with_case: Server) 
     assert isinstance(with_case.answer(Measure(CASE.id, WHOLE_KIND, 8)), Block)
 
 
-def test_a_sample_of_a_ceiling_is_as_many_calls_as_it_is_told(answers: Server) -> None:
+def test_a_sample_of_a_ceiling_is_as_many_calls_as_it_is_asked(answers: Server) -> None:
     own = answers.answer(PrepareCeiling(Ceiling("op")))
-    told = answers.answer(PrepareCeiling(Ceiling("op"), calls=3))
-    assert isinstance(own, CeilingPrepared) and isinstance(told, CeilingPrepared)
-    assert own.calls > told.calls == 3
-    assert (own.work, told.work) == (own.calls, 3)
+    given = answers.answer(PrepareCeiling(Ceiling("op"), calls=3))
+    assert isinstance(own, CeilingPrepared) and isinstance(given, CeilingPrepared)
+    assert own.calls > given.calls == 3
+    assert (own.work, given.work) == (own.calls, 3)
 
 
 @pytest.mark.parametrize(
     ("ceiling", "status", "said"),
     [
-        (Ceiling("matmul", dtype="tf32", size=64), "unsupported", "a CPU has no such"),
+        (Ceiling("matmul", dtype="tf32", size=64), "unsupported", "a CPU has none"),
         (Ceiling("matmul", dtype="float8", size=64), "failed", "KeyError: 'float8'"),
         (Ceiling("juggling"), "failed", "KeyError: 'juggling'"),
     ],
@@ -389,7 +390,7 @@ def test_what_goes_wrong_in_a_ceilings_block_is_a_refusal(
 
     ceiling = Ceiling("allocation")
     answers.answer(PrepareCeiling(ceiling))
-    monkeypatch.setattr(answers._probes[ceiling.id], "time", time)
+    monkeypatch.setattr(answers._prepared[ceiling.id], "time", time)
     reply = answers.answer(Measure(ceiling.id, CEILING, 8))
     assert isinstance(reply, Refused)
     assert reply.status == ("oom" if isinstance(error, MemoryError) else "invalid")
@@ -577,9 +578,9 @@ def test_what_ends_the_worker_is_no_refusal(
 
 
 def test_a_case_that_was_not_prepared_cannot_be_measured(answers: Server) -> None:
-    unheard = Case(batch=99).id
-    reply = answers.answer(Measure(unheard, PHASES_KIND, 8))
-    assert reply == Refused(unheard, "failed", f"KeyError: '{unheard}'")
+    unprepared = Case(batch=99).id
+    reply = answers.answer(Measure(unprepared, PHASES_KIND, 8))
+    assert reply == Refused(unprepared, "failed", f"KeyError: '{unprepared}'")
 
 
 def test_a_case_that_was_refused_is_not_resident(answers: Server) -> None:

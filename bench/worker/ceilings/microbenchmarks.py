@@ -7,23 +7,8 @@ from typing import Any, NamedTuple
 import torch
 
 from bench.devices.base import Device
-from bench.matrix.ceiling import (
-    ALLOCATION,
-    CACHED,
-    COPY,
-    EVENT_PAIR,
-    FRESH_MEMORY,
-    LAUNCH,
-    MATMUL,
-    NODE,
-    OP,
-    PYTHON_CALL,
-    QUEUED,
-    SYNC,
-    TRANSFERS,
-    TRIAD,
-    Ceiling,
-)
+from bench.matrix import ceiling as ceilings
+from bench.matrix.ceiling import Ceiling
 from sumnet.precision import PRECISIONS
 
 CHAIN = 65
@@ -40,7 +25,7 @@ Run = Callable[[int], object]
 """Does something so many times."""
 
 
-class Probe(NamedTuple):
+class Microbenchmark(NamedTuple):
     """What one call does, and what is known of it."""
 
     run: Run
@@ -74,22 +59,22 @@ def _in_flight(call: Callable[[], object], device: Device) -> Run:
 @functools.cache
 def _memory(device: str) -> torch.Tensor:
     """Random numbers that the largest copy or triad needs; all others work on their beginning."""
-    largest = (CACHED if device == "cpu" else QUEUED)[-1]
+    largest = (ceilings.CACHED if device == "cpu" else ceilings.QUEUED)[-1]
     return torch.rand((largest + 4 * APART_BYTES) // 4, device=device)
 
 
 def arrays(ceiling: Ceiling, number: int) -> Iterator[torch.Tensor]:
-    """So many float32 arrays that together take the ceiling's bytes."""
+    """Float32 arrays that together take the ceiling's bytes."""
     assert ceiling.size is not None
     count = ceiling.size // (4 * number)
     for place in range(number):
         yield _memory(ceiling.device).narrow(0, place * (count + APART_BYTES // 4), count)
 
 
-def _copy(ceiling: Ceiling, device: Device) -> Probe:
+def _copy(ceiling: Ceiling, device: Device) -> Microbenchmark:
     source, target = arrays(ceiling, 2)
     one, one_target = source[:1], target[:1]
-    return Probe(
+    return Microbenchmark(
         _repeat(lambda: target.copy_(source)),
         work=8.0 * len(source),
         how="target.copy_(source), float32: bytes read and written",
@@ -98,10 +83,10 @@ def _copy(ceiling: Ceiling, device: Device) -> Probe:
     )
 
 
-def _triad(ceiling: Ceiling, device: Device) -> Probe:
+def _triad(ceiling: Ceiling, device: Device) -> Microbenchmark:
     left, right, target = arrays(ceiling, 3)
     one_left, one_right, one_target = left[:1], right[:1], target[:1]
-    return Probe(
+    return Microbenchmark(
         _repeat(lambda: torch.add(left, right, alpha=3.0, out=target)),
         work=12.0 * len(left),
         how="torch.add(b, c, alpha=3, out=a), float32: bytes read and written",
@@ -117,12 +102,12 @@ def _unless_queued(ceiling: Ceiling, call: Callable[[], object]) -> Run | None:
     return _repeat(call) if ceiling.kind == "cpu" else None
 
 
-def _matmul(ceiling: Ceiling, device: Device) -> Probe:
+def _matmul(ceiling: Ceiling, device: Device) -> Microbenchmark:
     assert ceiling.size is not None and ceiling.dtype is not None
     stored: torch.dtype = getattr(torch, PRECISIONS[ceiling.dtype].parameters)
     shape = ceiling.size, ceiling.size
     left, right, target = (torch.randn(shape).to(ceiling.device, stored) for _ in range(3))
-    return Probe(
+    return Microbenchmark(
         _repeat(lambda: torch.mm(left, right, out=target)),
         work=2.0 * ceiling.size**3,
         how="torch.mm(a, b, out=c) of square matrices",
@@ -130,15 +115,15 @@ def _matmul(ceiling: Ceiling, device: Device) -> Probe:
     )
 
 
-def _op(ceiling: Ceiling, device: Device) -> Probe:
-    return Probe(
+def _op(ceiling: Ceiling, device: Device) -> Microbenchmark:
+    return Microbenchmark(
         _repeat(torch.rand(1, device=ceiling.device).neg_),
         work=1,
-        how="x.neg_() of one number, called from Python: what giving it out costs the host",
+        how="x.neg_() of one number, called from Python: what a launch costs the host",
     )
 
 
-def _node(ceiling: Ceiling, device: Device) -> Probe:
+def _node(ceiling: Ceiling, device: Device) -> Microbenchmark:
     leaf = torch.rand(1, 1, device=ceiling.device, requires_grad=True)
     gradient = torch.ones(1, 1, device=ceiling.device)
 
@@ -148,7 +133,7 @@ def _node(ceiling: Ceiling, device: Device) -> Probe:
             end = end.t()
         return _repeat(lambda: torch.autograd.grad(end, leaf, gradient, retain_graph=True))
 
-    return Probe(
+    return Microbenchmark(
         backward_through(CHAIN),
         work=CHAIN - 1,
         how=f"a backward pass through {CHAIN} transpositions of one number, less one through one",
@@ -156,7 +141,7 @@ def _node(ceiling: Ceiling, device: Device) -> Probe:
     )
 
 
-def _python_call(ceiling: Ceiling, device: Device) -> Probe:
+def _python_call(ceiling: Ceiling, device: Device) -> Microbenchmark:
     def nothing() -> None:
         pass
 
@@ -164,43 +149,43 @@ def _python_call(ceiling: Ceiling, device: Device) -> Probe:
         for _ in range(times):
             pass
 
-    return Probe(
+    return Microbenchmark(
         _repeat(nothing), work=1, how="an empty function, less the loop around it", without=idle
     )
 
 
-def _allocation(ceiling: Ceiling, device: Device) -> Probe:
-    return Probe(
+def _allocation(ceiling: Ceiling, device: Device) -> Microbenchmark:
+    return Microbenchmark(
         _repeat(lambda: torch.empty(1, device=ceiling.device)),
         work=1,
-        how="torch.empty(1), and giving it back",
+        how="torch.empty(1), and freeing it",
     )
 
 
-def _fresh_memory(ceiling: Ceiling, device: Device) -> Probe:
+def _fresh_memory(ceiling: Ceiling, device: Device) -> Microbenchmark:
     count = FRESH_BYTES // 4
-    return Probe(
+    return Microbenchmark(
         _repeat(lambda: torch.ones(count)),
         work=FRESH_BYTES,
         how="torch.ones of 64 MiB: bytes written, in the stock environment to memory just got",
     )
 
 
-def _launch(ceiling: Ceiling, device: Device) -> Probe:
+def _launch(ceiling: Ceiling, device: Device) -> Microbenchmark:
     number = torch.rand(1, device=ceiling.device)
-    give_out = _in_flight(number.neg_, device)
-    return Probe(
-        _repeat(lambda: give_out(IN_FLIGHT)),
+    launches = _in_flight(number.neg_, device)
+    return Microbenchmark(
+        _repeat(lambda: launches(IN_FLIGHT)),
         work=IN_FLIGHT,
-        how=f"x.neg_() of one number, {IN_FLIGHT} given out and waited for together",
+        how=f"x.neg_() of one number, {IN_FLIGHT} launched and waited for together",
     )
 
 
-def _sync(ceiling: Ceiling, device: Device) -> Probe:
-    return Probe(_repeat(device.synchronize), work=1, how="waiting for the idle device")
+def _sync(ceiling: Ceiling, device: Device) -> Microbenchmark:
+    return Microbenchmark(_repeat(device.synchronize), work=1, how="waiting for the idle device")
 
 
-def _event_pair(ceiling: Ceiling, device: Device) -> Probe:
+def _event_pair(ceiling: Ceiling, device: Device) -> Microbenchmark:
     make: Any = torch.cuda.Event  # untyped
     first, second = make(enable_timing=True), make(enable_timing=True)
 
@@ -208,34 +193,34 @@ def _event_pair(ceiling: Ceiling, device: Device) -> Probe:
         first.record()
         second.record()
 
-    return Probe(_repeat(record), work=1, how="recording two events: what that costs the host")
+    return Microbenchmark(_repeat(record), work=1, how="recording two events: the host's cost")
 
 
-def _transfer(ceiling: Ceiling, device: Device) -> Probe:
+def _transfer(ceiling: Ceiling, device: Device) -> Microbenchmark:
     pinned = ceiling.what.endswith("-pinned")
     count = TRANSFER_BYTES // 4
     on_host = torch.rand(count, pin_memory=pinned)
     on_device = torch.rand(count, device=ceiling.device)
     to_device = ceiling.what.startswith("to")
     source, target = (on_host, on_device) if to_device else (on_device, on_host)
-    return Probe(
+    return Microbenchmark(
         _in_flight(lambda: target.copy_(source, non_blocking=pinned), device),
         work=TRANSFER_BYTES,
         how=f"target.copy_(source) of 64 MiB, host memory {'pinned' if pinned else 'pageable'}",
     )
 
 
-PROBES: dict[str, Callable[[Ceiling, Device], Probe]] = {
-    COPY: _copy,
-    TRIAD: _triad,
-    MATMUL: _matmul,
-    OP: _op,
-    NODE: _node,
-    PYTHON_CALL: _python_call,
-    ALLOCATION: _allocation,
-    FRESH_MEMORY: _fresh_memory,
-    LAUNCH: _launch,
-    SYNC: _sync,
-    EVENT_PAIR: _event_pair,
-    **dict.fromkeys(TRANSFERS, _transfer),
+MICROBENCHMARKS: dict[str, Callable[[Ceiling, Device], Microbenchmark]] = {
+    ceilings.COPY: _copy,
+    ceilings.TRIAD: _triad,
+    ceilings.MATMUL: _matmul,
+    ceilings.OP: _op,
+    ceilings.NODE: _node,
+    ceilings.PYTHON_CALL: _python_call,
+    ceilings.ALLOCATION: _allocation,
+    ceilings.FRESH_MEMORY: _fresh_memory,
+    ceilings.LAUNCH: _launch,
+    ceilings.SYNC: _sync,
+    ceilings.EVENT_PAIR: _event_pair,
+    **dict.fromkeys(ceilings.TRANSFERS, _transfer),
 }

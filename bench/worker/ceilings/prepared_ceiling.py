@@ -1,4 +1,4 @@
-"""A ceiling resident in a worker: what finds it out, ready to be timed block by block."""
+"""A ceiling resident in a worker: its microbenchmark, ready to be timed block by block."""
 
 import math
 import statistics
@@ -9,9 +9,9 @@ from bench.devices.cpu import WallClock
 from bench.matrix.ceiling import COPY, TRIAD, Ceiling
 from bench.protocol.messages import CEILING, CeilingPrepared
 from bench.protocol.reference_loops import reference_loops_for
-from bench.worker.ceilings.microbenchmarks import PROBES, Run
+from bench.worker.ceilings.microbenchmarks import MICROBENCHMARKS, Run
+from bench.worker.refusals import InvalidCase
 from bench.worker.timing import Samples, time_calls
-from bench.worker.verify.checks import InvalidCase
 from sumnet.precision import PRECISIONS
 from sumnet.train import float32_products
 
@@ -28,49 +28,51 @@ class PreparedCeiling:
 
     def __init__(self, ceiling: Ceiling, calls: int | None = None) -> None:
         self.ceiling = ceiling
-        is_copied = ceiling.what in (COPY, TRIAD)
+        moves_memory = ceiling.what in (COPY, TRIAD)
         self.reference_loops = reference_loops_for(
-            activation_bytes=ceiling.size or 0 if is_copied else 0
+            activation_bytes=ceiling.size or 0 if moves_memory else 0
         )
         self._device = device_named(ceiling.device)
         self._clock, self._host = self._device.clock(), WallClock()
-        with float32_products(PRECISIONS[ceiling.dtype or "float32"]):
-            self._probe = PROBES[ceiling.what](ceiling, self._device)
+        self._precision = PRECISIONS[ceiling.dtype or "float32"]
+        with float32_products(self._precision):
+            self._benchmark = MICROBENCHMARKS[ceiling.what](ceiling, self._device)
             self._calls = calls or self._calls_of_a_sample()
-            self._sample_ns = min(self._time(self._probe.run, 3))
+            self._sample_ns = min(self._time(self._benchmark.run, 3))
 
     def prepared(self) -> CeilingPrepared:
         return CeilingPrepared(
             ceiling=self.ceiling.id,
             sample_ns=self._sample_ns,
             calls=self._calls,
-            work=self._calls * self._probe.work,
-            how=self._probe.how,
+            work=self._calls * self._benchmark.work,
+            how=self._benchmark.how,
         )
 
     def restore(self) -> None:
         self._device.synchronize()
 
     def time(self, kind: str, samples: int) -> Samples:
-        """One block: nanoseconds a sample, of what `prepared` says a sample does."""
-        with float32_products(PRECISIONS[self.ceiling.dtype or "float32"]):
-            if self._probe.without is None:
-                return {CEILING: self._time(self._probe.run, samples)}
+        """One block: nanoseconds a sample, of the work that `prepared` reports for one."""
+        with float32_products(self._precision):
+            if self._benchmark.without is None:
+                return {CEILING: self._time(self._benchmark.run, samples)}
             for _ in range(TRIES):
-                left = self._time_difference(self._probe.without, samples)
+                left = self._time_difference(self._benchmark.without, samples)
                 if min(left) > 0:
                     return {CEILING: left}
         raise InvalidCase("the work takes no longer than the call without it")
 
     def _calls_of_a_sample(self) -> int:
         self._calls = 1
-        while (took := min(self._time(self._probe.run, 3))) < SAMPLE_NS and self._calls < MAX_CALLS:
-            # Of few calls, what lies around them takes a share: more of them last less than said.
+        run = self._benchmark.run
+        while (took := min(self._time(run, 3))) < SAMPLE_NS and self._calls < MAX_CALLS:
+            # What lies around a few calls takes a share, so many last less than computed here.
             self._calls = min(math.ceil(self._calls * SAMPLE_NS / max(took, 1)), MAX_CALLS)
         return self._calls
 
     def _time(self, run: Run, samples: int) -> list[int]:
-        if self._probe.queued:
+        if self._benchmark.queued:
             return time_calls(lambda: run(self._calls), self._clock, samples)
         return self._time_in_turn([run], samples)[0]
 
@@ -80,7 +82,7 @@ class PreparedCeiling:
         The low decile of that is taken off, because one disturbed sample of it would spoil one of
         the work's.
         """
-        durations, idle = self._time_in_turn([self._probe.run, without], samples)
+        durations, idle = self._time_in_turn([self._benchmark.run, without], samples)
         taken_off = round(statistics.quantiles(idle, n=10, method="inclusive")[0])
         return [duration - taken_off for duration in durations]
 

@@ -1,19 +1,19 @@
-"""A case under torch.profiler: an untimed pass, which says what a step does and in what shares."""
+"""A case under torch.profiler: an untimed pass that shows what a step does and in what shares."""
 
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils._pytree import tree_leaves
 
 from bench.devices.base import Device
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.protocol.profile import StepProfile, Work
 from bench.worker.dispatch_trace import count_work
-from bench.worker.profile.summary import break_down, folded
-from bench.worker.profile.trace import LABEL, read_trace
+from bench.worker.profile.summary import folded, summarize
+from bench.worker.profile.trace import LABEL, phase_traces, read_trace
 from sumnet.train import TrainingLoop
 
 STEPS = 8
@@ -31,11 +31,10 @@ def profile_step(
     """What a step of the loop does; each is begun from the state that `restore` puts back.
 
     With `traces`, a folder, the Chrome trace and the folded stacks are kept there. Raises
-    trace.TraceError for a trace that is empty or whose steps differ, OSError where files cannot
-    be written.
+    TraceError for a trace that is empty or whose steps differ, OSError where files cannot be
+    written.
     """
     phases = PHASES if case.splits else (WHOLE,)
-    sees_kernels = "CUDA" in device.activities
     activities = [getattr(ProfilerActivity, name) for name in device.activities]
     with profile(activities=activities, profile_memory=True) as profiler:
         for step in range(UNKEPT + STEPS):
@@ -43,20 +42,18 @@ def profile_step(
             _run(loop, phases, LABEL if step >= UNKEPT else f"unkept {LABEL}")
         device.synchronize()
     with tempfile.TemporaryDirectory(prefix="sumnet-trace-") as folder:
-        path = Path(folder) / "trace.json"
-        if traces is not None:
-            path = traces / f"{case.id.replace('/', '-')}.trace.json"
+        path = (traces or Path(folder)) / f"{case.id.replace('/', '-')}.trace.json"
         path.unlink(missing_ok=True)  # the profiler does not raise where it cannot write
         profiler.export_chrome_trace(str(path))
-        events = read_trace(path)
+        found = phase_traces(read_trace(path), phases, device)
     if traces is not None:
         stacks = path.with_name(path.name.replace(".trace.json", ".folded"))
-        stacks.write_text("\n".join(folded(events, phases)) + "\n")
-    found = break_down(events, phases, case.kind, sees_kernels=sees_kernels)
+        stacks.write_text("\n".join(folded(found)) + "\n")
+    summary = summarize(found, device)
     restore()
-    profiled = StepProfile(STEPS, found, count_phases(loop, phases), state_elements(loop.optimizer))
+    work, state = count_phases(loop, phases), state_elements(loop.optimizer)
     restore()
-    return profiled
+    return StepProfile(STEPS, summary, work, state)
 
 
 def _run(loop: TrainingLoop, phases: tuple[str, ...], label: str) -> None:
@@ -79,18 +76,13 @@ def count_phases(loop: TrainingLoop, phases: tuple[str, ...]) -> dict[str, Work]
     loss, forward = count_work(loop.forward)
     _, backward = count_work(lambda: loop.backward(loss))
     _, step = count_work(loop.step)
+    parts = (forward, backward, step)
     if phases == (WHOLE,):  # captured as a graph, whose operators nobody sees
-        parts = (forward, backward, step)
         return {WHOLE: Work(sum(p.flops for p in parts), sum(p.bytes for p in parts))}
-    return {"forward": forward, "backward": backward, "step": step}
+    return dict(zip(PHASES, parts, strict=True))
 
 
 def state_elements(optimizer: torch.optim.Optimizer) -> int:
     """Numbers in its tensors; a count of steps, a tensor of no dimension, is none."""
-
-    def elements(value: Any) -> int:
-        if torch.is_tensor(value):
-            return value.numel() if value.dim() else 0
-        return sum(map(elements, value)) if isinstance(value, list | tuple) else 0
-
-    return sum(elements(value) for entry in optimizer.state.values() for value in entry.values())
+    leaves = tree_leaves(list(optimizer.state.values()))
+    return sum(leaf.numel() for leaf in leaves if torch.is_tensor(leaf) and leaf.dim())

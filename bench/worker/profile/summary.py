@@ -1,14 +1,17 @@
-"""What a profiler's trace says of a training step: operators, kernels and memory, phase by phase.
+"""What a profiler's trace shows of a training step: operators, kernels and memory, by phase.
 
-The trace is the one that torch.profiler exports for Chrome and Perfetto. Durations under a profiler
-are not those of training, so what is kept of them is shares; counts are exact.
+Durations under a profiler are not those of training, so what is kept of them is shares; counts are
+exact.
 """
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from bench.devices.base import Device
 from bench.protocol.profile import Operator, PhaseProfile
-from bench.worker.profile.trace import LAUNCHES, Stretch, TraceError, TraceEvent, nested, stretches
+from bench.worker.profile.trace import LAUNCHES, PhaseTrace, TraceEvent
+from bench.worker.refusals import TraceError
 
 OPERATORS_KEPT = 12
 
@@ -27,80 +30,68 @@ WORKLESS = frozenset(
     )
 )
 """Operators that read no numbers, or one, and cost less than those that compute with them."""
-DEVICE_TYPES = {"cpu": 0, "cuda": 1}
-"""As the trace's records of memory have them."""
 
 
-def break_down(
-    events: Sequence[TraceEvent], phases: Sequence[str], kind: str, *, sees_kernels: bool
-) -> dict[str, PhaseProfile]:
-    """Phase to its profile, a step. Raises TraceError where steps are missing or differ."""
-    seen = stretches(events, phases, DEVICE_TYPES.get(kind), sees_kernels)
-    steps = len(seen) // len(phases)
-    step_us = sum(stretch.label.duration for stretch in seen)
-    found: dict[str, PhaseProfile] = {}
-    for phase in phases:
-        of_phase = [stretch for stretch in seen if stretch.phase == phase]
-        _check_alike(of_phase)
-        phase_us = sum(stretch.label.duration for stretch in of_phase)
-        own_us: dict[str, float] = defaultdict(float)
-        in_operators = 0.0
-        for stretch in of_phase:
-            for event, above, own in nested(stretch.host):
-                own_us[event.name] += own
-                if _is_operator(event) and not any(map(_is_operator, above)):
-                    in_operators += event.duration
-        first = of_phase[0]
-        ordered = sorted(own_us.items(), key=lambda item: -item[1])[:OPERATORS_KEPT]
-        calls = Counter(event.name for event in first.host)
-        found[phase] = PhaseProfile(
-            share=phase_us / step_us,
-            in_operators=min(in_operators / phase_us, 1.0),
-            ops=_count_ops(first),
-            nodes=_count_nodes(first),
-            launches=len(first.launches),
-            kernels=len(first.kernels),
-            operators=tuple(Operator(n, calls[n], own / phase_us) for n, own in ordered),
-            **_device_time(of_phase, steps, sees_kernels),
-            **(_memory(first) if kind in DEVICE_TYPES else {}),
-        )
-    return found
+def summarize(traces: Sequence[PhaseTrace], device: Device) -> dict[str, PhaseProfile]:
+    """Phase to its profile, a step. Raises TraceError where steps differ."""
+    step_us = sum(trace.label.duration for trace in traces)
+    by_phase: dict[str, list[PhaseTrace]] = {}
+    for trace in traces:
+        by_phase.setdefault(trace.phase, []).append(trace)
+    return {phase: _profile(of_phase, step_us, device) for phase, of_phase in by_phase.items()}
 
 
-def folded(events: Sequence[TraceEvent], phases: Sequence[str]) -> list[str]:
+def folded(traces: Sequence[PhaseTrace]) -> list[str]:
     """Stacks of operators with their own time, nanoseconds, a line each, as flame graphs take."""
     own_ns: dict[str, float] = defaultdict(float)
-    for stretch in stretches(events, phases, None, sees_kernels=False):
-        left = stretch.label.duration
-        for event, above, own in nested(stretch.host):
-            stack = [stretch.phase, *(e.name for e in above), event.name]
+    for trace in traces:
+        left = trace.label.duration
+        for event, callers, own in trace.calls:
+            stack = [trace.phase, *(caller.name for caller in callers), event.name]
             own_ns[";".join(name.replace(";", ",") for name in stack)] += 1e3 * own
-            left -= 0 if above else event.duration
-        own_ns[stretch.phase] += 1e3 * max(left, 0.0)
+            left -= 0 if callers else event.duration
+        own_ns[trace.phase] += 1e3 * max(left, 0.0)
     return [f"{stack} {round(ns)}" for stack, ns in own_ns.items()]
 
 
-def _check_alike(of_phase: Sequence[Stretch]) -> None:
-    first = of_phase[0].counts
-    for stretch in of_phase[1:]:
-        if (other := stretch.counts) != first:
-            name = next(iter((first - other) | (other - first)))
+def _profile(traces: Sequence[PhaseTrace], step_us: float, device: Device) -> PhaseProfile:
+    """Of one phase, by its trace in every step."""
+    first, counts = traces[0], traces[0].counts
+    for trace in traces[1:]:
+        if (other := trace.counts) != counts:
+            name = next(iter((counts - other) | (other - counts)))
             raise TraceError(
-                f"steps differ: {stretch.phase} runs {name} {first[name]} times in one and "
+                f"steps differ: {first.phase} runs {name} {counts[name]} times in one and "
                 f"{other[name]} times in another"
             )
-
-
-def _count_ops(stretch: Stretch) -> int:
-    return sum(
-        _computes(event) and not any(_hides_calls(ancestor) for ancestor in above)
-        for event, above, _ in nested(stretch.host)
+    phase_us = sum(trace.label.duration for trace in traces)
+    own_us: dict[str, float] = defaultdict(float)
+    in_operators = 0.0
+    for trace in traces:
+        for event, callers, own in trace.calls:
+            own_us[event.name] += own
+            if _is_operator(event) and not any(map(_is_operator, callers)):
+                in_operators += event.duration
+    names = Counter(event.name for event, *_ in first.calls)
+    ordered = sorted(own_us.items(), key=lambda item: -item[1])[:OPERATORS_KEPT]
+    return PhaseProfile(
+        share=phase_us / step_us,
+        in_operators=min(in_operators / phase_us, 1.0),
+        ops=sum(
+            _computes(event) and not any(map(_hides_calls, callers))
+            for event, callers, _ in first.calls
+        ),
+        nodes=sum(
+            times
+            for name, times in names.items()
+            if name.startswith(NODE) and not name.endswith(LEAF_NODE)
+        ),
+        launches=first.launches,
+        kernels=len(first.kernels),
+        operators=tuple(Operator(name, names[name], own / phase_us) for name, own in ordered),
+        **(_device_time(traces) if device.shows_kernels else {}),
+        **(_memory(first) if device.memory_type is not None else {}),
     )
-
-
-def _count_nodes(stretch: Stretch) -> int:
-    names = [event.name for event in stretch.host if event.name.startswith(NODE)]
-    return sum(not name.endswith(LEAF_NODE) for name in names)
 
 
 def _is_operator(event: TraceEvent) -> bool:
@@ -124,29 +115,26 @@ def _hides_calls(event: TraceEvent) -> bool:
     return _computes(event) and not event.name.startswith(COMPILED_GRAPH)
 
 
-def _device_time(of_phase: Sequence[Stretch], steps: int, sees: bool) -> dict[str, int]:
-    if not sees:
-        return {}
+def _device_time(traces: Sequence[PhaseTrace]) -> dict[str, int]:
+    """A step's time in kernels, and the time in which the device ran at least one."""
     kernels_us = busy_us = 0.0
-    for stretch in of_phase:
+    for trace in traces:
         done = 0.0
-        for kernel in sorted(stretch.kernels, key=lambda kernel: kernel.start):
+        for kernel in sorted(trace.kernels, key=lambda kernel: kernel.start):
             kernels_us += kernel.duration
             busy_us += max(kernel.end - max(kernel.start, done), 0.0)
             done = max(done, kernel.end)
     return {
-        "kernels_ns": round(1e3 * kernels_us / steps),
-        "busy_ns": round(1e3 * busy_us / steps),
+        "kernels_ns": round(1e3 * kernels_us / len(traces)),
+        "busy_ns": round(1e3 * busy_us / len(traces)),
     }
 
 
-def _memory(stretch: Stretch) -> dict[str, int]:
-    held = peak = allocated = allocations = 0
-    for event in stretch.memory:
-        size = int(event.details["Bytes"])
-        held += size
-        peak = max(peak, held)
-        if size > 0:
-            allocations += 1
-            allocated += size
-    return {"allocations": allocations, "allocated_bytes": allocated, "peak_bytes": peak}
+def _memory(trace: PhaseTrace) -> dict[str, int]:
+    sizes = [int(event.details["Bytes"]) for event in trace.memory]
+    allocated = [size for size in sizes if size > 0]
+    return {
+        "allocations": len(allocated),
+        "allocated_bytes": sum(allocated),
+        "peak_bytes": max(itertools.accumulate(sizes, initial=0)),
+    }

@@ -1,132 +1,139 @@
-"""Reading the trace that torch.profiler exports for Chrome and Perfetto."""
+"""Reads the trace that torch.profiler exports for Chrome and Perfetto.
+
+The profiler's own `events()` will not do: they leave operators out by name, merge an operator with
+a caller of the same name, hang kernels on operators rather than launches, and know no peak of
+memory.
+"""
 
 import bisect
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from bench.devices.base import Device
+from bench.worker.refusals import TraceError
+
 LABEL = "sumnet: "
 """Before a phase's name."""
-HOST = ("cpu_op", "cuda_runtime", "cuda_driver")
 LAUNCHES = ("cuda_runtime", "cuda_driver")
+HOST = ("cpu_op", *LAUNCHES)
 KERNELS = ("kernel", "gpu_memcpy", "gpu_memset")
 
 
-class TraceError(Exception):
-    """The trace is empty, or does not show the same steps again and again."""
-
-
-class TraceEvent(NamedTuple):
+class TraceEvent(msgspec.Struct, frozen=True):
     """One event of the trace; times in microseconds."""
 
     name: str
-    category: str
-    start: float
-    duration: float
-    thread: object
-    details: Mapping[str, Any]
+    category: str = msgspec.field(name="cat", default="")
+    start: float = msgspec.field(name="ts", default=0.0)
+    duration: float = msgspec.field(name="dur", default=0.0)
+    thread: int | str | None = msgspec.field(name="tid", default=None)
+    details: dict[str, Any] = msgspec.field(name="args", default_factory=dict)
+    ph: str = ""
+    """The format's letter for the kind of event: X lasts, i is a moment."""
 
     @property
     def end(self) -> float:
         return self.start + self.duration
 
 
-def read_trace(path: Path) -> list[TraceEvent]:
-    """The events of a Chrome trace, in order of their start."""
-    events = [
-        TraceEvent(
-            event["name"],
-            event["cat"],
-            event["ts"],
-            event.get("dur", 0.0),
-            event.get("tid"),
-            event.get("args", {}),
-        )
-        for event in msgspec.json.decode(path.read_bytes())["traceEvents"]
-        if event.get("ph") in ("X", "i") and "cat" in event
-    ]
-    # Of two that start together, the longer holds the other.
-    return sorted(events, key=lambda event: (event.start, -event.duration))
+class Call(NamedTuple):
+    """What the host called."""
+
+    event: TraceEvent
+    callers: tuple[TraceEvent, ...]
+    """The calls that it lies in, outermost first."""
+    own_us: float
+    """Its duration without that of what it called."""
 
 
-class Stretch(NamedTuple):
+class PhaseTrace(NamedTuple):
     """One phase of one step, and what happened in it."""
 
     phase: str
     label: TraceEvent
-    host: list[TraceEvent]
+    calls: list[Call]
     kernels: list[TraceEvent]
-    launches: set[object]
     memory: list[TraceEvent]
+
+    @property
+    def launches(self) -> int:
+        """Calls that gave the device its kernels."""
+        return len({kernel.details.get("correlation") for kernel in self.kernels})
 
     @property
     def counts(self) -> Counter[str]:
         """Operators and kernels by name."""
-        ran = [event for event in self.host if event.category not in LAUNCHES]
+        ran = [call.event for call in self.calls if call.event.category not in LAUNCHES]
         return Counter(event.name for event in [*ran, *self.kernels])
 
 
-def stretches(
-    events: Sequence[TraceEvent], phases: Sequence[str], memory: int | None, sees_kernels: bool
-) -> list[Stretch]:
+class _Trace(msgspec.Struct):
+    events: list[TraceEvent] = msgspec.field(name="traceEvents")
+
+
+def read_trace(path: Path) -> list[TraceEvent]:
+    """The events of a Chrome trace, in order of their start."""
+    events = msgspec.json.decode(path.read_bytes(), type=_Trace).events
+    kept = [event for event in events if event.ph in ("X", "i") and event.category]
+    # Of two that start together, the longer holds the other.
+    return sorted(kept, key=lambda event: (event.start, -event.duration))
+
+
+def phase_traces(
+    events: Sequence[TraceEvent], phases: Sequence[str], device: Device
+) -> list[PhaseTrace]:
     """The phases of each labelled step, in order, with what the host and the device did for them.
 
-    `memory` is the type of device whose allocations are wanted. Raises TraceError where steps,
-    kernels or what launched them are missing.
+    Raises TraceError where steps, kernels or what launched them are missing.
     """
     names = {LABEL + phase: phase for phase in phases}
-    found = [
-        Stretch(names[event.name], event, [], [], set(), [])
-        for event in events
-        if event.category == "user_annotation" and event.name in names
-    ]
-    if not found or [s.phase for s in found] != list(phases) * (len(found) // len(phases)):
+    labels = [e for e in events if e.category == "user_annotation" and e.name in names]
+    found = [names[label.name] for label in labels]
+    if not found or found != list(phases) * (len(found) // len(phases)):
         raise TraceError("the trace does not show whole steps")
-    starts = [stretch.label.start for stretch in found]
+    starts = [label.start for label in labels]
 
-    def holding(moment: float) -> Stretch | None:
+    def place_of(moment: float) -> int | None:
+        """Of the label that holds it."""
         place = bisect.bisect_right(starts, moment) - 1
-        return found[place] if place >= 0 and moment < found[place].label.end else None
+        return place if place >= 0 and moment < labels[place].end else None
 
+    host, kernels, memory = (defaultdict[int | None, list[TraceEvent]](list) for _ in range(3))
     launched_at: dict[object, float] = {}
     for event in events:
         if event.category in LAUNCHES:
             launched_at[event.details.get("correlation")] = event.start
-        within = holding(event.start)
-        if within is None:
-            continue
         if event.category in HOST:
-            within.host.append(event)
-        elif event.name == "[memory]" and event.details.get("Device Type") == memory:
-            within.memory.append(event)
-    for event in events if sees_kernels else ():
+            host[place_of(event.start)].append(event)
+        elif event.name == "[memory]" and event.details.get("Device Type") == device.memory_type:
+            memory[place_of(event.start)].append(event)
+    for event in events if device.shows_kernels else ():
         if event.category in KERNELS:
             launch = event.details.get("correlation")
-            if launch not in launched_at and event.start < starts[0]:
-                continue  # of what ran before the steps that are kept
-            if launch not in launched_at:
+            if launch in launched_at:
+                # By its launch: backward runs on a thread of its own, and kernels run late.
+                kernels[place_of(launched_at[launch])].append(event)
+            elif event.start >= starts[0]:  # not of what ran before the steps that are kept
                 raise TraceError(f"nothing in the trace launches the kernel {event.name}")
-            # By when it was given out: backward runs on a thread of its own, and kernels run late.
-            within = holding(launched_at[launch])
-            if within is not None:
-                within.kernels.append(event)
-                within.launches.add(launch)
-    if sees_kernels and not any(stretch.kernels for stretch in found):
+    traces = [
+        PhaseTrace(names[label.name], label, nested(host[place]), kernels[place], memory[place])
+        for place, label in enumerate(labels)
+    ]
+    if device.shows_kernels and not any(trace.kernels for trace in traces):
         raise TraceError("the trace shows no kernels")
-    if not any(stretch.host or stretch.kernels for stretch in found):
+    if not any(trace.calls for trace in traces):
         raise TraceError("the trace is empty")
-    return found
+    return traces
 
 
-def nested(
-    events: Sequence[TraceEvent],
-) -> Iterator[tuple[TraceEvent, tuple[TraceEvent, ...], float]]:
-    """Each event with those it lies in, outermost first, and its own time, microseconds."""
+def nested(events: Iterable[TraceEvent]) -> list[Call]:
+    """Each event with those it lies in on its thread; `events` in order of their start."""
     stacks: dict[object, list[TraceEvent]] = defaultdict(list)
-    above: list[tuple[TraceEvent, ...]] = []
+    calls: list[tuple[TraceEvent, tuple[TraceEvent, ...]]] = []
     inner_us: dict[int, float] = defaultdict(float)
     for event in events:
         stack = stacks[event.thread]
@@ -134,7 +141,6 @@ def nested(
             stack.pop()
         if stack:
             inner_us[id(stack[-1])] += event.duration
-        above.append(tuple(stack))
+        calls.append((event, tuple(stack)))
         stack.append(event)
-    for event, ancestors in zip(events, above, strict=True):
-        yield event, ancestors, max(event.duration - inner_us[id(event)], 0.0)
+    return [Call(e, above, max(e.duration - inner_us[id(e)], 0.0)) for e, above in calls]

@@ -6,10 +6,11 @@ import torch
 
 from bench.devices.base import Device
 from bench.matrix.case import Case
-from bench.protocol.messages import Expected, Graphs, Verified
-from bench.worker.dispatch_trace import CompilerCounts, compiler_counts, observe
+from bench.protocol.verified import Expected, Graphs, Verified
+from bench.worker.dispatch_trace import compiler_counts, observe
+from bench.worker.refusals import InvalidCase
 from bench.worker.verify.float64_run import STEPS, expect, reference_loss
-from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from sumnet.optimizers import OPTIMIZERS
 from sumnet.precision import PRECISIONS
 from sumnet.train import TrainingLoop, float32_products
 
@@ -17,10 +18,6 @@ HOOK_BREAK = "Call to `torch._dynamo.graph_break()`"
 """An optimizer's step is wrapped to restore autograd's mode, which breaks the graph around it."""
 
 COMPILED = "compiled"
-
-
-class InvalidCase(Exception):
-    """The case runs but is not what it says it is, or does not learn."""
 
 
 def verify(
@@ -35,40 +32,45 @@ def verify(
 
     Also checks where and in which dtype parameters, gradients and data are stored and matrices are
     multiplied, that the implementation asked for is the one that ran, and that torch.compile
-    captured what it was given. The last step runs as it was written, to be looked at.
+    captured what it was given. The last step runs as it was written, to be inspected.
     """
     check_optimizer(case, loop.optimizer)
-    wanted = expected or expect(case, lr)
+    reference = expected or expect(case, lr)
     scale = None if loop.scaler is None else loop.scaler.get_scale()
-    counts = [compiler_counts()]
+    start = compiler_counts()
     device.reset_peak()
     loss = loop.forward()
     loop.backward(loss)
-    counts.append(compiler_counts())
+    after_loss = compiler_counts()
     check_tensors(case, loop)
-    seen_loss = loss.item()
+    first_loss = loss.item()
     loop.optimizer.zero_grad(set_to_none=True)
     loop.train_step()
-    counts.append(compiler_counts())
+    after_step = compiler_counts()
     for _ in range(STEPS - 2 - loop.trained):
         loop.train_step()
     device.synchronize()
-    counts.append(compiler_counts())
+    end = compiler_counts()
     peak = device.peak_bytes()
-    graphs = _graphs(*counts)
+    graphs = Graphs(
+        loss=after_loss.graphs - start.graphs,
+        step=after_step.graphs - after_loss.graphs,
+        recompiled=end.graphs - after_step.graphs,
+        breaks=tuple((end.breaks - start.breaks).elements()),
+        skips=end.skips - start.skips,
+    )
     check_graphs(case, graphs)
-    passes = observe(lambda: loop.backward(loop.forward()))
-    check_products(case, passes.products)
+    check_products(case, observe(lambda: loop.backward(loop.forward())).products)
     path = _observed_path(case, loop)
     check_path(case, path)
     if PRECISIONS[case.dtype].float32_products == "tf32":
         check_tf32(loop)
     if scale is not None and loop.scaler is not None and loop.scaler.get_scale() != scale:
         raise InvalidCase("the GradScaler skipped steps: gradients overflowed float16")
-    ratio = reference_loss(case, loop.model) / wanted.loss
-    check_training(wanted, ratio, seen_loss if not loop.trained else None)
+    ratio = reference_loss(case, loop.model) / reference.loss
+    check_training(reference, ratio, first_loss if not loop.trained else None)
     return Verified(
-        expected=wanted,
+        expected=reference,
         ratio=ratio,
         products=PRECISIONS[case.dtype].products,
         path=path,
@@ -81,22 +83,19 @@ def verify(
 def check_training(expected: Expected, ratio: float, loss: float | None) -> None:
     """The loss must start where the reference's does, and fall as far.
 
-    `loss` is what the loop's own forward pass gave; None where training had begun before it.
+    `loss` is that of the loop's first forward pass; None where training had begun before it.
     """
     if loss is not None and not abs(loss / expected.loss - 1) <= expected.loss_tolerance:
-        raise InvalidCase(
-            f"the forward pass gives a loss of {loss:.6g}, a float64 reference {expected.loss:.6g}"
-        )
+        raise InvalidCase(f"first loss {loss:.6g}, {expected.loss:.6g} in a float64 reference")
     if not math.isfinite(ratio):
         raise InvalidCase(f"the loss is {ratio} after {STEPS} steps")
-    told = (
-        f"{STEPS} steps bring the loss to {ratio:.4g} of what it was, "
-        f"a float64 reference to {expected.ratio:.4g}"
+    ratios = (
+        f"loss ratio {ratio:.4g} after {STEPS} steps, {expected.ratio:.4g} in a float64 reference"
     )
     if not abs(ratio - expected.ratio) <= expected.tolerance:
-        raise InvalidCase(f"{told}; in this dtype they may differ by {expected.tolerance:.2g}")
+        raise InvalidCase(f"{ratios}; in this dtype they may differ by {expected.tolerance:.2g}")
     if not max(ratio, expected.ratio) < 1:
-        raise InvalidCase(f"the loss does not fall: {told}")
+        raise InvalidCase(f"the loss does not fall: {ratios}")
 
 
 def check_graphs(case: Case, graphs: Graphs) -> None:
@@ -140,12 +139,9 @@ def check_optimizer(case: Case, optimizer: torch.optim.Optimizer) -> None:
 
 def check_path(case: Case, seen: str) -> None:
     """The step must be taken by the implementation that was asked for, unless it is compiled."""
-    asked = IMPLEMENTATIONS[case.implementation]
-    wanted = next((path for path in ("fused", "foreach") if asked.get(path)), None)
-    if asked.get("foreach") is False:
-        wanted = "for-loop"
-    if wanted is not None and seen not in (wanted, COMPILED):
-        raise InvalidCase(f"the optimizer's step ran as {seen}, not as {wanted}")
+    asked = case.implementation
+    if asked in ("for-loop", "foreach", "fused") and seen not in (asked, COMPILED):
+        raise InvalidCase(f"the optimizer's step ran as {seen}, not as {asked}")
 
 
 def check_tf32(loop: TrainingLoop) -> None:
@@ -159,7 +155,7 @@ def check_tf32(loop: TrainingLoop) -> None:
 
 
 def check_tensors(case: Case, loop: TrainingLoop) -> None:
-    """Parameters, gradients and data must sit on the case's device in its dtype."""
+    """Parameters, gradients and data must be on the case's device in its dtype."""
     for name, parameter in loop.model.named_parameters():
         if parameter.grad is None:
             raise InvalidCase(f"backward left no gradient on {name}")
@@ -174,7 +170,7 @@ def check_tensors(case: Case, loop: TrainingLoop) -> None:
     for what, tensor in tensors.items():
         assert tensor is not None
         if tensor.device.type != case.kind or (index and tensor.device.index != int(index)):
-            raise InvalidCase(f"{what} sits on {tensor.device}, not on {case.device}")
+            raise InvalidCase(f"{what} is on {tensor.device}, not on {case.device}")
         if str(tensor.dtype) != f"torch.{stored}":
             raise InvalidCase(f"{what} is {tensor.dtype}, not torch.{stored}")
 
@@ -182,8 +178,8 @@ def check_tensors(case: Case, loop: TrainingLoop) -> None:
 def _observed_path(case: Case, loop: TrainingLoop) -> str:
     """How the optimizer takes a step, from the operators it runs.
 
-    After a forward and a backward pass. A compiled step is not looked into: its graph was counted,
-    and torch has steps that are only taken compiled.
+    After a forward and a backward pass. A compiled step is not inspected: its graph was counted,
+    and torch has steps that only run compiled.
     """
     if case.compilation.step:
         loop.step()
@@ -194,15 +190,3 @@ def _observed_path(case: Case, loop: TrainingLoop) -> str:
         return "closure"
     seen = observe(loop.step).path
     return f"capturable {seen}" if case.implementation == "capturable" else seen
-
-
-def _graphs(
-    start: CompilerCounts, probed: CompilerCounts, stepped: CompilerCounts, end: CompilerCounts
-) -> Graphs:
-    return Graphs(
-        loss=probed.graphs - start.graphs,
-        step=stepped.graphs - probed.graphs,
-        recompiled=end.graphs - stepped.graphs,
-        breaks=tuple((end.breaks - start.breaks).elements()),
-        skips=end.skips - start.skips,
-    )

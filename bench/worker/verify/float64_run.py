@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from bench.matrix.case import Case
-from bench.protocol.messages import Expected
+from bench.protocol.verified import Expected
 from sumnet.data import random_batch
 from sumnet.model import SumNet
 from sumnet.optimizers import OPTIMIZERS, build_optimizer, learning_rate

@@ -18,12 +18,12 @@ from bench.worker.ceilings.microbenchmarks import (
     CHAIN,
     FRESH_BYTES,
     IN_FLIGHT,
-    PROBES,
-    Probe,
+    MICROBENCHMARKS,
+    Microbenchmark,
     arrays,
 )
 from bench.worker.ceilings.prepared_ceiling import MAX_CALLS, SAMPLE_NS, PreparedCeiling
-from bench.worker.verify.checks import InvalidCase
+from bench.worker.refusals import InvalidCase
 from tests.worker.simulation import Costs, SimulatedDevice
 
 ENDS = (CACHED[0], 2**20, CACHED[-1], 64, 512, None)
@@ -71,21 +71,23 @@ class Watch(TorchDispatchMode):
 
 def watched(ceiling: Ceiling, calls: int = 1) -> Watch:
     """So many calls of what finds it out, and what was seen of them."""
-    probe = PROBES[ceiling.what](ceiling, device_named(ceiling.device))
+    benchmark = MICROBENCHMARKS[ceiling.what](ceiling, device_named(ceiling.device))
     with Watch() as watch:
-        probe.run(calls)
+        benchmark.run(calls)
     return watch
 
 
 @pytest.mark.parametrize("ceiling", ON_CPU, ids=lambda ceiling: ceiling.id)
-def test_every_probe_of_a_cpu_runs_and_says_what_a_sample_of_it_does(ceiling: Ceiling) -> None:
-    probe = PreparedCeiling(ceiling)
-    probe.restore()
-    timed = probe.time(CEILING, 5)
+def test_every_microbenchmark_of_a_cpu_runs_and_reports_its_work(
+    ceiling: Ceiling,
+) -> None:
+    benchmark = PreparedCeiling(ceiling)
+    benchmark.restore()
+    timed = benchmark.time(CEILING, 5)
     assert list(timed) == [CEILING]
     assert len(timed[CEILING]) == 5
     assert min(timed[CEILING]) > 0
-    prepared = probe.prepared()
+    prepared = benchmark.prepared()
     assert prepared.ceiling == ceiling.id
     assert prepared.work == prepared.calls * work_of(ceiling)
     assert prepared.calls == MAX_CALLS or (
@@ -135,9 +137,9 @@ def test_an_op_is_one_operator_that_computes() -> None:
 
 
 def test_a_chain_of_nodes_is_gone_through_from_end_to_leaf() -> None:
-    probe = PROBES["node"](Ceiling("node"), device_named("cpu"))
-    assert probe.without is not None
-    for run, nodes in ((probe.run, CHAIN), (probe.without, 1)):
+    benchmark = MICROBENCHMARKS["node"](Ceiling("node"), device_named("cpu"))
+    assert benchmark.without is not None
+    for run, nodes in ((benchmark.run, CHAIN), (benchmark.without, 1)):
         with Watch() as watch:
             run(2)
         assert watch.names.count("t") == 2 * nodes
@@ -159,8 +161,8 @@ def test_fresh_memory_is_written_through() -> None:
 
 def test_a_python_call_runs_no_operator_and_is_more_than_the_loop_around_it() -> None:
     assert watched(Ceiling("python-call"), calls=100).seen == []
-    probe = PROBES["python-call"](Ceiling("python-call"), device_named("cpu"))
-    assert probe.without is not None
+    benchmark = MICROBENCHMARKS["python-call"](Ceiling("python-call"), device_named("cpu"))
+    assert benchmark.without is not None
 
     def least_ns(run: Callable[[int], object]) -> int:
         took = []
@@ -170,17 +172,17 @@ def test_a_python_call_runs_no_operator_and_is_more_than_the_loop_around_it() ->
             took.append(time.perf_counter_ns() - started)
         return min(took)
 
-    assert least_ns(probe.run) > least_ns(probe.without)
+    assert least_ns(benchmark.run) > least_ns(benchmark.without)
 
 
 @pytest.mark.parametrize("ceiling", SHUFFLED, ids=lambda ceiling: ceiling.what)
 def test_bandwidths_take_off_what_the_same_call_costs_for_one_number(ceiling: Ceiling) -> None:
-    probe = PROBES[ceiling.what](ceiling, device_named("cpu"))
-    assert probe.without is not None
+    benchmark = MICROBENCHMARKS[ceiling.what](ceiling, device_named("cpu"))
+    assert benchmark.without is not None
     with Watch() as whole:
-        probe.run(2)
+        benchmark.run(2)
     with Watch() as fixed:
-        probe.without(2)
+        benchmark.without(2)
     assert fixed.names == whole.names
     assert {result.numel() for *_, result in fixed.seen} == {1}
 
@@ -210,7 +212,7 @@ def test_arrays_take_the_bytes_they_should_and_lie_apart(size: int, number: int)
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "heard"),
+    ("ceiling", "loops"),
     [
         (Ceiling("op"), (DISPATCH,)),
         (Ceiling("copy", size=LARGE_BYTES), (DISPATCH,)),
@@ -219,10 +221,10 @@ def test_arrays_take_the_bytes_they_should_and_lie_apart(size: int, number: int)
     ],
     ids=lambda value: value.id if isinstance(value, Ceiling) else "",
 )
-def test_what_moves_memory_hears_both_metronomes(
-    ceiling: Ceiling, with_readings: tuple[str, ...]
+def test_what_moves_memory_reads_both_reference_loops(
+    ceiling: Ceiling, loops: tuple[str, ...]
 ) -> None:
-    assert PreparedCeiling(ceiling, calls=1).reference_loops == with_readings
+    assert PreparedCeiling(ceiling, calls=1).reference_loops == loops
 
 
 class CoarseClock(WallClock):
@@ -255,7 +257,7 @@ def test_what_takes_no_longer_than_the_call_without_it_is_invalid(
 
 
 def on_simulated_device(
-    monkeypatch: pytest.MonkeyPatch, device: SimulatedDevice, build: Callable[[], Probe]
+    monkeypatch: pytest.MonkeyPatch, device: SimulatedDevice, build: Callable[[], Microbenchmark]
 ) -> Callable[..., PreparedCeiling]:
     """Makes what `build` makes resident on the device."""
 
@@ -270,7 +272,7 @@ def on_simulated_device(
         "bench.worker.ceilings.prepared_ceiling.device_named", lambda name: Simulated()
     )
     monkeypatch.setattr("bench.worker.ceilings.prepared_ceiling.WallClock", device.host_clock)
-    monkeypatch.setitem(PROBES, "op", lambda ceiling, there: build())
+    monkeypatch.setitem(MICROBENCHMARKS, "op", lambda ceiling, there: build())
     return lambda calls=None: PreparedCeiling(Ceiling("op", "cuda"), calls)
 
 
@@ -290,11 +292,13 @@ def test_what_is_queued_is_timed_by_the_device_while_the_host_runs_ahead(
 ) -> None:
     device, idle = SimulatedDevice(latency=300), list[bool]()
     run = launching(device, Costs(host=10, device=2_000), idle)
-    make = on_simulated_device(monkeypatch, device, lambda: Probe(run, 1, "so", queued=True))
-    probe = make()
-    assert probe.prepared().calls == SAMPLE_NS // 2_000
+    make = on_simulated_device(
+        monkeypatch, device, lambda: Microbenchmark(run, 1, "so", queued=True)
+    )
+    benchmark = make()
+    assert benchmark.prepared().calls == SAMPLE_NS // 2_000
     device.waits = 0
-    assert probe.time(CEILING, 6) == {CEILING: [SAMPLE_NS] * 6}
+    assert benchmark.time(CEILING, 6) == {CEILING: [SAMPLE_NS] * 6}
     assert device.waits == 1, "at the end of a block alone"
     assert device.lead > SAMPLE_NS
 
@@ -304,9 +308,9 @@ def test_what_costs_the_host_is_timed_there_and_begins_with_the_device_idle(
 ) -> None:
     device, idle = SimulatedDevice(latency=300), list[bool]()
     run = launching(device, Costs(host=500, device=2_000), idle)
-    probe = on_simulated_device(monkeypatch, device, lambda: Probe(run, 1, "so"))()
-    assert probe.prepared().calls == SAMPLE_NS // 500
-    assert probe.time(CEILING, 6) == {CEILING: [SAMPLE_NS] * 6}
+    benchmark = on_simulated_device(monkeypatch, device, lambda: Microbenchmark(run, 1, "so"))()
+    assert benchmark.prepared().calls == SAMPLE_NS // 500
+    assert benchmark.time(CEILING, 6) == {CEILING: [SAMPLE_NS] * 6}
     assert all(idle)
 
 
@@ -316,13 +320,13 @@ def test_a_sample_lasts_long_enough_though_a_single_call_lasted_longer(
     """Of one call, waiting for the device is most; of many it is a small share."""
     device = SimulatedDevice(latency=9_000)
 
-    def build() -> Probe:
+    def build() -> Microbenchmark:
         def run(times: int) -> None:
             for _ in range(times):
                 device.launch(Costs(host=1_000, device=500))
             device.synchronize()
 
-        return Probe(run, 1, "so")
+        return Microbenchmark(run, 1, "so")
 
     prepared = on_simulated_device(monkeypatch, device, build)().prepared()
     assert SAMPLE_NS <= prepared.sample_ns < 1.1 * SAMPLE_NS
@@ -332,7 +336,7 @@ def test_a_sample_lasts_long_enough_though_a_single_call_lasted_longer(
 def test_no_sample_is_more_calls_than_a_queue_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     device = SimulatedDevice()
     run = launching(device, Costs(host=1, device=0), [])
-    make = on_simulated_device(monkeypatch, device, lambda: Probe(run, 1, "so"))
+    make = on_simulated_device(monkeypatch, device, lambda: Microbenchmark(run, 1, "so"))
     assert make().prepared().calls == MAX_CALLS
 
 
@@ -341,12 +345,12 @@ def test_the_cost_of_the_call_without_its_work_is_taken_off(
 ) -> None:
     device, idle = SimulatedDevice(), list[bool]()
 
-    def build() -> Probe:
+    def build() -> Microbenchmark:
         work, without = (launching(device, Costs(host=cost, device=0), idle) for cost in (700, 200))
-        return Probe(work, 1, "so", without=without)
+        return Microbenchmark(work, 1, "so", without=without)
 
-    probe = on_simulated_device(monkeypatch, device, build)(calls=10)
-    assert probe.time(CEILING, 5) == {CEILING: [5_000] * 5}
+    benchmark = on_simulated_device(monkeypatch, device, build)(calls=10)
+    assert benchmark.time(CEILING, 5) == {CEILING: [5_000] * 5}
 
 
 def test_one_disturbed_call_without_the_work_spoils_no_sample(
@@ -355,15 +359,15 @@ def test_one_disturbed_call_without_the_work_spoils_no_sample(
     device = SimulatedDevice()
     stalls = itertools.cycle([50_000, 0, 0, 0, 0, 0])
 
-    def build() -> Probe:
+    def build() -> Microbenchmark:
         def without(times: int) -> None:
             device.host += 200 * times + next(stalls)
 
-        return Probe(launching(device, Costs(700, 0), []), 1, "so", without=without)
+        return Microbenchmark(launching(device, Costs(700, 0), []), 1, "so", without=without)
 
-    probe = on_simulated_device(monkeypatch, device, build)(calls=10)
+    benchmark = on_simulated_device(monkeypatch, device, build)(calls=10)
     for _ in range(3):
-        assert probe.time(CEILING, 4) == {CEILING: [5_000] * 4}
+        assert benchmark.time(CEILING, 4) == {CEILING: [5_000] * 4}
 
 
 def on_accelerator(kind: str, dtypes: Sequence[str], needs: Any) -> list[Any]:
@@ -386,13 +390,13 @@ MPS = pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no mps d
         *on_accelerator("mps", ["float32", "bfloat16", "float16"], MPS),
     ],
 )
-def test_every_probe_of_an_accelerator_runs_and_says_what_a_sample_of_it_does(
+def test_every_microbenchmark_of_an_accelerator_runs_and_reports_its_work(
     ceiling: Ceiling,
 ) -> None:
-    probe = PreparedCeiling(ceiling)
-    assert len(probe.time(CEILING, 5)[CEILING]) == 5
-    assert min(probe.time(CEILING, 5)[CEILING]) > 0
+    benchmark = PreparedCeiling(ceiling)
+    assert len(benchmark.time(CEILING, 5)[CEILING]) == 5
+    assert min(benchmark.time(CEILING, 5)[CEILING]) > 0
     work = 2**26 if ceiling.unit == "B" and ceiling.size is None else work_of(ceiling)
     if ceiling.what == "node":
         work = CHAIN - 1
-    assert probe.prepared().work == probe.prepared().calls * work
+    assert benchmark.prepared().work == benchmark.prepared().calls * work

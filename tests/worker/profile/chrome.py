@@ -11,7 +11,7 @@ MAIN, ENGINE, STREAM = 100, 200, 7
 
 
 class ChromeTrace:
-    """A trace that grows by what is said to have happened; times in microseconds."""
+    """A trace that grows by what is added to it; times in microseconds."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = [
@@ -28,8 +28,8 @@ class ChromeTrace:
         thread: int = MAIN,
         **details: object,
     ) -> None:
-        told = {"ph": "X", "cat": category, "name": name, "pid": 1, "tid": thread}
-        self.events.append(told | {"ts": start, "dur": duration, "args": details})
+        event = {"ph": "X", "cat": category, "name": name, "pid": 1, "tid": thread}
+        self.events.append(event | {"ts": start, "dur": duration, "args": details})
 
     def label(self, phase: str, start: float, duration: float) -> None:
         """A phase, on the host and, as kineto has it, over its kernels."""
@@ -59,9 +59,9 @@ class ChromeTrace:
         self.event(name, start, duration, category, stream, **details)
 
     def memory(self, at: float, size: int, device: int = 1) -> None:
-        told = {"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 1}
+        event = {"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 1}
         details = {"Total Allocated": 0, "Bytes": size, "Device Id": 0, "Device Type": device}
-        self.events.append(told | {"tid": MAIN, "ts": at, "args": details})
+        self.events.append(event | {"tid": MAIN, "ts": at, "args": details})
 
     def read(self, folder: Path) -> list[TraceEvent]:
         """The trace as it is read from a file."""

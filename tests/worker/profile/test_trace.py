@@ -6,12 +6,15 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from bench.devices.cpu import Cpu
+from bench.devices.cuda import Cuda
+from bench.devices.mps import Mps
 from bench.matrix.case import PHASES, WHOLE
-from bench.worker.profile.trace import LABEL, TraceError, TraceEvent, nested, read_trace, stretches
+from bench.worker.profile.trace import LABEL, TraceEvent, nested, phase_traces, read_trace
+from bench.worker.refusals import TraceError
 from tests.worker.profile.chrome import ENGINE, MAIN, STREAM, ChromeTrace, cuda_steps
 
-CPU, CUDA = 0, 1
-"""Types of device, as records of memory have them."""
+CPU, CUDA, MPS = Cpu(), Cuda(), Mps()
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def test_events_come_in_order_and_what_holds_another_before_it(tmp_path: Path) -
     trace.event("outer", 10, 9)
     outer, inner, late = trace.read(tmp_path)
     assert [event.name for event in (outer, inner, late)] == ["outer", "inner", "late"]
-    assert inner == TraceEvent("inner", "cuda_runtime", 10, 3, ENGINE, {"correlation": 4})
+    assert inner == TraceEvent("inner", "cuda_runtime", 10, 3, ENGINE, {"correlation": 4}, "X")
     assert (outer.start, outer.end) == (10, 19)
 
 
@@ -80,11 +83,11 @@ def test_event_lies_in_those_that_last_longer_and_its_own_time_is_without_theirs
     ):
         trace.event(name, start, duration)
     trace.event("elsewhere", 12, 20, thread=ENGINE)
-    told = {
+    found = {
         event.name: ([e.name for e in above], own)
         for event, above, own in nested(trace.read(tmp_path))
     }
-    assert told == {
+    assert found == {
         "step": ([], 50),
         "linear": (["step"], 15),
         "addmm": (["step", "linear"], 20),
@@ -96,20 +99,17 @@ def test_event_lies_in_those_that_last_longer_and_its_own_time_is_without_theirs
 
 
 def test_in_a_real_trace_operators_lie_in_what_called_them(recorded: list[TraceEvent]) -> None:
-    forward = stretches(recorded, ("forward", "backward"), CPU, sees_kernels=False)[0]
-    above = {
-        event.name: [e.name for e in ancestors] for event, ancestors, _ in nested(forward.host)
-    }
+    forward = phase_traces(recorded, ("forward", "backward"), CPU)[0]
+    above = {event.name: [e.name for e in callers] for event, callers, _ in forward.calls}
     assert above["aten::linear"] == []
     assert above["aten::mm"][:2] == ["aten::linear", "aten::matmul"]
 
 
 def test_own_times_add_up_to_those_of_the_outermost(recorded: list[TraceEvent]) -> None:
-    for stretch in stretches(recorded, ("forward", "backward"), CPU, sees_kernels=False):
-        told = list(nested(stretch.host))
-        outermost = sum(event.duration for event, above, _ in told if not above)
+    for trace in phase_traces(recorded, ("forward", "backward"), CPU):
+        outermost = sum(event.duration for event, callers, _ in trace.calls if not callers)
         assert outermost > 0
-        assert sum(own for *_, own in told) == pytest.approx(outermost, abs=0.01)
+        assert sum(own for *_, own in trace.calls) == pytest.approx(outermost, abs=0.01)
 
 
 # Phases
@@ -118,23 +118,23 @@ def test_own_times_add_up_to_those_of_the_outermost(recorded: list[TraceEvent]) 
 def test_steps_are_found_by_their_labels_and_what_lies_between_belongs_to_none(
     recorded: list[TraceEvent],
 ) -> None:
-    found = stretches(recorded, ("forward", "backward"), CPU, sees_kernels=False)
-    assert [stretch.phase for stretch in found] == ["forward", "backward"] * 2
-    for stretch in found:
-        label = stretch.label
-        assert label.name == LABEL + stretch.phase
-        assert all(label.start <= event.start < label.end for event in stretch.host)
+    found = phase_traces(recorded, ("forward", "backward"), CPU)
+    assert [trace.phase for trace in found] == ["forward", "backward"] * 2
+    for trace in found:
+        label = trace.label
+        assert label.name == LABEL + trace.phase
+        assert all(label.start <= event.start < label.end for event, *_ in trace.calls)
     assert found[0].counts["aten::linear"] == found[2].counts["aten::linear"] == 1
     assert found[1].counts["MmBackward0"] == found[3].counts["MmBackward0"] == 1
-    assert not any(stretch.counts["aten::neg_"] for stretch in found)
+    assert not any(trace.counts["aten::neg_"] for trace in found)
 
 
 def test_what_the_host_does_belongs_to_the_label_it_starts_in_on_whatever_thread(
     tmp_path: Path,
 ) -> None:
-    found = stretches(cuda_steps().read(tmp_path), PHASES, CUDA, sees_kernels=True)
+    found = phase_traces(cuda_steps().read(tmp_path), PHASES, CUDA)
     backward = found[1]
-    assert {event.thread for event in backward.host} == {MAIN, ENGINE}
+    assert {event.thread for event, *_ in backward.calls} == {MAIN, ENGINE}
     assert backward.counts["aten::mm"] == backward.counts["aten::ones_like"] == 1
     assert found[0].counts["aten::mm"] == found[2].counts["aten::mm"] == 0
 
@@ -145,22 +145,22 @@ def test_an_operator_at_the_end_of_a_label_belongs_to_the_next(tmp_path: Path) -
     trace.label("backward", 100, 100)
     for at in (99, 100, 199, 200):
         trace.event(f"aten::at{at}", at, 1)
-    forward, backward = stretches(
-        trace.read(tmp_path), ("forward", "backward"), None, sees_kernels=False
-    )
-    assert [event.name for event in forward.host] == ["aten::at99"]
-    assert [event.name for event in backward.host] == ["aten::at100", "aten::at199"]
+    forward, backward = phase_traces(trace.read(tmp_path), ("forward", "backward"), MPS)
+    assert [event.name for event, *_ in forward.calls] == ["aten::at99"]
+    assert [event.name for event, *_ in backward.calls] == ["aten::at100", "aten::at199"]
 
 
 def test_memory_is_that_of_the_device_asked_for(tmp_path: Path) -> None:
     trace = ChromeTrace()
     trace.label(WHOLE, 0, 100)
     trace.event("aten::empty", 5, 10)
-    trace.memory(6, 512, CUDA)
-    trace.memory(7, 64, CPU)
-    trace.memory(200, 1024, CUDA)
-    for device, sizes in ((CUDA, [512]), (CPU, [64]), (None, [])):
-        (step,) = stretches(trace.read(tmp_path), (WHOLE,), device, sees_kernels=False)
+    trace.memory(6, 512)
+    trace.memory(7, 64, device=0)
+    trace.memory(200, 1024)
+    trace.launch(8, 1)
+    trace.kernel("work", 20, 5, 1)
+    for device, sizes in ((CUDA, [512]), (CPU, [64]), (MPS, [])):
+        (step,) = phase_traces(trace.read(tmp_path), (WHOLE,), device)
         assert [event.details["Bytes"] for event in step.memory] == sizes
 
 
@@ -171,7 +171,7 @@ def test_kernels_belong_to_the_phase_that_launched_them_however_late_they_run(
     tmp_path: Path,
 ) -> None:
     """Backward's run while the main thread is in the step, the step's after its label."""
-    found = stretches(cuda_steps().read(tmp_path), PHASES, CUDA, sees_kernels=True)
+    found = phase_traces(cuda_steps().read(tmp_path), PHASES, CUDA)
     for forward, backward, step in (found[:3], found[3:]):
         assert [kernel.name for kernel in forward.kernels] == ["gemm"]
         assert [k.name for k in backward.kernels] == ["Memset (Device)", "gemm", "splitk"]
@@ -179,7 +179,7 @@ def test_kernels_belong_to_the_phase_that_launched_them_however_late_they_run(
         assert forward.kernels[0].start >= forward.label.end
         assert all(kernel.start >= step.label.start for kernel in backward.kernels[1:])
         assert step.kernels[0].start >= step.label.end
-        assert [len(stretch.launches) for stretch in (forward, backward, step)] == [1, 3, 1]
+        assert [trace.launches for trace in (forward, backward, step)] == [1, 3, 1]
 
 
 @pytest.mark.parametrize("category", ["kernel", "gpu_memcpy", "gpu_memset"])
@@ -188,7 +188,7 @@ def test_kernels_copies_and_fills_are_all_work_of_the_device(tmp_path: Path, cat
     trace.label(WHOLE, 0, 100)
     trace.launch(10, 1)
     trace.kernel("work", 200, 5, 1, category)
-    (step,) = stretches(trace.read(tmp_path), (WHOLE,), CUDA, sees_kernels=True)
+    (step,) = phase_traces(trace.read(tmp_path), (WHOLE,), CUDA)
     assert [kernel.name for kernel in step.kernels] == ["work"]
     assert step.counts["work"] == 1
     assert step.counts["cudaLaunchKernel"] == 0, "a launch is no operator"
@@ -199,8 +199,8 @@ def test_what_was_launched_outside_the_labels_is_nobodys(tmp_path: Path) -> None
     trace = cuda_steps()
     trace.launch(990, 77)
     trace.kernel("Memcpy DtoD", 1010, 5, 77, "gpu_memcpy")
-    found = stretches(trace.read(tmp_path), PHASES, CUDA, sees_kernels=True)
-    assert not any(stretch.counts["Memcpy DtoD"] for stretch in found)
+    found = phase_traces(trace.read(tmp_path), PHASES, CUDA)
+    assert not any(trace.counts["Memcpy DtoD"] for trace in found)
 
 
 def test_a_captured_graph_is_one_launch_of_many_kernels(tmp_path: Path) -> None:
@@ -209,21 +209,21 @@ def test_a_captured_graph_is_one_launch_of_many_kernels(tmp_path: Path) -> None:
     trace.event("cudaGraphLaunch", 10, 5, "cuda_runtime", correlation=1)
     for number in range(20):
         trace.kernel(f"kernel{number}", 30 + 4 * number, 3, 1)
-    (step,) = stretches(trace.read(tmp_path), (WHOLE,), CUDA, sees_kernels=True)
-    assert (len(step.launches), len(step.kernels)) == (1, 20)
+    (step,) = phase_traces(trace.read(tmp_path), (WHOLE,), CUDA)
+    assert (step.launches, len(step.kernels)) == (1, 20)
 
 
 def test_kernels_are_not_looked_for_where_the_profiler_sees_none(tmp_path: Path) -> None:
-    found = stretches(cuda_steps().read(tmp_path), PHASES, CUDA, sees_kernels=False)
-    assert not any(stretch.kernels or stretch.launches for stretch in found)
+    found = phase_traces(cuda_steps().read(tmp_path), PHASES, CPU)
+    assert not any(trace.kernels for trace in found)
 
 
-# Traces that say nothing
+# Traces that show nothing
 
 
 def test_an_empty_trace_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="does not show whole steps"):
-        stretches(ChromeTrace().read(tmp_path), PHASES, CUDA, sees_kernels=True)
+        phase_traces(ChromeTrace().read(tmp_path), PHASES, CUDA)
 
 
 def test_labels_with_nothing_in_them_are_refused(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_labels_with_nothing_in_them_are_refused(tmp_path: Path) -> None:
     trace.label(WHOLE, 0, 100)
     trace.event("aten::add", 300, 10)
     with pytest.raises(TraceError, match="the trace is empty"):
-        stretches(trace.read(tmp_path), (WHOLE,), CPU, sees_kernels=False)
+        phase_traces(trace.read(tmp_path), (WHOLE,), CPU)
 
 
 def test_a_trace_without_kernels_is_refused_where_the_profiler_should_see_them(
@@ -240,19 +240,19 @@ def test_a_trace_without_kernels_is_refused_where_the_profiler_should_see_them(
     trace = cuda_steps()
     trace.events = [event for event in trace.events if event.get("tid") not in (STREAM, 9)]
     with pytest.raises(TraceError, match="shows no kernels"):
-        stretches(trace.read(tmp_path), PHASES, CUDA, sees_kernels=True)
-    assert stretches(trace.read(tmp_path), PHASES, CUDA, sees_kernels=False)
+        phase_traces(trace.read(tmp_path), PHASES, CUDA)
+    assert phase_traces(trace.read(tmp_path), PHASES, CPU)
 
 
 def test_a_kernel_that_nothing_launches_is_refused_by_name(tmp_path: Path) -> None:
     trace = cuda_steps()
     trace.kernel("stray", 1250, 5, correlation=999)
     with pytest.raises(TraceError, match="nothing in the trace launches the kernel stray"):
-        stretches(trace.read(tmp_path), PHASES, CUDA, sees_kernels=True)
+        phase_traces(trace.read(tmp_path), PHASES, CUDA)
 
 
 def test_a_step_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     trace = cuda_steps()
     trace.label("forward", 2000, 100)
     with pytest.raises(TraceError, match="does not show whole steps"):
-        stretches(trace.read(tmp_path), PHASES, CUDA, sees_kernels=True)
+        phase_traces(trace.read(tmp_path), PHASES, CUDA)

@@ -40,9 +40,9 @@ def test_the_reference_is_the_loops_own_training_in_float64(optimizer: str, batc
 def test_the_reference_has_the_rate_that_the_loop_has(optimizer: str) -> None:
     wide = Case(optimizer=optimizer, hidden=64)
     assert expect(wide).ratio == pytest.approx(trained_in_float64(wide)[1], rel=1e-9)
-    told = expect(wide, lr=0.003)
-    assert told.ratio == pytest.approx(trained_in_float64(wide, lr=0.003)[1], rel=1e-9)
-    assert told.ratio != expect(wide).ratio
+    narrow = expect(wide, lr=0.003)
+    assert narrow.ratio == pytest.approx(trained_in_float64(wide, lr=0.003)[1], rel=1e-9)
+    assert narrow.ratio != expect(wide).ratio
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)

@@ -1,0 +1,221 @@
+"""What each verb does: the values of its options go to its feature, and its view is printed."""
+
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import UsageError
+from bench.matrix.presets import select
+from bench.options import selected
+
+if TYPE_CHECKING:
+    from bench.matrix.plan import Plan
+    from bench.report.view import View
+
+
+def _show(view: "View", asked: Namespace, status: int = 0) -> int:
+    """Print a view; the exit status."""
+    from bench.report.render import render
+    from bench.report.terminal import table_width
+
+    style = asked.format if "format" in asked else "github"
+    print(render(view, style, table_width(asked.wide)), flush=True)
+    return status
+
+
+def list_cases(asked: Namespace) -> int:
+    cases = selected(asked)
+    if asked.verify:
+        from bench.verification.verb import verify
+
+        return verify(cases, lambda line: print(line, flush=True))
+    from bench.devices import probe
+    from bench.matrix.support import unsupported_reason
+
+    facts = probe()
+    for case in cases:
+        reason = unsupported_reason(case, facts)
+        print(case.id if reason is None else f"{case.id}  unsupported: {reason}")
+    return 0
+
+
+def run(asked: Namespace) -> int:
+    if blocked := [name for name in asked.plugins if name.startswith("no:")]:
+        raise UsageError(
+            f"-p {blocked[0]}: only what -p names is loaded, so there is nothing to block"
+        )
+    from bench.suite.plan import plan_from
+
+    words = [*asked.passed_on, *(["--collect-only"] if asked.collect_only else [])]
+    words += ["-m", asked.marker] if asked.marker is not None else []
+    return _measure("test_phases", asked, plan_from, words, asked.plugins)
+
+
+def _measure(
+    tests: str,
+    asked: Namespace,
+    plan: Callable[[Namespace], "Plan"],
+    words: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+) -> int:
+    from bench.suite.measurement import measurement_of
+    from bench.suite.plugin import Suite
+    from bench.suite.session import run_suite
+
+    suite = Suite(measurement_of(asked, plan), wide=asked.wide)
+    chosen = ["-k", asked.keyword] if asked.keyword is not None else []
+    return run_suite(tests, suite, [*words, *chosen], plugins)
+
+
+def profile(asked: Namespace) -> int:
+    files = [what for what in asked.cases if isinstance(what, Path)]
+    if files:
+        if len(files) < len(asked.cases) or set(asked.given) - {"CASE|RUN", "--wide"}:
+            raise UsageError("run files are printed and nothing is profiled: name files alone")
+        from bench.profiles.verb import stored
+
+        return _show(stored(files), asked)
+    cases = selected(asked)
+    from rich.console import Console
+
+    from bench.profiles.verb import profile
+
+    def show(view: "View") -> None:
+        status.stop()  # while it runs, what is printed goes to stderr and is wrapped
+        _show(view, asked)
+        print(flush=True)
+        status.start()
+
+    with Console(stderr=True).status("profiling") as status:
+        return profile(cases, asked.traces, show)
+
+
+def ceilings(asked: Namespace) -> int:
+    if not asked.files:
+        if "--format" in asked.given:
+            raise UsageError("--format is for printing run files: name some")
+        from bench.suite.plan import ceilings_plan
+
+        return _measure("test_ceilings", asked, ceilings_plan)
+    if others := [flag for flag in asked.given if flag not in ("RUN", "--format", "--wide")]:
+        raise UsageError(f"files are printed and nothing is measured: drop {', '.join(others)}")
+    from bench.roofline.verb import ceilings
+
+    return _show(ceilings(asked.files), asked)
+
+
+def compare(asked: Namespace) -> int:
+    if asked.roofline and not asked.limits:
+        raise UsageError("--roofline is a chart of limits: add --limits")
+    if not asked.verdicts and (asked.margin is not None or asked.threshold is not None):
+        raise UsageError("--margin and --threshold are of verdicts: add --verdicts")
+    layout = ["--by", "--reference", "--rows", "--columns", "--statistic"]
+    status = 0
+    if asked.verdicts:
+        _refuse_layout("--verdicts", asked, [*layout, "--phase", "--limits"])
+        from bench.compare.verb import verdicts
+
+        view, status = verdicts(
+            asked.files, asked.results, margin=asked.margin, threshold=asked.threshold
+        )
+    elif asked.limits:
+        _refuse_layout("--limits", asked, layout)
+        from bench.roofline.verb import limits
+
+        view = limits(asked.files, asked.results, phase=asked.phase, charts=asked.roofline)
+    else:
+        from bench.compare.verb import compare
+
+        view = compare(
+            asked.files,
+            asked.results,
+            by=asked.by,
+            reference=asked.reference,
+            rows=asked.rows,
+            columns=asked.columns,
+            phase=asked.phase,
+            statistic=asked.statistic,
+        )
+    return _show(view, asked, status)
+
+
+def _refuse_layout(table: str, asked: Namespace, layout: list[str]) -> None:
+    """Raise UsageError where something was asked for that a table of its own does not have."""
+    if given := [flag for flag in layout if flag in asked.given]:
+        raise UsageError(f"{table} is a table of its own, of quiet times: drop {', '.join(given)}")
+
+
+def rank(asked: Namespace) -> int:
+    from bench.rank.verb import rank
+
+    return _show(rank(asked.files, asked.results, by=asked.by, statistic=asked.statistic), asked)
+
+
+def trend(asked: Namespace) -> int:
+    from bench.trend.verb import trend
+
+    how = {"phase": asked.phase, "statistic": asked.statistic, "charts": asked.chart}
+    return _show(trend(asked.files, asked.results, **how), asked)
+
+
+def repeatability(asked: Namespace) -> int:
+    from bench.repeatability.verb import repeatability
+
+    return _show(repeatability(asked.files), asked)
+
+
+def regress(asked: Namespace) -> int:
+    cases = selected(asked)
+    from rich.console import Console
+
+    from bench.gate.github import report_to_github
+    from bench.gate.settings import overridden, read_settings
+    from bench.gate.side_spec import parse_side
+    from bench.gate.verb import regress
+    from bench.gate.views import headline, report_view
+    from bench.records.verdicts import EXIT_STATUS
+
+    console = Console(stderr=True, highlight=False)
+    done = regress(
+        cases,
+        named=bool(asked.cases),
+        base=parse_side("base", asked.base, asked.base_torch, asked.base_python, asked.base_env),
+        head=parse_side("head", asked.head),
+        same=asked.same,
+        settings=overridden(read_settings(Path()), vars(asked)),
+        report=asked.report,
+        results=asked.results,
+        console=console,
+    )
+    if done is None:
+        return 130
+    report, path = done
+    view = report_view(report, path)
+    _show(view, asked)
+    if asked.format in ("csv", "tsv"):  # which hold no notes
+        console.out(f"{headline(report)} Report: {path}")
+    report_to_github(report, view)
+    return EXIT_STATUS[report.outcome]
+
+
+def calibrate(asked: Namespace) -> int:
+    from bench.gate.calibrate import calibrate
+    from bench.gate.settings import read_settings
+
+    view = calibrate(
+        asked.reports,
+        pairs=asked.pairs,
+        replays=asked.replays,
+        cases=select(asked.preset, {}),
+        settings=read_settings(Path()),
+        results=asked.results,
+    )
+    return _show(view, asked)
+
+
+_VERBS = (run, profile, ceilings, compare, rank, trend, repeatability, regress, calibrate)
+BODIES: dict[str, Callable[[Namespace], int]] = {
+    "list": list_cases,
+    **{body.__name__: body for body in _VERBS},
+}

@@ -1,0 +1,85 @@
+"""The verb `regress`: cases on both sides are measured and judged."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.errors import UsageError
+from bench.gate.regress import Gate
+from bench.gate.settings import Settings, unmatched
+from bench.gate.side_spec import SideSpec, comparisons
+from bench.gate.sides import make_sides
+from bench.machine.fingerprint import commit_unknown, fingerprint
+from bench.matrix.case import Case
+from bench.matrix.comparison import Comparison
+from bench.matrix.presets import PRESETS, select
+from bench.records.gate_report import GateReport
+from bench.runner.process import end_as_if_interrupted
+
+
+def regress(
+    cases: Sequence[Case],
+    *,
+    named: bool,
+    base: SideSpec,
+    head: SideSpec,
+    same: bool,
+    settings: Settings,
+    report: Path | None,
+    results: Path,
+    console: Console,
+) -> tuple[GateReport, Path] | None:
+    """Measure and judge; the report and where it is, or None when interrupted.
+
+    `named` cases were asked for by id. Raises UsageError and MachineError.
+    """
+    compared = comparisons(cases, base, head)
+    presets = [Comparison(case, case) for name in PRESETS for case in select(name, {})]
+    if lost := unmatched(settings, [*compared, *presets]):
+        raise UsageError(
+            f"[tool.sumnet-bench.thresholds]: {lost[0]!r} fits no case of any preset: "
+            "is it misspelt? `list` prints the ids"
+        )
+    path = report_path(report, results, "regress")
+    begun = time.time()
+    end_as_if_interrupted()
+    try:
+        with make_sides(base, head, console.out, same=same) as sides:
+            return judged(Gate(compared, sides, settings, path, named=named), console), path
+    except KeyboardInterrupt:
+        if path.exists() and path.stat().st_mtime >= begun:  # and is not an older run's
+            console.out(f"interrupted; the pairs measured so far are in {path}")
+        return None
+
+
+def judged(gate: Gate, console: Console) -> GateReport:
+    """Run the gate with a seed of its own; progress is a live line on a terminal, else lines."""
+    gate.seed = int.from_bytes(os.urandom(4))
+    cases = f"{len(gate.comparisons)} cases, at most {gate.settings.budget_s:.0f} s"
+    if (why := commit_unknown()) is not None:
+        console.out(f"the report names no commit of the instrument: {why}")
+    if not console.is_terminal:
+        gate.on_progress = console.out
+        console.out(f"measuring {cases}")
+        return gate.run()
+    with console.status(f"measuring {cases}") as status:
+        gate.on_progress = status.update
+        return gate.run()
+
+
+def report_path(asked: Path | None, results: Path, kind: str) -> Path:
+    """Where the report goes, and that it can be written there. Raises UsageError."""
+    if asked is None:
+        machine = fingerprint()
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        asked = results / machine.label / f"{kind}-{stamp}-{machine.commit}.json"
+    try:
+        asked.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {asked.parent}: {error.strerror}") from None
+    if asked.is_dir() or not os.access(asked.parent, os.W_OK):
+        raise UsageError(f"cannot write {asked}: name another file with --report")
+    return asked

@@ -1,0 +1,69 @@
+"""The verb `profile`: what a step of each case does, profiled now or stored in run files."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.errors import UsageError
+from bench.matrix.case import Case
+from bench.matrix.plan import Plan
+from bench.profiles.views import ABOUT, profile_tables
+from bench.protocol.profile import StepProfile
+from bench.records.loading import load_runs
+from bench.report.view import Table, View
+from bench.runner.coordinator import Coordinator
+from bench.runner.events import CaseEnded, CasePrepared, CaseProfiled, Event
+
+
+def profile(cases: Sequence[Case], traces: Path | None, show: Callable[[View], None]) -> int:
+    """Profile the cases and show the View of each as it comes; the exit status: 1 if one failed.
+
+    With `traces`, a folder, a Chrome trace and folded stacks of each are kept there. Raises
+    UsageError where it cannot be made, or nothing can run.
+    """
+    if traces is not None:
+        try:
+            traces.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--traces: cannot make {traces}: {error.strerror}") from None
+    step_ns: dict[str, int] = {}
+    failed = False
+
+    def on_event(event: Event) -> None:
+        nonlocal failed
+        match event:
+            case CasePrepared(prepared=prepared):
+                step_ns[prepared.case] = prepared.step_ns
+            case CaseEnded(case, status, reason):
+                failed |= status != "unsupported"
+                show(View([], [f"{case}: {status}: {reason}."]))
+            case CaseProfiled(case, None, reason):
+                failed = True
+                show(View([], [f"{case}: not profiled: {reason}."]))
+            case CaseProfiled(case, StepProfile() as seen):
+                show(View(profile_tables(case, seen, step_ns[case])))
+
+    plan = Plan(list(cases), replicates=1, budget_s=0, profiled=True)
+    Coordinator(plan, on_event, traces=traces).measure()
+    kept = (
+        f"Traces: {traces}/*.trace.json for Perfetto or chrome://tracing, {traces}/*.folded for "
+        "flame graphs."
+    )
+    show(View([], [ABOUT] if traces is None else [ABOUT, kept]))
+    return int(failed)
+
+
+def stored(files: Sequence[Path]) -> View:
+    """The profiles in run files. Raises UsageError where none has any."""
+    paths, _, runs = load_runs(files)
+    found = [case for run in runs for case in run.cases if case.profile or case.profile_reason]
+    if not found:
+        names = ", ".join(map(str, paths))
+        raise UsageError(f"no profiles in {names}: measure with `run --profile`")
+    tables: list[Table] = []
+    missing: list[str] = []
+    for case in found:
+        if case.profile is None or case.prepared is None:
+            missing.append(f"{case.id}: not profiled: {case.profile_reason}.")
+        else:
+            tables += profile_tables(case.id, case.profile, case.prepared.step_ns)
+    return View(tables, [*missing, ABOUT])

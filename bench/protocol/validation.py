@@ -1,0 +1,56 @@
+"""Which reply is a valid one to a request, and which leaves the worker unusable."""
+
+from bench.protocol import messages
+
+
+class InvalidReply(Exception):
+    """The worker must not be used again. `status` is what becomes of the case."""
+
+    def __init__(self, status: messages.Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+def check(what: str, request: messages.Request, reply: messages.Reply) -> None:
+    """Raise InvalidReply unless the reply is a valid one to a request about the case `what`.
+
+    Also for a refusal that leaves the worker unusable: memory that it could not free, or an
+    accelerator's error that sticks, would weigh on the next case. Nothing is timed after a profile
+    or a measurement of energy, so those may fail.
+    """
+    match reply:
+        case messages.Refused(case, status, reason) if case == what:
+            unusable = status == "oom" or (status == "failed" and not what.startswith("cpu/"))
+            if unusable and not isinstance(request, messages.Profile | messages.MeasureEnergy):
+                raise InvalidReply(status, reason)
+        case _ if not _is_valid(what, request, reply):
+            asked = type(request).__name__
+            raise InvalidReply("failed", f"invalid worker reply to {asked}: {reply!r:.200}")
+
+
+def _is_valid(what: str, request: messages.Request, reply: messages.Reply) -> bool:
+    match request, reply:
+        case messages.Prepare(), messages.Prepared(case=named):
+            possible = reply.step_ns > 0 and reply.verified is not None
+        case messages.PrepareCeiling(), messages.CeilingPrepared(ceiling=named):
+            possible = min(reply.sample_ns, reply.calls, reply.work) > 0
+        case messages.Verify(), messages.CaseVerified(case=named):
+            possible = True
+        case messages.Profile(), messages.Profiled(case=named):
+            possible = True
+        case messages.TimeCompile(), messages.CompileTimed(case=named):
+            possible = reply.first_step_ns > 0
+        case messages.MeasureEnergy(), messages.EnergyMeasured(case=named):
+            possible = min(reply.steps, reply.elapsed_ns, reply.joules) > 0
+        case messages.Measure(), messages.Block(case=named):
+            rows, readings = reply.quantiles_ns, reply.readings_ns.values()
+            possible = (
+                (reply.kind, reply.samples) == (request.kind, request.samples)
+                and set(rows) == set(messages.KINDS[request.kind])
+                and all(len(row) == len(messages.QUANTILES) for row in rows.values())
+                and min(value for row in (*rows.values(), readings) for value in row) > 0
+            )
+        case _:
+            return False
+    return possible and named == what

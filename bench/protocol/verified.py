@@ -1,0 +1,48 @@
+"""What a case was seen to do in its verification, beside what a float64 reference run did."""
+
+import msgspec
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What a float64 reference run says of a case's training, and how far a dtype may stray."""
+
+    loss: float
+    """Before the first step."""
+    loss_tolerance: float
+    """Relative."""
+    ratio: float
+    """The loss after verification's steps over the loss before them."""
+    tolerance: float
+    """Of that ratio, absolute."""
+
+
+class Graphs(msgspec.Struct, frozen=True):
+    """What torch.compile made of a case."""
+
+    loss: int
+    """Graphs captured of the model and its loss."""
+    step: int
+    """Graphs captured of the optimizer's step."""
+    recompiled: int
+    """Graphs captured after the first step."""
+    breaks: tuple[str, ...]
+    """Why it broke graphs, once for each break."""
+    skips: int
+    """CUDA graphs that a mode asks for and that were not made."""
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What a case was seen to be and to do in its verification."""
+
+    expected: Expected
+    ratio: float
+    """As in `expected`, of the case."""
+    products: str
+    """The dtype that matrix products were seen to run in; of what is compiled, as it is written."""
+    path: str
+    """The optimizer's implementation that was seen to run."""
+    graphs: Graphs
+    peak_bytes: int | None
+    """Memory that training took at most, above the net and its data; None where unavailable."""
+    float32_products: str = "ieee"
+    """How float32 matrices are multiplied on CUDA, as torch has it set: "ieee" or "tf32"."""

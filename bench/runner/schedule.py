@@ -1,0 +1,180 @@
+"""The measuring loop, for one side or two: prepare what is measured together, then sweep over it.
+
+A sweep measures each item in each of its kinds of block once, in fresh random order.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from bench.matrix.ceiling import Ceiling
+from bench.protocol import messages
+from bench.protocol.verified import Expected
+from bench.runner.pool import Measurable, Pool
+
+BLOCK_NS = 3_000_000
+MIN_SAMPLES, MAX_SAMPLES = 8, 40
+MIN_CEILING_SAMPLES = 4
+"""A product in a dtype without units for it may take a tenth of a second."""
+MIN_SWEEPS = 5
+"""Every item is swept so often by its workers, whatever the deadline."""
+
+
+def samples_for(sample_ns: int, least: int = MIN_SAMPLES) -> int:
+    """Samples of a block: as many as fill BLOCK_NS, from `least` to MAX_SAMPLES."""
+    return min(max(round(BLOCK_NS / sample_ns), least), MAX_SAMPLES)
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is measured under one id: a case or ceiling on each side, in some kinds of block."""
+
+    id: str
+    sides: tuple[Measurable, ...]
+    kinds: tuple[str, ...]
+
+
+@dataclass
+class Known:
+    """What earlier workers settled, perhaps those of earlier sessions."""
+
+    ended: set[str] = field(default_factory=set)
+    """Ids of items that are not measured any further."""
+    samples: dict[str, int] = field(default_factory=dict)
+    """Id of an item to the samples its blocks hold, all through the run."""
+    calls: dict[str, int] = field(default_factory=dict)
+    """Id of a ceiling to the calls that make a sample."""
+    expected: dict[str, Expected] = field(default_factory=dict)
+    """Case id to what its training should do."""
+
+
+def one_side(draw: random.Random) -> tuple[int, ...]:
+    """One block of the only side."""
+    return (0,)
+
+
+def abba(draw: random.Random) -> tuple[int, ...]:
+    """A B B A, or B A A B: a drift through the four blocks cancels."""
+    first = draw.randrange(2)
+    return (first, 1 - first, 1 - first, first)
+
+
+class WorkersLost(Exception):
+    """The workers are gone and the item they were asked about has ended."""
+
+
+@dataclass
+class Schedule:
+    """The loop over one pool of workers."""
+
+    pool: Pool
+    known: Known
+    draw: random.Random
+    block_order: Callable[[random.Random], Sequence[int]]
+    """The sides to take a block of, in their order, each time an item is measured."""
+    with_readings: bool
+    """Whether reference loops are read before each block."""
+    on_blocks: Callable[[Item, str, list[tuple[int, messages.Block]]], None]
+    """Given the item, the kind and each block with its side."""
+    on_ended: Callable[[Item, int, messages.Refused], None]
+    """Given the item, the side and why it is not measured any further."""
+    on_prepared: Callable[[messages.Prepared | messages.CeilingPrepared, int], None] = (
+        lambda reply, samples: None
+    )
+    """Given a side's reply and the samples that the item's blocks hold."""
+    lr: float | None = None
+
+    def pending(self, items: Sequence[Item]) -> list[Item]:
+        """Those that have not ended."""
+        return [item for item in items if item.id not in self.known.ended]
+
+    def run(self, items: Sequence[Item], until: Callable[[Sequence[Item], float], float]) -> None:
+        """Measure the items in unused workers, and in others again where one is lost.
+
+        Once items are prepared, `until` gives the time at which their sweeps end (monotonic), of
+        the items and the seconds that preparing them took. The workers stay. Raises MachineError
+        where workers do not start.
+        """
+        while pending := self.pending(items):
+            try:
+                self.pool.provide(pending[0].sides)
+                started = time.monotonic()
+                self.prepare(pending)
+                self._sweep(pending, until(pending, time.monotonic() - started))
+                return
+            except WorkersLost:
+                continue
+
+    def prepare(self, items: Sequence[Item]) -> None:
+        """Have the present workers prepare the items. Raises WorkersLost.
+
+        In fresh order: which case lies where in the heap is drawn anew, for all sides alike.
+        """
+        for item in self.draw.sample(items, len(items)):
+            self._prepare(item)
+
+    def _prepare(self, item: Item) -> None:
+        # The base computes what a case should do: where the two train differently it is the head
+        # that is held to it.
+        order: Sequence[int] = range(len(item.sides))
+        if item.sides[0].id in self.known.expected:
+            order = self.draw.sample(order, len(order))
+        replies: list[messages.Prepared | messages.CeilingPrepared] = []
+        sample_ns = []
+        for side in order:
+            match reply := self._ask(item, side, self._preparation(item.sides[side])):
+                case messages.Prepared(case=case, step_ns=step_ns, verified=verified):
+                    assert verified is not None  # which was checked
+                    self.known.expected[case] = verified.expected
+                    sample_ns.append(step_ns)
+                case messages.CeilingPrepared(ceiling=ceiling, calls=calls):
+                    self.known.calls[ceiling] = calls
+                    sample_ns.append(reply.sample_ns)
+                case _:
+                    return
+            replies.append(reply)
+        is_ceiling = isinstance(item.sides[0], Ceiling)
+        samples = samples_for(max(sample_ns), MIN_CEILING_SAMPLES if is_ceiling else MIN_SAMPLES)
+        samples = self.known.samples.setdefault(item.id, samples)
+        for reply in replies:
+            self.on_prepared(reply, samples)
+
+    def _preparation(self, what: Measurable) -> messages.Request:
+        if isinstance(what, Ceiling):
+            return messages.PrepareCeiling(what, self.known.calls.get(what.id))
+        return messages.Prepare(what, self.lr, self.known.expected.get(what.id))
+
+    def _sweep(self, items: Sequence[Item], deadline: float) -> None:
+        sweeps = 0
+        while sweeps < MIN_SWEEPS or time.monotonic() < deadline:
+            order = [(item, kind) for item in self.pending(items) for kind in item.kinds]
+            if not order:
+                return
+            for item, kind in self.draw.sample(order, len(order)):
+                if sweeps >= MIN_SWEEPS and time.monotonic() >= deadline:
+                    return
+                if item.id not in self.known.ended:
+                    self._measure(item, kind)
+            sweeps += 1
+
+    def _measure(self, item: Item, kind: str) -> None:
+        blocks = []
+        samples = self.known.samples[item.id]
+        for side in self.block_order(self.draw):
+            request = messages.Measure(item.sides[side].id, kind, samples, self.with_readings)
+            reply = self._ask(item, side, request)
+            if not isinstance(reply, messages.Block):
+                return
+            blocks.append((side, reply))
+        self.on_blocks(item, kind, blocks)
+
+    def _ask(self, item: Item, side: int, request: messages.Request) -> messages.Reply:
+        """The reply. A refusal ends the item; losing the worker raises WorkersLost too."""
+        reply = self.pool.ask(request, side)
+        if isinstance(reply, messages.Refused):
+            self.known.ended.add(item.id)
+            self.on_ended(item, side, reply)
+            if not self.pool.workers:
+                raise WorkersLost
+        return reply

@@ -1,0 +1,181 @@
+"""One run, from its plan to its run file."""
+
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from bench.errors import UsageError
+from bench.machine.circumstances import PLACE, VARIABLES, differences
+from bench.machine.fingerprint import commit_unknown, fingerprint
+from bench.machine.sampling import HealthMonitor
+from bench.matrix.plan import Plan
+from bench.options import OPTIONS
+from bench.records.assembly import assemble, block_medians
+from bench.records.run_file import Header, RunRecord
+from bench.records.state import remember_floors
+from bench.records.store import Journal, read_journal, resume_state, stored_runs, write_run
+from bench.report.progress import ProgressDisplay
+from bench.runner.coordinator import Coordinator
+from bench.runner.events import Event, HealthSampled, WorkerStarted
+from bench.stats.floors import floor_among, own_floors
+from bench.stats.frame import drift_of
+
+RESUMABLE = (*PLACE, *VARIABLES, "code")
+"""Circumstances that must not have changed between two sessions of one run."""
+MOST_OTHERS = 20
+"""Earlier runs of a machine that are read, the newest, to see how runs of one plan differ."""
+
+
+class Measurement:
+    """Measures a plan once, on first use, and keeps what it saw.
+
+    A journal that is left when the run has ended holds what the command did not finish.
+    """
+
+    def __init__(self, plan: Plan, results: Path, *, resume: Path | None = None) -> None:
+        """`resume` is the journal of an interrupted run of this plan."""
+        self.plan = plan
+        self.resume = resume
+        self.brief = False
+        """Whether to measure as little as can be and to write nothing."""
+        self.journal: Journal | None = None
+        self.run: RunRecord | None = None
+        self.run_path: Path | None = None
+        self.medians_ns: dict[tuple[str, str], list[int]] = {}
+        """Of the run's blocks: see `block_medians`."""
+        self.warning: str | None = None
+        """Why nothing is known of earlier runs, where that is not because there were none."""
+        self._results = results
+        self._events: list[Event] = []
+
+    def shorten(self) -> None:
+        """Make it brief."""
+        self.brief = True
+        least = {"replicates": 1, "budget_s": 0, "profiled": False, "energy": False}
+        self.plan = msgspec.structs.replace(self.plan, compile_timed=[], ceilings=[], **least)
+
+    def measured(self, console: Console) -> RunRecord:
+        """The run; it is measured when this is first asked for.
+
+        Raises UsageError where it cannot be measured here and MachineError where it cannot go on.
+        """
+        if self.run is not None:
+            return self.run
+        header = Header(self.plan, fingerprint())
+        spent_s = 0.0
+        if self.resume is not None:
+            header, self._events = resumable(self.resume)
+            sessions = assemble(header, self._events).sessions
+            spent_s = sum(session.ended_at - session.started_at for session in sessions)
+            self.journal = Journal.reopen(self.resume, header)
+        elif not self.brief:
+            self.journal = Journal.create(self._results, header)
+            if (why := commit_unknown()) is not None:
+                console.out(f"the run file names no commit: {why}")
+        display = ProgressDisplay(self.plan, console, spent_s)
+        monitor = HealthMonitor()
+        worker: WorkerStarted | None = None
+
+        def keep(event: Event) -> None:
+            self._events.append(event)
+            if self.journal is not None:
+                self.journal.append(event)
+
+        def on_event(event: Event) -> None:
+            nonlocal worker
+            if isinstance(event, WorkerStarted):
+                worker = event
+                _check_torch(header, worker)
+            keep(event)
+            display.on_event(event)
+            if worker is not None and monitor.due():  # no block is measured meanwhile
+                health = monitor.sample(worker.pid, worker.hello.bus_id)
+                keep(HealthSampled(time.time(), health))
+
+        settled = resume_state(self._events, spent_s)
+        try:
+            with display:
+                Coordinator(self.plan, on_event, settled=settled).measure()
+        except UsageError:
+            if self.journal is not None and self.resume is None:
+                self.journal.discard()
+                self.journal = None
+            raise
+        finally:
+            if self.journal is not None:
+                self.journal.close()
+        self.medians_ns = block_medians(self._events)
+        self.run = assemble(header, self._events)
+        return self.run
+
+    def write(self, summaries: Mapping[str, Any]) -> None:
+        """Write the run file with pytest-benchmark's summaries, and let go of the journal."""
+        if self.journal is None or self.run is None:
+            return
+        try:
+            self._place_among_earlier_runs(self.run, self.journal.path.parent)
+        except Exception as error:  # in reading other runs: this one has to be written
+            self.warning = f"earlier runs were left out of account: {error!r}"
+        write_run(self.journal.run_path(), self.run, summaries)
+        self.run_path = self.journal.run_path()
+        self.journal.discard()
+        self.journal = None
+
+    def _place_among_earlier_runs(self, run: RunRecord, folder: Path) -> None:
+        """Note which floors serve the run, and how runs of its plan differ, as is known now."""
+        own = own_floors(run)
+        earlier, self.warning = remember_floors(run, own)
+        for name, floor_ns in own.items():
+            floor = floor_among(floor_ns, earlier.get(name, ()))
+            run.floors_ns[name], run.lowest_floors_ns[name] = floor.serving_ns, floor.lowest_ns
+        others, _ = stored_runs(folder, newest=MOST_OTHERS)
+        run.drift = drift_of(run, others)
+
+
+def measurement_of(asked: Namespace, plan: Callable[[Namespace], Plan]) -> Measurement:
+    """The measurement of the plan that is asked for, or of the one whose journal is to be resumed.
+
+    Raises UsageError for options that a resumed run could only ignore.
+    """
+    if asked.resume is None:
+        return Measurement(plan(asked), asked.results)
+    planned = {option.flag for option in OPTIONS if option.planned}
+    refuse_plan([flag for flag in asked.given if flag in planned])
+    header, _ = resumable(asked.resume)
+    return Measurement(header.plan, asked.resume.parent.parent, resume=asked.resume)
+
+
+def refuse_plan(flags: Sequence[str]) -> None:
+    """Raise UsageError for options, given beside --resume, that it could only ignore."""
+    if flags:
+        raise UsageError(f"--resume finishes a run as it was planned: drop {', '.join(flags)}")
+
+
+def resumable(journal: Path) -> tuple[Header, list[Event]]:
+    """A journal's header and events. Raises UsageError where this machine cannot go on with it."""
+    header, events = read_journal(journal)
+    now = Header(header.plan, fingerprint())
+    for name, (then_value, now_value) in differences(header, now, RESUMABLE).items():
+        raise UsageError(
+            f"cannot resume {journal}: it was measured with {name} {then_value}, and this is "
+            f"{now_value}; start a new run"
+        )
+    return header, events
+
+
+def _check_torch(header: Header, started: WorkerStarted) -> None:
+    """Raise UsageError where a worker loads another torch than the one the run is filed under.
+
+    What follows a plus names a build, which an installer's records may lack.
+    """
+    loaded, installed = started.hello.facts.torch, header.machine.torch
+    if loaded.partition("+")[0] != installed.partition("+")[0]:
+        raise UsageError(
+            f"workers load torch {loaded}, and torch {installed} is what is installed here: "
+            "is there another on PYTHONPATH?"
+        )

@@ -1,0 +1,62 @@
+"""The plans that the options ask for."""
+
+import os
+from argparse import Namespace
+
+from bench.matrix.axes import AXES
+from bench.matrix.ceiling import Ceiling, ceilings, ceilings_under, products_dtype
+from bench.matrix.plan import Plan
+from bench.matrix.presets import DEFAULT_PRESET, PRESETS, compile_timed
+from bench.options import selected
+from sumnet.precision import PRECISIONS
+
+
+def plan_from(asked: Namespace) -> Plan:
+    """The plan of a run of cases. Raises UsageError where cases are named beside a selection."""
+    cases = selected(asked)
+    named, preset = bool(asked.cases), PRESETS[asked.preset]
+    if asked.compile_times == "all":
+        timed = [case.id for case in cases if case.compilation.compiles]
+    elif asked.compile_times == "none" or named:
+        timed = []
+    else:
+        timed = compile_timed(asked.preset, cases)
+    return Plan(
+        cases=cases,
+        replicates=preset.replicates if asked.replicates is None else asked.replicates,
+        budget_s=preset.budget_s if asked.budget is None else asked.budget,
+        environment=asked.environment,
+        seed=int.from_bytes(os.urandom(4)) if asked.order_seed is None else asked.order_seed,
+        lr=asked.lr,
+        preset=None if named else asked.preset,
+        named=named,
+        compile_timed=timed,
+        profiled=asked.profile,
+        energy=asked.energy,
+        ceilings=ceilings_under(cases) if asked.ceilings else [],
+    )
+
+
+def ceilings_from(asked: Namespace) -> list[Ceiling]:
+    """The ceilings of the devices, thread counts and dtypes that are asked for; of every dtype
+    where none is."""
+    dtypes = dict.fromkeys(map(products_dtype, asked.dtype or PRECISIONS))
+    return [
+        ceiling
+        for device in asked.device or [AXES["device"].default]
+        for threads in asked.threads or [AXES["threads"].default]
+        for ceiling in ceilings(device, threads, dtypes)
+    ]
+
+
+def ceilings_plan(asked: Namespace) -> Plan:
+    """The plan of a run of ceilings alone; the runner has replicates and budgets of their own."""
+    quick = PRESETS[DEFAULT_PRESET]
+    return Plan(
+        [],
+        quick.replicates,
+        quick.budget_s,
+        asked.environment,
+        seed=int.from_bytes(os.urandom(4)),
+        ceilings=ceilings_from(asked),
+    )

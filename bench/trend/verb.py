@@ -1,0 +1,29 @@
+"""The verb `trend`: one machine's run history as a View, and as charts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.report.charts import check_chart, save_chart
+from bench.report.view import View
+from bench.trend.analysis import trends
+from bench.trend.chart import trend_chart
+from bench.trend.history import load_history, moment, run_files
+from bench.trend.views import trend_view
+
+
+def trend(
+    files: Sequence[Path], results: Path, *, phase: str, statistic: str, charts: Sequence[Path]
+) -> View:
+    """The history of the runs in these files, else of those under `results`, written to `charts`.
+
+    Raises UsageError for files that cannot be read or drawn, and for runs of several machines.
+    """
+    for path in charts:
+        check_chart(path)
+    history = load_history(files or run_files(results))
+    found = trends(history, phase, statistic)
+    if charts:
+        chart = trend_chart(found, {label: moment(run) for label, run in history.items()})
+        for path in charts:
+            save_chart(chart, path)
+    return trend_view(history, found, statistic)
