@@ -324,3 +324,35 @@ def test_list_verifies_each_case_and_ends_with_1_where_one_does_not_train() -> N
     ):
         assert re.fullmatch(wanted, outcome), outcome
     assert counts == "4 verified, 1 unsupported, 1 invalid"
+
+
+# What `run` leaves to pytest-benchmark
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--benchmark-columns", "min,max"), "--benchmark-columns=min,max"),
+        ((SGD.id, "--benchmark-columns", "min,max"), "--benchmark-columns=min,max"),
+        (("--benchmark-timer=time.time",), "--benchmark-timer"),
+    ],
+)
+def test_option_of_pytest_benchmark_that_cannot_be_passed_on_is_named(
+    words: tuple[str, ...], named: str
+) -> None:
+    done = invoke("run", *words, "--collect-only")
+    assert (done.exit_code, named in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "cases"),
+    [
+        ((SGD.id, "--benchmark-columns=min,max", ADAM.id), 2),
+        (("--preset=seed", "--benchmark-storage=a folder"), 1),
+        (("--preset=seed", "-k", "not warmup"), 1),
+    ],
+)
+def test_cases_stand_anywhere_beside_what_is_passed_on(words: tuple[str, ...], cases: int) -> None:
+    command = [sys.executable, "-m", "bench", "run", *words, "--collect-only"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, f"{4 * cases} tests collected" in done.stdout) == (0, True)

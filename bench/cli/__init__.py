@@ -1,6 +1,7 @@
 """The command line. Each verb imports what it needs when it runs, so that --help is quick."""
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import NoReturn
 from bench import __version__
 from bench.cli.verbs import BODIES
 from bench.errors import BenchError, UsageError
+from bench.matrix.case import case_from_id
 from bench.options import COMMAND, VERBS, parser_of, values_of
 
 PASSED_ON = "--benchmark-"
@@ -36,13 +38,27 @@ def command(words: Sequence[str]) -> int:
     if not words or words[0] not in VERBS:
         return _without_verb(words)
     verb, *rest = words
+    passed_on = [word for word in rest if verb == "run" and word.startswith(PASSED_ON)]
+    for option, word in itertools.pairwise(rest):
+        if option in passed_on and "=" not in option and not (word[:1] == "-" or _is_id(word)):
+            raise UsageError(
+                f"{word!r} is not a case id; if it is the value of {option}, write {option}={word}"
+            )
+    rest = [word for word in rest if word not in passed_on]
     found, others = parser_of(verb).parse_known_intermixed_args(rest)
-    for word in others:
-        if not (verb == "run" and word.startswith(PASSED_ON)):
-            raise UsageError(f"no such option: {word}; `{verb} --help` lists them")
+    if others:
+        raise UsageError(f"no such option: {others[0]}; `{verb} --help` lists them")
     asked = values_of(verb, vars(found))
-    asked.passed_on = others
+    asked.passed_on = passed_on
     return BODIES[verb](asked)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        case_from_id(text)
+    except UsageError:
+        return False
+    return True
 
 
 def _without_verb(words: Sequence[str]) -> int:

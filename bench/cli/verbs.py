@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
+from bench.matrix.case import WHOLE
 from bench.matrix.presets import select
 from bench.options import selected
 
@@ -142,7 +143,8 @@ def compare(asked: Namespace) -> int:
 
 def _refuse_layout(table: str, asked: Namespace, layout: list[str]) -> None:
     """Raise UsageError where something was asked for that a table of its own does not have."""
-    if given := [flag for flag in layout if flag in asked.given]:
+    usual = {"--statistic": "quiet", "--phase": WHOLE}
+    if given := [f for f in layout if f in asked.given and getattr(asked, f[2:]) != usual.get(f)]:
         raise UsageError(f"{table} is a table of its own, of quiet times: drop {', '.join(given)}")
 
 

@@ -74,10 +74,12 @@ def summary(view: View, room: int = SUMMARY_BYTES) -> bytes:
     while True:
         left_out = len(table.rows) - kept
         more = [f"{left_out} more rows did not fit: the report has them."] * bool(left_out)
+        shown = View([replace(table, rows=table.rows[:kept])])
+        rows = render(shown, "github").splitlines() if kept else []
         text = "\n".join(
             [
                 f"\n### {_plain(outcome)}\n",
-                render(View([replace(table, rows=table.rows[:kept])]), "github"),
+                *rows,
                 "",
                 *(f"- {_plain(note)}" for note in [*more, *notes]),
                 "",
@@ -85,7 +87,8 @@ def summary(view: View, room: int = SUMMARY_BYTES) -> bytes:
         ).encode(errors="replace")
         if len(text) <= room or not kept:
             return text[: max(room, 0)].decode(errors="ignore").encode()
-        kept //= 2
+        longest = max(len(row.encode()) for row in rows)
+        kept -= min(max((len(text) - room) // longest, 1), kept)
 
 
 def _regressions(verdicts: Sequence[SeriesVerdict], room: int) -> list[str]:

@@ -57,7 +57,7 @@ def kind_of(document: object) -> Kind | None:
         return None
     if "sumnet" in document:
         return RUN
-    if {"sides", "rules", "comparisons", "series", "pairs"} <= document.keys():
+    if {"sides", "rules", "series", "pairs"} <= document.keys():
         return REPORT
     return None
 

@@ -134,7 +134,9 @@ class Pool:
     def end(self) -> None:
         """End the workers that there are."""
         while self._workers:
-            self._workers.popitem()[1].close()
+            side = next(reversed(self._workers))
+            self._workers[side].close()  # and known until then, should an interruption come
+            del self._workers[side]
 
 
 def shareable(hello: messages.Hello) -> messages.Hello:

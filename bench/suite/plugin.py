@@ -357,7 +357,8 @@ def refuse_meaningless(config: pytest.Config) -> None:
     ]
     for word in given:
         name = str(word).partition("=")[0]
-        if reason := MEANINGLESS.get(name.removeprefix("--benchmark-")):
+        _, prefix, rest = name.partition("--benchmark-")
+        if prefix and (reason := MEANINGLESS.get(rest)):
             raise UsageError(f"{name} has no meaning here: {reason}")
     for word in config.getoption("benchmark_group_by", "group").split(","):
         GROUPING("--benchmark-group-by", word)
