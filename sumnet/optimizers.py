@@ -33,8 +33,6 @@ class OptimizerSpec:
     """Whether the rate falls as the net gets wider."""
     foreach: bool = True
     """Whether `foreach` can be chosen, on or off."""
-    fused: tuple[str, ...] = ()
-    """Device kinds that have a fused kernel."""
     capturable: bool = False
     compilable: bool = True
     """Whether torch.compile captures its step."""
@@ -47,12 +45,11 @@ class OptimizerSpec:
 
 
 OPTIMIZERS: dict[str, OptimizerSpec] = {
-    "sgd": OptimizerSpec("SGD", fused=("cpu", "cuda", "mps")),
-    "sgd-momentum": OptimizerSpec("SGD", {"momentum": 0.9}, fused=("cpu", "cuda", "mps")),
-    "adam": OptimizerSpec("Adam", fused=("cpu", "cuda", "mps"), capturable=True),
-    "adamw": OptimizerSpec("AdamW", fused=("cpu", "cuda", "mps"), capturable=True),
-    # On mps torch accepts fused=True and has no kernel.
-    "adagrad": OptimizerSpec("Adagrad", fused=("cpu", "cuda")),
+    "sgd": OptimizerSpec("SGD"),
+    "sgd-momentum": OptimizerSpec("SGD", {"momentum": 0.9}),
+    "adam": OptimizerSpec("Adam", capturable=True),
+    "adamw": OptimizerSpec("AdamW", capturable=True),
+    "adagrad": OptimizerSpec("Adagrad"),
     # Its rate scales steps that have their size from the history; torch's own default is 1.
     "adadelta": OptimizerSpec("Adadelta", lr=1.0, capturable=True),
     "adamax": OptimizerSpec("Adamax", capturable=True),

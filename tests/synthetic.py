@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 
+from bench.devices import DEVICES
+from bench.devices.facts import DeviceFacts, Facts
 from bench.machine.fingerprint import Machine
 from bench.machine.sampling import Health
 from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
 from bench.matrix.ceiling import COPY, MATMUL, TRIAD, Ceiling
 from bench.matrix.plan import Plan
-from bench.matrix.support import DeviceFacts, Facts
 from bench.protocol.messages import (
     CEILING,
     KINDS,
@@ -77,9 +78,9 @@ FACTS = Facts(
     cores=4,
     isolates_compiled=True,
     devices={
-        "cpu": DeviceFacts(name="x86_64", memory_bytes=8 * 2**30),
-        "cuda": DeviceFacts(name="Test GPU", count=2, memory_bytes=16 * 2**30),
-        "mps": DeviceFacts(unavailable="torch 2.13.0 sees no mps device here"),
+        **{kind: (DeviceFacts(unavailable=f"sees no {kind} device here"),) for kind in DEVICES},
+        "cpu": (DeviceFacts(name="x86_64", memory_bytes=8 * 2**30),),
+        "cuda": 2 * (DeviceFacts(name="Test GPU", memory_bytes=16 * 2**30),),
     },
 )
 SPREAD = {10: 1.0, 25: 1.02, 50: 1.1, 90: 1.4}

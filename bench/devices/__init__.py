@@ -1,26 +1,44 @@
-"""Where cases run. To add a kind: its file, its line in DEVICES, its name in the device axis."""
+"""Where cases run. To add a kind: its file, and its line in DEVICES."""
 
 import inspect
+import re
 import sys
-from collections.abc import Callable
 
 from bench.devices.base import Device
 from bench.devices.cpu import Cpu
 from bench.devices.cuda import Cuda
+from bench.devices.facts import DeviceFacts, Facts
 from bench.devices.limits import available_cores as available_cores
 from bench.devices.limits import thread_limit
 from bench.devices.mps import Mps
 from bench.errors import UsageError
-from bench.matrix.support import Facts
 
-DEVICES: dict[str, Callable[..., Device]] = {"cpu": Cpu, "cuda": Cuda, "mps": Mps}
-"""Kind to its device; takes an index where the name has one."""
+DEVICES: dict[str, type[Device]] = {device.kind: device for device in (Cpu, Cuda, Mps)}
+"""Kind to its device."""
+
+
+def kind_of(name: str) -> type[Device]:
+    """What the device called `name` is, for example `cuda:1`."""
+    return DEVICES[name.partition(":")[0]]
 
 
 def device_named(name: str) -> Device:
     """The device called `cpu`, `mps`, `cuda` or `cuda:1`."""
-    kind, _, index = name.partition(":")
-    return DEVICES[kind](int(index)) if index else DEVICES[kind]()
+    return kind_of(name)(int(name.partition(":")[2] or 0))
+
+
+def is_device_name(text: str) -> bool:
+    """Whether a device, here or elsewhere, can be called so."""
+    kind, colon, index = text.partition(":")
+    if kind not in DEVICES or not colon:
+        return kind in DEVICES
+    return DEVICES[kind].indexed and re.fullmatch("0|[1-9][0-9]{0,3}", index) is not None
+
+
+def device_names() -> str:
+    """What a device can be called, for people."""
+    names = ((kind, f"{kind}:INDEX") if DEVICES[kind].indexed else (kind,) for kind in DEVICES)
+    return ", ".join(name for each in names for name in each)
 
 
 def torch_missing() -> UsageError:
@@ -41,5 +59,27 @@ def probe() -> Facts:
         cores=cores,
         thread_limit=thread_limit(),
         isolates_compiled="isolate_recompiles" in inspect.signature(torch.compile).parameters,
-        devices={kind: device().facts() for kind, device in DEVICES.items()},
+        devices={kind: _facts(device, torch.__version__) for kind, device in DEVICES.items()},
     )
+
+
+def _facts(device: type[Device], torch: str) -> tuple[DeviceFacts, ...]:
+    """Of all devices of a kind. A driver that is broken must not end what runs without it."""
+
+    def broken(error: Exception) -> DeviceFacts:
+        # torch's DeferredCudaCallError is no RuntimeError, and drivers raise what they like.
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        return DeviceFacts(unavailable=f"{device.kind} does not start: {first}")
+
+    def of(index: int) -> DeviceFacts:
+        try:
+            return device(index).facts()
+        except Exception as error:
+            return broken(error)
+
+    try:
+        count = device.count()
+    except Exception as error:
+        return (broken(error),)
+    none = DeviceFacts(unavailable=f"torch {torch} sees no {device.kind} device here")
+    return tuple(of(index) for index in range(count)) or (none,)

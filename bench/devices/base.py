@@ -1,9 +1,9 @@
 """What a kind of device defines, and what holds where it does not."""
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from bench.matrix.support import DeviceFacts
+from bench.devices.facts import DeviceFacts
 
 
 class Clock(Protocol):
@@ -16,24 +16,68 @@ class Clock(Protocol):
         """Wait for the device, then give the marks made since the last read, in nanoseconds."""
 
 
-class Device(ABC):
-    """One device, or the only one of its kind. Importing its module does not import torch."""
+class Event(Protocol):
+    """A time stamp in a device's queue, as torch's events are."""
 
-    repeats = 1
+    def record(self, stream: object) -> None:
+        """Enqueue the stamp."""
+
+    def synchronize(self) -> None:
+        """Wait until the device has come to it."""
+
+    def elapsed_time(self, end_event: "Event", /) -> float:
+        """Milliseconds from this stamp to another."""
+
+
+class Device(ABC):
+    """One device. Importing its module imports neither torch nor what costs `--help` its speed."""
+
+    kind: ClassVar[str]
+    """What torch calls it."""
+    indexed: ClassVar[bool] = False
+    """Whether a machine may have several, told apart by an index: `cuda:1`."""
+    asynchronous: ClassVar[bool] = True
+    """Whether the host runs ahead of it, so that dispatch, latency and throughput differ."""
+    streams: ClassVar[bool] = False
+    """Whether its queues take events that keep time, and copies to and from pinned memory."""
+    pinned: ClassVar[bool] = False
+    """Whether its workers are bound to cores of their own."""
+    repeats: ClassVar[int] = 1
     """Steps between two marks: more than one where marking disturbs what it marks."""
-    activities: tuple[str, ...] = ("CPU",)
+
+    fused: ClassVar[frozenset[str]] = frozenset()
+    """The classes of torch.optim that have a fused kernel for it."""
+    capturable: ClassVar[bool] = False
+    """Whether an optimizer can keep its count of steps on it."""
+    graphs: ClassVar[bool] = False
+    """Whether torch can capture steps as graphs and replay them."""
+
+    activities: ClassVar[tuple[str, ...]] = ("CPU",)
     """What torch.profiler can watch of it, as ProfilerActivity names it."""
-    memory_type: int | None = None
-    """Its number in the profiler's records of memory; None where it has no records there."""
+    launch_categories: ClassVar[tuple[str, ...]] = ()
+    """The profiler's categories of calls that launch work on it."""
+    kernel_categories: ClassVar[tuple[str, ...]] = ()
+    """Those of the work: kernels, copies and fills."""
+    memory_type: ClassVar[int | None] = None
+    """Its number in the profiler's records of memory (c10/core/DeviceType.h); None where it has no
+    records there."""
+
+    def __init__(self, index: int = 0) -> None:
+        self.index = index
 
     @property
     def shows_kernels(self) -> bool:
         """Whether torch.profiler watches more of it than the host."""
         return self.activities != ("CPU",)
 
+    @classmethod
+    @abstractmethod
+    def count(cls) -> int:
+        """How many torch sees here. May raise what its driver raises."""
+
     @abstractmethod
     def facts(self) -> DeviceFacts:
-        """Whether it can be measured, what it is, and what it supports."""
+        """What it is and what it supports. May raise what its driver raises."""
 
     @abstractmethod
     def clock(self) -> Clock:
@@ -56,7 +100,7 @@ class Device(ABC):
         return None
 
     def bus_id(self) -> str | None:
-        """Where on the PCI bus it is; None where it is not on one."""
+        """Where on the PCI bus it is, as NVIDIA's tools know it; None where they do not."""
         return None
 
     def enter(self, threads: int) -> list[int]:

@@ -1,20 +1,16 @@
 """The CPU: synchronous, so the wall clock between two phases is the device's clock."""
 
-import os
 import platform
 import re
-import shutil
-import sys
 import time
 from pathlib import Path
 
-import psutil
-
 from bench.devices.base import Device
+from bench.devices.compilers import cpp_refusal
 from bench.devices.energy import RaplCounter
+from bench.devices.facts import DeviceFacts
 from bench.devices.limits import available_memory
 from bench.devices.readings import figure, reading
-from bench.matrix.support import DeviceFacts
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -34,22 +30,27 @@ class WallClock:
 
 
 class Cpu(Device):
+    kind = "cpu"
+    asynchronous = False
+    pinned = True
+    fused = frozenset({"SGD", "Adam", "AdamW", "Adagrad"})
     memory_type = 0
 
-    def __init__(self) -> None:
+    def __init__(self, index: int = 0) -> None:
+        super().__init__(index)
         self._held: int | None = None
         self._rapl = RaplCounter()
 
+    @classmethod
+    def count(cls) -> int:
+        return 1
+
     def facts(self) -> DeviceFacts:
-        # What torch's inductor calls: $CXX, else the platform's own.
-        cxx = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
         return DeviceFacts(
             name=platform.machine(),
             memory_bytes=available_memory(),
             refused_dtypes={"tf32": "tf32 is a mode of CUDA's matrix units: a CPU has none"},
-            compile_refusal=None
-            if shutil.which(cxx)
-            else "torch.compile needs a C++ compiler: neither $CXX nor the default is on the PATH",
+            compile_refusal=cpp_refusal(),
         )
 
     def clock(self) -> WallClock:
@@ -77,6 +78,8 @@ class Cpu(Device):
 
 
 def _bind(threads: int) -> list[int]:
+    import psutil
+
     process = psutil.Process()
     cores = sorted(process.cpu_affinity())[-threads:]
     process.cpu_affinity(cores)

@@ -1,98 +1,46 @@
-"""A CUDA device: it works through a queue, and events in that queue are its clock."""
+"""GPUs that torch calls cuda: NVIDIA's, and AMD's where torch is built for ROCm."""
 
-import itertools
-import os
-import shutil
+import re
 from typing import Any
 
-from bench.devices.base import Device
+from bench.devices.accelerator import Accelerator
+from bench.devices.compilers import triton_refusal
 from bench.devices.energy import nvml_joules
-from bench.matrix.support import DeviceFacts
-
-EVENTS = 256
-"""Made beforehand: making one inside a block would cost the host as much as a launch."""
+from bench.devices.facts import DeviceFacts
 
 
-class EventClock:
-    """`torch.cuda.Event`, whose resolution is about half a microsecond."""
-
-    def __init__(self) -> None:
-        self._events: list[Any] = []
-        self._used = 0
-        self._make(EVENTS)
-
-    def mark(self) -> None:
-        if self._used == len(self._events):
-            self._make(EVENTS)
-        self._events[self._used].record()
-        self._used += 1
-
-    def read(self) -> list[int]:
-        used, self._used = self._events[: self._used], 0
-        if not used:
-            return []
-        used[-1].synchronize()
-        # Pair by pair: the float of milliseconds since the first would lose nanoseconds.
-        spans = (1e6 * before.elapsed_time(after) for before, after in itertools.pairwise(used))
-        return [0, *(round(moment) for moment in itertools.accumulate(spans))]
-
-    def _make(self, count: int) -> None:
-        import torch
-
-        make: Any = torch.cuda.Event  # untyped
-        self._events += [make(enable_timing=True) for _ in range(count)]
-
-
-class Cuda(Device):
+class Cuda(Accelerator):
+    kind = "cuda"
+    fused = frozenset({"SGD", "Adam", "AdamW", "Adagrad"})
+    capturable = True
+    graphs = True
     activities = ("CPU", "CUDA")
+    launch_categories = ("cuda_runtime", "cuda_driver")
+    kernel_categories = ("kernel", "gpu_memcpy", "gpu_memset")
     memory_type = 1
-
-    def __init__(self, index: int = 0) -> None:
-        self.index = index
-        self._held = 0
 
     def facts(self) -> DeviceFacts:
         import torch
 
-        if not torch.cuda.is_available():
-            return DeviceFacts(unavailable=f"torch {torch.__version__} sees no cuda device here")
-        try:
-            properties = torch.cuda.get_device_properties(self.index)
-        except RuntimeError as error:  # its first use: broken, or another process has it alone
-            return DeviceFacts(unavailable=f"CUDA does not start: {str(error).splitlines()[0]}")
+        properties, hip = self.properties(), torch.version.hip
+        if (reason := _no_kernels(properties, torch.cuda.get_arch_list(), hip)) is not None:
+            return DeviceFacts(unavailable=reason, name=properties.name)
         refused = {}
-        if properties.major < 8 and torch.version.hip is None:
+        if properties.major < 8 and hip is None:
             refused = {
                 "tf32": f"{properties.name} has no matrix units for tf32",
                 "bfloat16": f"{properties.name} only emulates bfloat16",
                 "amp-bfloat16": f"{properties.name} only emulates bfloat16",
             }
+        capability = (properties.major, properties.minor) if hip is None else None
         return DeviceFacts(
             name=properties.name,
-            count=torch.cuda.device_count(),
             memory_bytes=properties.total_memory,
             refused_dtypes=refused,
-            compile_refusal=_compile_refusal(),
+            compile_refusal=triton_refusal(properties.name, capability),
+            platform=f"CUDA {torch.version.cuda}" if hip is None else f"ROCm {hip}",
+            identity=self.identity(),
         )
-
-    def clock(self) -> EventClock:
-        return EventClock()
-
-    def synchronize(self) -> None:
-        import torch
-
-        torch.cuda.synchronize(self.index)
-
-    def reset_peak(self) -> None:
-        import torch
-
-        torch.cuda.reset_peak_memory_stats(self.index)
-        self._held = torch.cuda.memory_allocated(self.index)
-
-    def peak_bytes(self) -> int:
-        import torch
-
-        return torch.cuda.max_memory_allocated(self.index) - self._held
 
     def joules(self) -> float | None:
         where = self.bus_id()
@@ -101,7 +49,7 @@ class Cuda(Device):
     def bus_id(self) -> str | None:
         import torch
 
-        properties: Any = torch.cuda.get_device_properties(self.index)  # whose stub lacks these
+        properties = self.properties()
         if torch.version.hip is not None:
             return None  # whose tools are others
         return (
@@ -109,19 +57,37 @@ class Cuda(Device):
             f"{properties.pci_device_id:02x}.0"
         )
 
-    def enter(self, threads: int) -> list[int]:
-        """Bound to no cores: autograd has a thread of its own for the device."""
-        import torch
 
-        torch.cuda.set_device(self.index)
-        return []
+def _no_kernels(properties: Any, built: list[str], hip: str | None) -> str | None:
+    """Why this torch has no kernels for a GPU; None where it has, or does not say.
+
+    `built` is what it was built for: machine code (sm_90), or code that the driver translates for
+    newer GPUs (compute_90). Wheels leave old GPUs out, and torch only warns of it (pytorch issue
+    172352).
+    """
+    if hip is None:
+        own = f"sm_{properties.major}{properties.minor}"
+        runs = any(_runs_on(arch, properties.major, properties.minor) for arch in built)
+    else:
+        own = properties.gcnArchName.partition(":")[0]
+        runs = own in built or any(arch.endswith("generic") for arch in built)
+    if runs or not built:
+        return None
+    return f"this torch was built for {', '.join(built)}, not for {properties.name} ({own})"
 
 
-def _compile_refusal() -> str | None:
-    from torch.utils._triton import has_triton
+def _runs_on(arch: str, major: int, minor: int) -> bool:
+    """Whether code for an architecture, such as sm_90a, runs on a GPU of this capability.
 
-    if not has_triton():
-        return "torch.compile needs Triton on CUDA, and it is not installed"
-    if not any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang")):
-        return "Triton needs a C compiler: neither $CC, gcc nor clang is on the PATH"
-    return None
+    Machine code does within its major version, the suffix "a" means that GPU alone, "f" its family
+    (CUDA C++ Programming Guide, "Application Compatibility").
+    """
+    found = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", arch)
+    if found is None:
+        return False
+    code, own, target, suffix = found[1], (major, minor), (int(found[2]), int(found[3])), found[4]
+    if suffix == "a":
+        return own == target
+    if code == "sm" or suffix == "f":
+        return own[0] == target[0] and own >= target
+    return own >= target

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pynvml
-
 from bench.devices.readings import count_in, figure, reading
 
 POWERCAP = Path("/sys/class/powercap")
@@ -44,6 +42,8 @@ def nvml_joules(bus_id: str) -> float | None:
     """Joules that the GPU at a PCI bus id used since its driver was loaded; None if unavailable."""
 
     def used_mj() -> Any:
+        import pynvml
+
         pynvml.nvmlInit()
         gpu = pynvml.nvmlDeviceGetHandleByPciBusId(bus_id)
         return pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu)

@@ -9,8 +9,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import psutil
-
 from bench.devices.readings import count_in, figure, reading
 
 
@@ -97,6 +95,8 @@ def available_cores(mask: Collection[int] | None = None, groups: ControlGroups =
     Those of `mask`, by default of its affinity, that the cpusets leave, or as many whole cores as
     a CPU quota is worth where that is fewer.
     """
+    import psutil
+
     if mask is None:
         mask = reading(lambda: psutil.Process().cpu_affinity())
     if not mask:
@@ -107,6 +107,8 @@ def available_cores(mask: Collection[int] | None = None, groups: ControlGroups =
 
 def available_memory(groups: ControlGroups = CGROUPS) -> int:
     """Bytes that this process may use; 0 where neither the total nor a limit is available."""
+    import psutil
+
     known = [
         figure(int, lambda: psutil.virtual_memory().total),
         figure(int, lambda: psutil.Process().rlimit(psutil.RLIMIT_AS)[0]),

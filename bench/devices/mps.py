@@ -3,7 +3,7 @@ clock is the wall clock after a wait for the device, over so many steps that the
 
 from bench.devices.base import Device
 from bench.devices.cpu import WallClock
-from bench.matrix.support import DeviceFacts
+from bench.devices.facts import DeviceFacts
 
 
 class WaitingClock(WallClock):
@@ -20,13 +20,20 @@ class Mps(Device):
     """The profiler shows none of its kernels, torch keeps no peak of its memory, and its energy
     counter is root's alone."""
 
+    kind = "mps"
     repeats = 100
+    # For Adagrad torch accepts fused=True and has no kernel.
+    fused = frozenset({"SGD", "Adam", "AdamW"})
+
+    @classmethod
+    def count(cls) -> int:
+        import torch
+
+        return int(torch.backends.mps.is_available())
 
     def facts(self) -> DeviceFacts:
         import torch
 
-        if not torch.backends.mps.is_available():
-            return DeviceFacts(unavailable=f"torch {torch.__version__} sees no mps device here")
         return DeviceFacts(
             name="Apple GPU",
             memory_bytes=torch.mps.recommended_max_memory(),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench.devices import device_names, is_device_name
 from bench.errors import UsageError
 from sumnet.compilation import COMPILATIONS
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
@@ -54,14 +55,16 @@ def _count(name: str, help: str, default: int, maximum: int, prefix: str) -> Axi
     return Axis(name, help, default, parse, f"a whole number from 1 to {maximum}", prefix)
 
 
-def _parse_device(text: str) -> str | None:
-    return text if re.fullmatch(r"cpu|mps|cuda(:(0|[1-9][0-9]*))?", text) else None
-
-
 AXES: dict[str, Axis] = {
     axis.name: axis
     for axis in (
-        Axis("device", "where it runs", "cpu", _parse_device, "cpu, cuda, cuda:INDEX, mps"),
+        Axis(
+            "device",
+            "where it runs",
+            "cpu",
+            lambda text: text if is_device_name(text) else None,
+            device_names(),
+        ),
         _one_of("dtype", "of parameters and data, or amp: of products alone", tuple(PRECISIONS)),
         _count("batch", "pairs per training step", 2, 2**22, "b"),
         _one_of("optimizer", "which optimizer", tuple(OPTIMIZERS)),

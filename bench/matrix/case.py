@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from bench.devices import DEVICES
 from bench.errors import UsageError
 from bench.matrix.axes import AXES, Value
 from sumnet.compilation import COMPILATIONS, Compilation
@@ -40,6 +41,11 @@ class Case(msgspec.Struct, frozen=True):
         return self.device.partition(":")[0]
 
     @property
+    def asynchronous(self) -> bool:
+        """Whether the host runs ahead of its device."""
+        return DEVICES[self.kind].asynchronous
+
+    @property
     def compilation(self) -> Compilation:
         return COMPILATIONS[self.compile]
 
@@ -52,7 +58,7 @@ class Case(msgspec.Struct, frozen=True):
     def series(self) -> tuple[str, ...]:
         """What is timed of it, in the order of SERIES."""
         phases = PHASES if self.splits else ()
-        ahead = () if self.kind == "cpu" else (DISPATCH, LATENCY, THROUGHPUT)
+        ahead = (DISPATCH, LATENCY, THROUGHPUT) if self.asynchronous else ()
         return (*phases, WHOLE, *ahead)
 
     @property

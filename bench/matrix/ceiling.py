@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from bench.devices import DEVICES, kind_of
 from bench.matrix.case import Case
 from sumnet.precision import PRECISIONS
 
@@ -46,6 +47,11 @@ class Ceiling(msgspec.Struct, frozen=True):
         return self.device.partition(":")[0]
 
     @property
+    def asynchronous(self) -> bool:
+        """Whether the host runs ahead of its device."""
+        return DEVICES[self.kind].asynchronous
+
+    @property
     def unit(self) -> str | None:
         """What the rate counts, "B" or "FLOP"; None for a cost."""
         return UNITS.get(self.what)
@@ -59,26 +65,26 @@ class Ceiling(msgspec.Struct, frozen=True):
 
 def ceilings(device: str, threads: int, dtypes: Iterable[str]) -> list[Ceiling]:
     """All ceilings of a device; products in these dtypes."""
-    on_cpu = device == "cpu"
+    features = kind_of(device)
     sized = [
         Ceiling(what, device, threads, size=size)
         for what in (COPY, TRIAD)
-        for size in (CACHED if on_cpu else QUEUED)
+        for size in (QUEUED if features.asynchronous else CACHED)
     ]
     products = [
         Ceiling(MATMUL, device, threads, dtype, width)
         for dtype in dtypes
-        for width in _widths(dtype, on_cpu)
+        for width in _widths(dtype, features.asynchronous)
     ]
     costs = [OP, NODE, PYTHON_CALL, ALLOCATION]
-    costs += [FRESH_MEMORY] if on_cpu else [LAUNCH, SYNC]
-    if device.startswith("cuda"):
+    costs += [LAUNCH, SYNC] if features.asynchronous else [FRESH_MEMORY]
+    if features.streams:
         costs += [EVENT_PAIR, *TRANSFERS]
     return [*sized, *products, *(Ceiling(what, device, threads) for what in costs)]
 
 
-def _widths(dtype: str, on_cpu: bool) -> tuple[int, ...]:
-    if not on_cpu:
+def _widths(dtype: str, asynchronous: bool) -> tuple[int, ...]:
+    if asynchronous:
         return ACCELERATOR_WIDTHS
     return SLOW_WIDTHS if dtype == SLOW else CPU_WIDTHS
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from bench.devices import DEVICES, kind_of
 from bench.matrix.axes import AXES, Value
 from bench.matrix.case import Case
 from sumnet.compilation import COMPILATIONS
@@ -93,7 +94,7 @@ PRESETS: dict[str, Preset] = {
             },
             {"batch": (1024,), "optimizer": tuple(OPTIMIZERS), "compile": tuple(COMPILATIONS)},
             {"batch": (1024,), "dtype": tuple(PRECISIONS), "compile": tuple(COMPILATIONS)},
-            {"device": ("cpu", "cuda", "mps"), "batch": (*BATCHES, *LARGE), "optimizer": ("adam",)},
+            {"device": tuple(DEVICES), "batch": (*BATCHES, *LARGE), "optimizer": ("adam",)},
             {"batch": BATCHES, "dtype": tuple(PRECISIONS)},
             {
                 "batch": BATCHES,
@@ -121,7 +122,7 @@ GATE_PRESET = "gate"
 def select(preset: str, chosen: Grid) -> list[Case]:
     """The preset's cases; each axis in `chosen` takes the given values instead."""
     asked = PRESETS[preset]
-    accelerated = {"cpu"} < {"cpu", *chosen.get("device", ())}
+    accelerated = any(kind_of(str(name)).asynchronous for name in chosen.get("device", ()))
     grids = asked.grids + (asked.accelerated if accelerated else ())
     return list(dict.fromkeys(case for grid in grids for case in _cases({**grid, **chosen})))
 

@@ -2,42 +2,13 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
+from bench.devices import DEVICES
+from bench.devices.facts import Facts
 from bench.matrix.case import Case
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from sumnet.precision import PRECISIONS
 
 ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-
-
-class DeviceFacts(msgspec.Struct, frozen=True):
-    """What the rules need to know of one kind of device."""
-
-    unavailable: str | None = None
-    """Why it cannot be measured here, or None where it can."""
-    name: str = ""
-    count: int = 1
-    memory_bytes: int = 0
-    """0 where it is unavailable, and then no case is too large."""
-    refused_dtypes: dict[str, str] = {}
-    """Value of the dtype axis to the reason it cannot be had."""
-    compile_refusal: str | None = None
-    """Why torch.compile cannot be had."""
-
-
-class Facts(msgspec.Struct, frozen=True):
-    """What the rules need to know of a machine, as its torch sees it."""
-
-    torch: str
-    cores: int
-    """Cores this process may run on."""
-    isolates_compiled: bool
-    """Whether this torch can keep several compiled loops apart in one process."""
-    devices: dict[str, DeviceFacts]
-    """By kind."""
-    thread_limit: int | None = None
-    """Threads this process may work with at once, None where nothing limits them."""
 
 
 def estimated_bytes(case: Case) -> int:
@@ -57,15 +28,13 @@ def estimated_bytes(case: Case) -> int:
 
 def objections(case: Case, facts: Facts) -> Iterator[str]:
     """Why this case cannot run on the machine of `facts`: the first reason is the one to give."""
-    device, kind = facts.devices[case.kind], case.kind
+    device, kind, features = facts.of(case.device), case.kind, DEVICES[case.kind]
     spec, scaled = OPTIMIZERS[case.optimizer], PRECISIONS[case.dtype].scaled
     name, asked = spec.torch_class, IMPLEMENTATIONS[case.implementation]
     compilation = case.compilation
 
     if device.unavailable is not None:
         yield device.unavailable
-    elif int(case.device.partition(":")[2] or 0) >= device.count:
-        yield f"there is no {case.device} here: the last is {kind}:{device.count - 1}"
 
     if spec.refusal is not None:
         yield spec.refusal
@@ -74,11 +43,11 @@ def objections(case: Case, facts: Facts) -> Iterator[str]:
 
     if ("foreach" in asked and not spec.foreach) or ("capturable" in asked and not spec.capturable):
         yield f"torch's {name} has no {case.implementation} implementation"
-    if "fused" in asked and kind not in spec.fused:
+    if "fused" in asked and name not in features.fused:
         yield f"torch's {name} has no fused kernel for {kind}"
     # Compiled, the step count becomes part of the graph, and the CPU is as good as any.
-    if "capturable" in asked and kind != "cuda" and not compilation.step:
-        yield f"a capturable step keeps its count on a CUDA device: torch refuses it on {kind}"
+    if "capturable" in asked and not features.capturable and not compilation.step:
+        yield f"a capturable step keeps its count on the device: torch refuses it on {kind}"
     if spec.closure and scaled:
         yield f"GradScaler takes no optimizer that is given a closure, as {case.optimizer} is"
 
@@ -86,7 +55,7 @@ def objections(case: Case, facts: Facts) -> Iterator[str]:
         yield f"torch.compile captures nothing of {name}'s step"
     if compilation.step and case.implementation == "fused":
         yield "torch.compile captures nothing of a fused optimizer step"
-    if compilation.mode == "reduce-overhead" and kind != "cuda":
+    if compilation.mode == "reduce-overhead" and not features.graphs:
         yield (
             "reduce-overhead is the default mode with CUDA graphs: "
             f"on {kind} it would be the default under another name"
@@ -95,7 +64,7 @@ def objections(case: Case, facts: Facts) -> Iterator[str]:
         yield device.compile_refusal
 
     if compilation.captured:
-        if kind != "cuda":
+        if not features.graphs:
             yield f"a CUDA graph cannot be captured on {kind}"
         if scaled:
             yield "GradScaler asks the device in every step, which a CUDA graph cannot hold"
@@ -104,7 +73,7 @@ def objections(case: Case, facts: Facts) -> Iterator[str]:
         if not spec.capturable and name != "SGD":
             yield f"{name}'s step counts or decides on the host: a CUDA graph cannot hold it"
 
-    if kind == "cpu" and case.threads > facts.cores:
+    if features.pinned and case.threads > facts.cores:
         yield f"needs {case.threads} cores, one per thread; this process may use {facts.cores}"
     if facts.thread_limit is not None and case.threads > facts.thread_limit:
         yield (

@@ -4,9 +4,9 @@ from typing import Literal
 
 import msgspec
 
+from bench.devices.facts import Facts
 from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
 from bench.matrix.ceiling import Ceiling
-from bench.matrix.support import Facts
 from bench.protocol.profile import StepProfile
 from bench.protocol.verified import Expected, Verified
 

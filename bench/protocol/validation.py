@@ -1,5 +1,6 @@
 """Which reply is a valid one to a request, and which leaves the worker unusable."""
 
+from bench.devices import kind_of
 from bench.protocol import messages
 
 
@@ -21,7 +22,8 @@ def check(what: str, request: messages.Request, reply: messages.Reply) -> None:
     """
     match reply:
         case messages.Refused(case, status, reason) if case == what:
-            unusable = status == "oom" or (status == "failed" and not what.startswith("cpu/"))
+            on_accelerator = kind_of(what.partition("/")[0]).asynchronous
+            unusable = status == "oom" or (status == "failed" and on_accelerator)
             if unusable and not isinstance(request, messages.Profile | messages.MeasureEnergy):
                 raise InvalidReply(status, reason)
         case _ if not _is_valid(what, request, reply):

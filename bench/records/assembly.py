@@ -117,7 +117,7 @@ def _worker_record(event: happened.WorkerStarted) -> WorkerRecord:
         threads=hello.threads,
         cores=hello.cores,
         device=event.device,
-        device_name=hello.facts.devices[event.device.partition(":")[0]].name,
+        device_name=hello.facts.of(event.device).name,
         sync_ns=hello.sync_ns,
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.devices import kind_of
 from bench.machine.circumstances import EVERYTHING, UNSET, circumstances
 from bench.records.run_file import RunRecord
 from bench.stats.drift import MIN_FREEDOM
@@ -155,9 +156,9 @@ def machines(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[str]:
 
 def _machine(run: RunRecord, label: str) -> str:
     machine = run.machine
-    on_cpu = [worker for worker in run.workers if worker.device == "cpu"]
-    cores = sorted({core for worker in on_cpu for core in worker.cores})
-    pinned = on_cpu and all(worker.cores for worker in on_cpu)
+    bound = [worker for worker in run.workers if kind_of(worker.device).pinned]
+    cores = sorted({core for worker in bound for core in worker.cores})
+    pinned = bound and all(worker.cores for worker in bound)
     devices = {w.device: w.device_name for w in run.workers if w.device != "cpu" and w.device_name}
     parts = [
         *(f"{device}: {name}" for device, name in devices.items()),

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.devices import kind_of
 from bench.matrix.axes import AXES
 from sumnet.optimizers import OPTIMIZERS
 
@@ -66,7 +67,7 @@ def _overhead(known: pd.DataFrame) -> str | None:
     spec = OPTIMIZERS[worst["optimizer"]]
     possible = {
         "compile=on": spec.compilable,
-        "implementation=fused": worst["device"].split(":")[0] in spec.fused,
+        "implementation=fused": spec.torch_class in kind_of(worst["device"]).fused,
     }
     untried = " and ".join(option for option, holds in possible.items() if holds)
     return f"{fact}; not measured with fewer operators: {untried}." if untried else f"{fact}."

@@ -41,7 +41,7 @@ def _row(run: RunRecord, record: CeilingRecord, floors: Floors) -> dict[str, Any
             worker,
             CEILING,
             {name: floors[floor_key(run, above, name)].serving_ns for name in worker.readings_ns},
-            on_host=above.kind == "cpu",
+            on_host=not above.asynchronous,
         )
         for worker in record.blocks
         if record.status == "ok" and len(worker) >= MIN_BLOCKS

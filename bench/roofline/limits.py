@@ -108,7 +108,7 @@ def _overhead_ns(case: Case, series: str, profile: StepProfile, rates: Rates) ->
     Elsewhere the host may launch a phase while the device runs the one before, so that only the
     whole step is bound by it.
     """
-    if case.kind != "cpu" and series != WHOLE:
+    if case.asynchronous and series != WHOLE:
         return 0.0
     phases = profile.phases.values() if series == WHOLE else [profile.phases[series]]
     # Launches from C++ cost less than the measured one: they count only where the profile has

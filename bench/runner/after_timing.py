@@ -48,7 +48,7 @@ def ask_after_timing(
                 on_event(events.CaseEnergy(case.id, reason=reason))
     for case in cases:
         # Where a device has kernels, only a profiler shows how long it is at work.
-        if plan.profiled or "CUDA" in device_named(case.device).activities:
+        if plan.profiled or device_named(case.device).shows_kernels:
             match answer(messages.Profile(case.id, None if traces is None else str(traces))):
                 case messages.Profiled(profile=profile):
                     on_event(events.CaseProfiled(case.id, profile))

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
+from bench.devices.facts import Facts
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.matrix.comparison import Comparison
-from bench.matrix.support import Facts, estimated_bytes
+from bench.matrix.support import estimated_bytes
 from bench.protocol.messages import kinds_of
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ def _packed(
         if not isolates and any(case.compilation.compiles for case in cases):
             batches.append([item])
             continue
-        memories = (f.devices[c.kind].memory_bytes for f, c in zip(facts, cases, strict=True))
+        memories = (f.of(c.device).memory_bytes for f, c in zip(facts, cases, strict=True))
         limit = min(min(memories) // 4, MAX_BYTES)
         need = sum(map(estimated_bytes, cases))
         setting = tuple((case.device, case.threads) for case in cases)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.devices.facts import Facts
 from bench.errors import UsageError
 from bench.machine.redact import redacted
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.matrix.plan import ENVIRONMENTS, Plan
-from bench.matrix.support import Facts, unsupported_reason
+from bench.matrix.support import unsupported_reason
 from bench.protocol import messages
 from bench.runner import events
 from bench.runner.after_timing import ask_after_timing

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench.devices import kind_of
 from bench.errors import MachineError
 from bench.protocol import messages
 from bench.protocol.reasons import last_words
@@ -84,9 +85,9 @@ class WorkerProcess:
         self._channel, theirs = socket.socketpair()
         # Of one length for both sides of a pair, as the stack begins below a process's arguments.
         where = [f"{theirs.fileno():05}", str(side.subject)]
-        # A CPU's worker is bound to cores of its own, whatever OpenMP's placement; a side may set
+        # A pinned worker is bound to cores of its own, whatever OpenMP's placement; a side may set
         # the variables all the same.
-        unset = PLACEMENT if device == "cpu" else ()
+        unset = PLACEMENT if kind_of(device).pinned else ()
         inherited = {name: value for name, value in os.environ.items() if name not in unset}
         try:
             self._process = subprocess.Popen(

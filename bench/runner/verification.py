@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from bench.devices.facts import Facts
 from bench.matrix.case import Case
-from bench.matrix.support import Facts, unsupported_reason
+from bench.matrix.support import unsupported_reason
 from bench.protocol.messages import CaseVerified, Refused, Verify
 from bench.protocol.verified import Verified
 from bench.runner.pool import Deadlines, Pool

@@ -8,6 +8,7 @@ in a slower state or the floor is another machine's, refers to the lowest floor 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bench.devices import kind_of
 from bench.machine.circumstances import MACHINE, SOFTWARE, key
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
@@ -43,7 +44,8 @@ def own_floors(run: RunRecord) -> dict[str, int]:
 def floor_key(run: RunRecord, what: Case | Ceiling, reference_loop: str) -> str:
     """What a floor is valid for, within one machine and its software."""
     floor = f"{reference_loop}, t{what.threads}, {run.plan.environment}"
-    return floor if what.device == "cpu" else f"{floor}, {what.device}"  # workers are not pinned
+    # What is not pinned may run its reference loops elsewhere.
+    return floor if kind_of(what.device).pinned else f"{floor}, {what.device}"
 
 
 def floor_among(own_ns: int, known_ns: Iterable[int]) -> Floor:

@@ -188,7 +188,7 @@ def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
             workers = [worker for worker in blocks if series in worker.p10_ns]
             whole = [worker for worker in workers if len(worker) >= estimates.MIN_BLOCKS]
             replicates = [
-                replicate_of(worker, series, valid, on_host=case.device == "cpu")
+                replicate_of(worker, series, valid, on_host=not case.asynchronous)
                 for worker in whole or workers
             ]
             quiet = [r.quiet_ns for r in replicates if r.quiet]

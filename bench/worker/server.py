@@ -97,7 +97,7 @@ class Server:
         return prepared.prepared()
 
     def _prepare_ceiling(self, request: messages.PrepareCeiling) -> messages.CeilingPrepared:
-        refused = self._facts.devices[request.ceiling.kind].refused_dtypes
+        refused = self._facts.of(request.ceiling.device).refused_dtypes
         if (reason := refused.get(request.ceiling.dtype or "")) is not None:
             raise Unsupported(reason)
         prepared = PreparedCeiling(request.ceiling, request.calls)

@@ -1,62 +1,87 @@
-"""CUDA devices: what is said where there is none, and the clock of events."""
+"""CUDA devices: what is said of one, of several, of one that is broken, and of none."""
 
-import itertools
 import time
 from types import SimpleNamespace
-from typing import ClassVar
 
 import pytest
 import torch
 
-from bench.devices.cuda import EVENTS, Cuda, EventClock
+from bench.devices import probe
+from bench.devices.cuda import Cuda
+from bench.devices.event_clock import EVENTS
+from bench.matrix.case import Case
+from bench.matrix.support import unsupported_reason
 from sumnet.train import build_loop
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 
 
-class Event:
-    """As `torch.cuda.Event`, on a device whose time moves by 1000.5 ns with every event."""
-
-    made: ClassVar[list["Event"]] = []
-    now_ns: ClassVar[float] = 1e15
-    waited_for: ClassVar[list["Event"]] = []
-
-    def __init__(self, enable_timing: bool = False) -> None:
-        assert enable_timing, "without, an event cannot be timed"
-        self.at_ns = 0.0
-        Event.made.append(self)
-
-    def record(self) -> None:
-        Event.now_ns += 1000.5
-        self.at_ns = Event.now_ns
-
-    def synchronize(self) -> None:
-        Event.waited_for.append(self)
-
-    def elapsed_time(self, after: "Event") -> float:
-        assert Event.waited_for, "the device may not have come so far"
-        # In milliseconds of single precision, as CUDA has it.
-        return float(torch.tensor((after.at_ns - self.at_ns) / 1e6, dtype=torch.float32))
+def gpu(**known: object) -> SimpleNamespace:
+    """Properties as torch has them, of a Hopper GPU where `known` says nothing else."""
+    return SimpleNamespace(
+        **{"name": "A GPU", "major": 9, "minor": 0, "total_memory": 2**34, "uuid": "one"} | known
+    )
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> EventClock:
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(Event, "made", [])
-    monkeypatch.setattr(Event, "waited_for", [])
-    return EventClock()
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
+    """What torch sees; the test fills it."""
+    found: list[SimpleNamespace] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(found))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(found))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", found.__getitem__)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", list)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    return found
 
 
-# Where there is none
+# What is said of it
 
 
 def test_where_torch_sees_no_device_it_is_unavailable_for_that_reason(
+    seen: list[SimpleNamespace],
+) -> None:
+    facts = probe()
+    for device in ("cuda", "cuda:3"):
+        reason = facts.of(device).unavailable
+        assert reason == f"torch {torch.__version__} sees no cuda device here"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.DeferredCudaCallError("CUDA call failed lazily\nwith a trace"),
+        RuntimeError("CUDA call failed lazily"),
+        AssertionError("CUDA call failed lazily"),
+    ],
+)
+@pytest.mark.parametrize("where", ["is_available", "device_count", "get_device_properties"])
+def test_a_broken_driver_is_the_devices_reason_and_ends_nothing_else(
+    where: str,
+    error: Exception,
+    seen: list[SimpleNamespace],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for device in (Cuda(), Cuda(3)):
-        reason = device.facts().unavailable
-        assert reason == f"torch {torch.__version__} sees no cuda device here"
+    """DeferredCudaCallError is no RuntimeError."""
+
+    def fail(*about: object) -> None:
+        raise error
+
+    seen.append(gpu())
+    monkeypatch.setattr(torch.cuda, where, fail)
+    facts = probe()
+    assert facts.of("cuda").unavailable == "cuda does not start: CUDA call failed lazily"
+    assert facts.of("cpu").unavailable is None
+
+
+def test_one_broken_gpu_leaves_the_others(
+    seen: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen += [gpu(), SimpleNamespace(), gpu(name="Third")]
+    facts = probe()
+    assert facts.of("cuda:1").unavailable
+    assert [facts.of(f"cuda:{index}").name for index in (0, 2)] == ["A GPU", "Third"]
 
 
 @pytest.mark.parametrize(
@@ -69,18 +94,94 @@ def test_where_torch_sees_no_device_it_is_unavailable_for_that_reason(
     ],
 )
 def test_a_device_without_matrix_units_for_a_dtype_refuses_it(
-    major: int, hip: str | None, refused: set[str], monkeypatch: pytest.MonkeyPatch
+    major: int,
+    hip: str | None,
+    refused: set[str],
+    seen: list[SimpleNamespace],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    properties = SimpleNamespace(name="A GPU", major=major, total_memory=2**34)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    seen.append(gpu(major=major, gcnArchName="gfx942:sramecc+"))
     monkeypatch.setattr(torch.version, "hip", hip)
     facts = Cuda().facts()
-    assert (facts.unavailable, facts.name, facts.count) == (None, "A GPU", 2)
+    assert (facts.unavailable, facts.name) == (None, "A GPU")
     assert facts.memory_bytes == 2**34
     assert facts.refused_dtypes.keys() == refused
     assert all("A GPU" in reason for reason in facts.refused_dtypes.values())
+
+
+def test_what_drives_it_is_told_by_its_own_name(
+    seen: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen.append(gpu(gcnArchName="gfx942"))
+    assert Cuda().facts().platform == "CUDA 13.0"
+    monkeypatch.setattr(torch.version, "hip", "6.4.43482")
+    assert Cuda().facts().platform == "ROCm 6.4.43482"
+
+
+def test_gpus_of_one_name_are_told_apart(seen: list[SimpleNamespace]) -> None:
+    seen += [gpu(), gpu(uuid="two"), gpu(uuid=None)]
+    first, second, unknown = (facts.identity for facts in probe().devices["cuda"])
+    assert first and second and first != second
+    assert unknown == ""
+    assert "one" not in first
+
+
+@pytest.mark.parametrize(
+    ("built", "major", "minor", "runs"),
+    [
+        (["sm_75", "sm_80", "sm_90"], 7, 0, False),
+        (["sm_75", "sm_80", "sm_90"], 7, 5, True),
+        (["sm_75", "sm_80", "sm_90"], 8, 9, True),
+        (["sm_86"], 8, 0, False),
+        (["sm_90"], 12, 0, False),
+        (["sm_90", "compute_90"], 12, 0, True),
+        (["sm_90a"], 9, 0, True),
+        (["sm_100a", "compute_100a"], 10, 3, False),
+        (["sm_100f"], 10, 3, True),
+        (["compute_100f"], 12, 0, False),
+        (["sm_120"], 12, 1, True),
+        ([], 7, 0, True),
+        (["sm_ancient"], 9, 0, False),
+    ],
+)
+def test_a_gpu_that_this_torch_was_not_built_for_is_unavailable(
+    built: list[str],
+    major: int,
+    minor: int,
+    runs: bool,
+    seen: list[SimpleNamespace],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen.append(gpu(major=major, minor=minor))
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
+    facts = probe()
+    reason = unsupported_reason(Case("cuda"), facts)
+    assert (reason is None) == runs
+    if not runs:
+        assert f"not for A GPU (sm_{major}{minor})" in (reason or "")
+        assert all(arch in (reason or "") for arch in built)
+    assert unsupported_reason(Case(), facts) is None
+
+
+@pytest.mark.parametrize(
+    ("built", "runs"),
+    [
+        (["gfx90a", "gfx942"], True),
+        (["gfx90a", "gfx1100"], False),
+        (["gfx9-4-generic"], True),
+        ([], True),
+    ],
+)
+def test_on_rocm_it_is_the_architectures_own_name_that_counts(
+    built: list[str],
+    runs: bool,
+    seen: list[SimpleNamespace],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen.append(gpu(gcnArchName="gfx942:sramecc+:xnack-"))
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
+    assert (Cuda().facts().unavailable is None) == runs
 
 
 def on_the_bus(monkeypatch: pytest.MonkeyPatch, hip: str | None) -> None:
@@ -115,67 +216,6 @@ def test_the_profiler_watches_host_and_device() -> None:
     assert Cuda().activities == ("CPU", "CUDA")
 
 
-# The clock of events
-
-
-def test_marks_are_the_devices_times_since_the_first(clock: EventClock) -> None:
-    for _ in range(10):
-        clock.mark()
-    recorded = [event.at_ns for event in Event.made[:10]]
-    assert clock.read() == pytest.approx([at - recorded[0] for at in recorded], abs=1)
-
-
-def test_reading_waits_for_the_last_mark(clock: EventClock) -> None:
-    for _ in range(5):
-        clock.mark()
-    clock.read()
-    assert Event.waited_for == [Event.made[4]]
-
-
-def test_a_mark_waits_for_nothing(clock: EventClock) -> None:
-    clock.mark()
-    assert Event.waited_for == []
-
-
-def test_nanoseconds_survive_over_hours(clock: EventClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Single precision holds 2^24 steps: milliseconds since the first mark would lose them."""
-    clock.mark()
-    for _ in range(20):
-        Event.now_ns += 3.6e12
-        clock.mark()
-        clock.mark()
-    marks = clock.read()
-    durations = [after - before for before, after in itertools.pairwise(marks)]
-    assert durations[1::2] == pytest.approx([1000.5] * 20, abs=1)
-
-
-def test_a_clock_is_read_again_and_again_with_the_same_events(clock: EventClock) -> None:
-    for count in (3, 1, 200, 7):
-        for _ in range(count):
-            clock.mark()
-        marks = clock.read()
-        assert len(marks) == count
-        assert marks[0] == 0
-        assert marks == sorted(marks)
-    assert len(Event.made) == EVENTS
-
-
-def test_events_are_made_beforehand_and_more_only_where_they_run_out(clock: EventClock) -> None:
-    assert len(Event.made) == EVENTS
-    for _ in range(EVENTS):
-        clock.mark()
-    assert len(Event.made) == EVENTS
-    clock.mark()
-    assert len(Event.made) == 2 * EVENTS
-    marks = clock.read()
-    assert len(marks) == EVENTS + 1
-    assert marks == sorted({*marks})
-
-
-def test_a_clock_without_marks_reads_none(clock: EventClock) -> None:
-    assert clock.read() == []
-
-
 # A real one
 
 
@@ -184,7 +224,7 @@ def test_a_device_that_is_there_says_what_it_is() -> None:
     facts = Cuda().facts()
     assert facts.unavailable is None
     assert facts.name == torch.cuda.get_device_name(0)
-    assert facts.count == torch.cuda.device_count() >= 1
+    assert Cuda.count() == torch.cuda.device_count() >= 1
     assert facts.memory_bytes > 2**30
 
 
@@ -218,7 +258,7 @@ def test_the_peak_is_above_what_was_held() -> None:
     device.reset_peak()
     assert device.peak_bytes() == 0
     _ = held + 1
-    assert 2**26 <= device.peak_bytes() < 2**26 + 2**20
+    assert 2**26 <= (device.peak_bytes() or 0) < 2**26 + 2**20
     device.reset_peak()
     assert device.peak_bytes() == 0
 

@@ -252,7 +252,7 @@ def test_without_a_mask_the_cores_are_those_of_this_process(
         ({"Process": lambda: SimpleNamespace(cpu_affinity=lambda: [])}, 1),
     ]
     for fake, cores in fakes:
-        monkeypatch.setattr("bench.devices.limits.psutil", SimpleNamespace(**fake))
+        monkeypatch.setitem(sys.modules, "psutil", SimpleNamespace(**fake))
         assert available_cores(groups=nothing) == cores
 
 
@@ -313,7 +313,7 @@ def test_available_memory_is_the_least_of_the_machines_and_all_limits(
     monkeypatch: pytest.MonkeyPatch,
     made: Made,
 ) -> None:
-    monkeypatch.setattr("bench.devices.limits.psutil", machine)
+    monkeypatch.setitem(sys.modules, "psutil", machine)
     assert available_memory(made("0::/a\n", V2 | {"a/memory.max": group})) == available
 
 

@@ -5,6 +5,7 @@ import time
 import pytest
 import torch
 
+from bench.devices import probe
 from bench.devices.base import Device
 from bench.devices.mps import Mps, WaitingClock
 
@@ -23,12 +24,14 @@ def test_where_torch_sees_no_device_it_is_unavailable_for_that_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert Mps().facts().unavailable == f"torch {torch.__version__} sees no mps device here"
+    assert Mps.count() == 0
+    assert probe().of("mps").unavailable == f"torch {torch.__version__} sees no mps device here"
 
 
 def test_a_device_refuses_the_dtypes_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 2**34)
+    assert Mps.count() == 1
     facts = Mps().facts()
     assert facts.unavailable is None
     assert facts.memory_bytes == 2**34

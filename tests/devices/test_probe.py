@@ -11,11 +11,13 @@ import torch
 from bench.devices import DEVICES, available_cores, device_named, probe
 from bench.devices.cpu import Cpu
 from bench.devices.cuda import Cuda
+from bench.devices.facts import DeviceFacts
 from bench.devices.mps import Mps
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
-from bench.matrix.case import Case
-from bench.matrix.support import DeviceFacts, unsupported_reason
+from bench.matrix.case import SERIES, Case, case_from_id
+from bench.matrix.ceiling import LAUNCH, ceilings
+from bench.matrix.support import unsupported_reason
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,13 +26,13 @@ def test_the_facts_are_those_of_this_process_and_its_torch() -> None:
     facts = probe()
     assert facts.torch == torch.__version__
     assert facts.cores == available_cores() >= 1
-    assert facts.devices["cpu"] == Cpu().facts()
+    assert facts.of("cpu") == Cpu().facts()
 
 
 def test_every_kind_a_case_can_name_is_answered_for() -> None:
     facts = probe()
-    assert facts.devices.keys() == DEVICES.keys() == {"cpu", "cuda", "mps"}
-    for device in ("cpu", "cuda", "mps", "cuda:1"):
+    assert facts.devices.keys() == DEVICES.keys() >= {"cpu", "cuda", "mps"}
+    for device in (*DEVICES, "cuda:1"):
         assert AXES["device"].value(device)
         unsupported_reason(Case(device=device), facts)
 
@@ -40,9 +42,9 @@ def test_a_machine_without_accelerators_says_so_of_each(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     facts = probe()
     for kind in ("cuda", "mps"):
-        reason = facts.devices[kind].unavailable
+        reason = facts.of(kind).unavailable
         assert reason == f"torch {torch.__version__} sees no {kind} device here"
-    assert facts.devices["cpu"].unavailable is None
+    assert facts.of("cpu").unavailable is None
 
 
 def test_a_device_is_found_by_its_kind_and_index() -> None:
@@ -59,13 +61,29 @@ def test_a_device_named_twice_is_not_the_same_object() -> None:
 
 
 def test_a_new_entry_is_all_a_new_kind_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Xpu(Cpu):
-        def facts(self) -> DeviceFacts:
-            return DeviceFacts(unavailable="its cable is out")
+    class Npu(Cpu):
+        kind = "npu"
+        indexed = asynchronous = True
+        fused = frozenset({"Adam"})
 
-    monkeypatch.setitem(DEVICES, "xpu", Xpu)
-    assert probe().devices["xpu"].unavailable == "its cable is out"
-    assert isinstance(device_named("xpu"), Xpu)
+        @classmethod
+        def count(cls) -> int:
+            return 2
+
+        def facts(self) -> DeviceFacts:
+            reason = "its cable is out" if self.index else None
+            return DeviceFacts(unavailable=reason, refused_dtypes={"float64": "it has none"})
+
+    monkeypatch.setitem(DEVICES, "npu", Npu)
+    facts, case = probe(), case_from_id(Case("npu:1").id)
+    assert unsupported_reason(case, facts) == "its cable is out"
+    assert unsupported_reason(Case("npu:0"), facts) is None
+    assert unsupported_reason(Case("npu", dtype="float64"), facts) == "it has none"
+    fused = Case("npu", optimizer="adam", implementation="fused")
+    assert unsupported_reason(fused, facts) is None
+    assert isinstance(device_named("npu:1"), Npu)
+    assert set(case.series) == set(SERIES)
+    assert LAUNCH in {ceiling.what for ceiling in ceilings("npu", 1, ["float32"])}
 
 
 def test_without_torch_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,13 @@
 from hypothesis import strategies as st
 
 from bench.devices import DEVICES as KINDS
+from bench.devices.facts import DeviceFacts, Facts
 from bench.matrix.case import Case
-from bench.matrix.support import DeviceFacts, Facts
 from sumnet.compilation import COMPILATIONS
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from sumnet.precision import PRECISIONS
 
-DEVICES = st.sampled_from(["cpu", "mps", "cuda"]) | st.integers(0, 99).map("cuda:{}".format)
+DEVICES = st.sampled_from(list(KINDS)) | st.integers(0, 99).map("cuda:{}".format)
 
 CASES = st.builds(
     Case,
@@ -25,6 +25,14 @@ CASES = st.builds(
 
 REASONS = st.none() | st.text(min_size=1)
 
+DEVICE_FACTS = st.builds(
+    DeviceFacts,
+    unavailable=REASONS,
+    memory_bytes=st.integers(0, 2**40),
+    refused_dtypes=st.dictionaries(st.sampled_from(list(PRECISIONS)), st.text(min_size=1)),
+    compile_refusal=REASONS,
+)
+
 FACTS = st.builds(
     Facts,
     torch=st.just("2.13.0"),
@@ -32,17 +40,10 @@ FACTS = st.builds(
     isolates_compiled=st.booleans(),
     devices=st.fixed_dictionaries(
         {
-            kind: st.builds(
-                DeviceFacts,
-                unavailable=REASONS,
-                count=st.integers(1, 16),
-                memory_bytes=st.integers(0, 2**40),
-                refused_dtypes=st.dictionaries(
-                    st.sampled_from(list(PRECISIONS)), st.text(min_size=1)
-                ),
-                compile_refusal=REASONS,
-            )
-            for kind in KINDS
+            kind: st.lists(DEVICE_FACTS, min_size=1, max_size=16).map(tuple)
+            if features.indexed
+            else st.tuples(DEVICE_FACTS)
+            for kind, features in KINDS.items()
         }
     ),
 )

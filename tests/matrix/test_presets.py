@@ -5,6 +5,8 @@ import itertools
 import msgspec
 import pytest
 
+from bench.devices import DEVICES
+from bench.devices.facts import DeviceFacts, Facts
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
 from bench.matrix.case import Case, case_from_id
@@ -16,7 +18,7 @@ from bench.matrix.presets import (
     compile_timed,
 )
 from bench.matrix.presets import select as select_values
-from bench.matrix.support import DeviceFacts, Facts, unsupported_reason
+from bench.matrix.support import unsupported_reason
 from sumnet.compilation import COMPILATIONS
 from sumnet.data import TUTORIAL_PAIRS
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
@@ -27,13 +29,12 @@ PLAIN = Facts(
     cores=2,
     isolates_compiled=True,
     devices={
-        "cpu": DeviceFacts(memory_bytes=8 * 2**30),
-        "cuda": DeviceFacts(unavailable="no cuda"),
-        "mps": DeviceFacts(unavailable="no mps"),
+        **{kind: (DeviceFacts(unavailable=f"no {kind}"),) for kind in DEVICES},
+        "cpu": (DeviceFacts(memory_bytes=8 * 2**30),),
     },
 )
 TABLES = {
-    "device": ("cpu", "cuda", "mps"),
+    "device": tuple(DEVICES),
     "dtype": PRECISIONS,
     "batch": (*BATCHES, *LARGE),
     "optimizer": OPTIMIZERS,

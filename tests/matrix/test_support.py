@@ -7,9 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 
+from bench.devices import DEVICES
 from bench.devices.cpu import CLEAR_REFS, Cpu
+from bench.devices.facts import DeviceFacts, Facts
 from bench.matrix.case import Case
-from bench.matrix.support import DeviceFacts, Facts, estimated_bytes, objections, unsupported_reason
+from bench.matrix.support import estimated_bytes, objections, unsupported_reason
 from sumnet.compilation import COMPILATIONS
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from sumnet.train import build_loop
@@ -20,16 +22,16 @@ MACHINE = Facts(
     cores=4,
     isolates_compiled=True,
     devices={
-        "cpu": DeviceFacts(memory_bytes=8 * 2**30, refused_dtypes={"tf32": "no such on a CPU"}),
-        "cuda": DeviceFacts(count=2, memory_bytes=16 * 2**30),
-        "mps": DeviceFacts(unavailable="torch 2.13.0 sees no mps device here"),
+        **{kind: (DeviceFacts(unavailable=f"sees no {kind} device here"),) for kind in DEVICES},
+        "cpu": (DeviceFacts(memory_bytes=8 * 2**30, refused_dtypes={"tf32": "no such on a CPU"}),),
+        "cuda": 2 * (DeviceFacts(memory_bytes=16 * 2**30),),
     },
 )
 
 
 def machine(kind: str, **facts: object) -> Facts:
     """MACHINE with other facts of one kind of device."""
-    changed = msgspec.structs.replace(MACHINE.devices[kind], **facts)
+    changed = tuple(msgspec.structs.replace(each, **facts) for each in MACHINE.devices[kind])
     return msgspec.structs.replace(MACHINE, devices=MACHINE.devices | {kind: changed})
 
 
@@ -46,7 +48,7 @@ def test_a_common_case_runs(device: str) -> None:
 
 def test_a_device_that_is_not_there_is_refused_for_its_own_reason() -> None:
     reason = unsupported_reason(Case(device="mps"), MACHINE)
-    assert reason == "torch 2.13.0 sees no mps device here"
+    assert reason == "sees no mps device here"
     without = machine("cuda", unavailable="its cable is out")
     assert unsupported_reason(Case(device="cuda:1"), without) == "its cable is out"
     assert unsupported_reason(Case(device="cuda:7"), without) == "its cable is out"
@@ -110,7 +112,7 @@ def test_an_implementation_torch_has_runs(optimizer: str, implementation: str, d
 def test_a_capturable_step_that_is_not_compiled_needs_cuda(device: str, scope: str) -> None:
     case = Case(device=device, optimizer="adam", implementation="capturable", compile=scope)
     assert unsupported_reason(case, WITH_MPS) == (
-        f"a capturable step keeps its count on a CUDA device: torch refuses it on {device}"
+        f"a capturable step keeps its count on the device: torch refuses it on {device}"
     )
     compiled = msgspec.structs.replace(case, compile="step")
     assert unsupported_reason(compiled, WITH_MPS) is None
@@ -309,7 +311,7 @@ def test_memory_is_estimated_within_half_of_what_a_step_really_takes(dtype: str)
 
 def test_of_several_reasons_the_first_is_given() -> None:
     case = Case(device="mps", implementation="fused", compile="on", threads=5)
-    assert unsupported_reason(case, MACHINE) == MACHINE.devices["mps"].unavailable
+    assert unsupported_reason(case, MACHINE) == MACHINE.of("mps").unavailable
     reason = unsupported_reason(msgspec.structs.replace(case, device="cpu"), MACHINE)
     assert reason is not None
     assert "fused" in reason

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.devices.facts import DeviceFacts, Facts
 from bench.matrix.case import SERIES, Case
 from bench.matrix.ceiling import Ceiling
-from bench.matrix.support import DeviceFacts, Facts
 from bench.protocol.messages import (
     CEILING,
     KINDS,
@@ -70,7 +70,7 @@ REQUESTS = {
 REPLIES = {
     Hello: st.builds(
         Hello,
-        facts=st.builds(Facts, devices=st.dictionaries(TEXTS, DEVICES)),
+        facts=st.builds(Facts, devices=st.dictionaries(TEXTS, st.tuples(DEVICES))),
         cores=st.lists(st.integers(0, 255)),
         sync_ns=NANOSECONDS,
         bus_id=st.none() | TEXTS,

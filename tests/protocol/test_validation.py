@@ -7,9 +7,9 @@ from typing import Any, get_args
 import pytest
 from msgspec.structs import replace
 
+from bench.devices.facts import Facts
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
-from bench.matrix.support import Facts
 from bench.protocol.messages import (
     KINDS,
     PHASES_KIND,

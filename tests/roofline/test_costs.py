@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from bench.devices.cpu import Cpu
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.protocol.profile import Work
 from bench.roofline.costs import STEP_COSTS, as_run, eager, fused, total
@@ -19,7 +20,7 @@ WARM = 20
 
 def paths(optimizer: str) -> Iterator[str]:
     yield "default"
-    if "cpu" in OPTIMIZERS[optimizer].fused:
+    if OPTIMIZERS[optimizer].torch_class in Cpu.fused:
         yield "fused"
 
 

@@ -20,7 +20,7 @@ FIRST, WRONG, LAST = (case.id for case in CASES)
 MINIMUM = MIN_SWEEPS * len(kinds_of(Case()))
 """Blocks that each of CASES has of each replicate when there is no time for more."""
 
-GPUS = 'ACCELERATORS = {"cuda": DeviceFacts(name="a GPU", count=2, memory_bytes=2**33)}\n'
+GPUS = 'ACCELERATORS = {"cuda": 2 * (DeviceFacts(name="a GPU", memory_bytes=2**33),)}\n'
 """What makes a fake worker see two CUDA devices."""
 
 

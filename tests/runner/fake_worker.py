@@ -12,8 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # of a worker neither packag
 
 import msgspec
 
+from bench.devices import DEVICES
+from bench.devices.facts import DeviceFacts, Facts
 from bench.matrix.case import WHOLE
-from bench.matrix.support import DeviceFacts, Facts
 from bench.protocol.messages import (
     KINDS,
     Block,
@@ -40,7 +41,7 @@ from bench.protocol.verified import Expected, Graphs, Verified
 FOLDER = Path(sys.argv[1]).parent
 CHANNEL, DEVICE, THREADS = int(sys.argv[4]), sys.argv[6], int(sys.argv[7])
 
-ACCELERATORS: dict[str, DeviceFacts] = {}
+ACCELERATORS: dict[str, tuple[DeviceFacts, ...]] = {}
 """Kind to its facts, for each that this worker sees beside its CPU."""
 EXPECTED = Expected(loss=30.0, loss_tolerance=1e-6, ratio=0.5, tolerance=1e-4)
 GRAPHS = Graphs(loss=0, step=0, recompiled=0, breaks=(), skips=0)
@@ -52,9 +53,9 @@ PROFILE = StepProfile(8, {WHOLE: PHASE}, {WHOLE: Work(100, 1_000)}, state_elemen
 
 
 def facts() -> Facts:
-    absent = {kind: DeviceFacts(unavailable=f"no {kind} device here") for kind in ("cuda", "mps")}
+    absent = {kind: (DeviceFacts(unavailable=f"no {kind} device here"),) for kind in DEVICES}
     cpu = DeviceFacts(name="x86_64", memory_bytes=64 * 2**30)
-    return Facts("2.13.0", 4, True, {"cpu": cpu, **absent, **ACCELERATORS})
+    return Facts("2.13.0", 4, True, {**absent, "cpu": (cpu,), **ACCELERATORS})
 
 
 def hello() -> Hello:

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.devices import DEVICES
+from bench.devices.facts import DeviceFacts, Facts
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling, ceilings
-from bench.matrix.support import DeviceFacts, Facts, estimated_bytes
+from bench.matrix.support import estimated_bytes
 from bench.runner.batches import MAX_BYTES, MAX_CASES, group_cases, group_ceilings
 from tests.matrix.strategies import CASES
 
@@ -21,8 +23,9 @@ def machine(
     gpu_bytes: int | None = None,
 ) -> Facts:
     cpu = DeviceFacts(memory_bytes=memory_bytes)
-    gpu = DeviceFacts(memory_bytes=memory_bytes if gpu_bytes is None else gpu_bytes, count=100)
-    return Facts("2.13.0", 8, isolates_compiled, {"cpu": cpu, "cuda": gpu, "mps": gpu})
+    gpu = DeviceFacts(memory_bytes=memory_bytes if gpu_bytes is None else gpu_bytes)
+    devices = dict.fromkeys(DEVICES, 100 * (gpu,)) | {"cpu": (cpu,)}
+    return Facts("2.13.0", 8, isolates_compiled, devices)
 
 
 def sizes(groups: list[list[Case]]) -> list[int]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
+from bench.devices.facts import DeviceFacts, Facts
 from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
 from bench.matrix.comparison import Comparison
-from bench.matrix.support import DeviceFacts, Facts, estimated_bytes
+from bench.matrix.support import estimated_bytes
 from bench.protocol.messages import PHASES_KIND, THROUGHPUT_KIND, WAITING_KIND, WHOLE_KIND
 from bench.runner.batches import MAX_BYTES, MAX_CASES, group_comparisons, shared_kinds
 
@@ -21,8 +22,8 @@ def same(**values: object) -> Comparison:
 
 
 def facts(memory_bytes: int = 2**40, isolates_compiled: bool = True) -> Facts:
-    device = DeviceFacts(memory_bytes=memory_bytes, count=4)
-    return Facts("2.13.0", 64, isolates_compiled, {"cpu": device, "cuda": device})
+    device = DeviceFacts(memory_bytes=memory_bytes)
+    return Facts("2.13.0", 64, isolates_compiled, {"cpu": (device,), "cuda": 4 * (device,)})
 
 
 def sizes(comparisons: list[Comparison], *sides: Facts) -> list[int]:

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from bench.devices.cpu import Cpu
+from bench.devices.facts import DeviceFacts, Facts
 from bench.errors import MachineError
 from bench.matrix.case import Case
-from bench.matrix.support import DeviceFacts, Facts, unsupported_reason
+from bench.matrix.support import unsupported_reason
 from bench.protocol.messages import Refused
 from bench.protocol.verified import Verified
 from bench.runner.pool import Deadlines
@@ -67,7 +68,7 @@ def test_no_cases_need_no_worker(tmp_path: Path) -> None:
 def test_each_setting_has_a_worker_of_its_own(
     fake_side: MakeSide, settings: Callable[[], list[str]], pids: Callable[[], list[int]]
 ) -> None:
-    body = 'ACCELERATORS = {"cuda": DeviceFacts(count=2, memory_bytes=2**33)}'
+    body = 'ACCELERATORS = {"cuda": 2 * (DeviceFacts(memory_bytes=2**33),)}'
     cases = [Case(), Case(threads=2), Case(batch=64, threads=2), Case("cuda:1"), Case("cuda:1")]
     assert statuses(outcomes(cases, fake_side(body))) == ["verified"] * 5
     assert settings() == ["cpu 1", "cpu 2", "cuda:1 1"]
@@ -291,7 +292,7 @@ def test_compiled_cases_are_verified_with_their_graphs() -> None:
 # Every compile scope, by the rules
 
 
-FACTS = Facts("2.13.0", 4, True, {"cpu": DeviceFacts(memory_bytes=2**34)})
+FACTS = Facts("2.13.0", 4, True, {"cpu": (DeviceFacts(memory_bytes=2**34),)})
 
 
 def refused(compile: str) -> set[tuple[str, str]]:
@@ -318,7 +319,7 @@ def test_compiling_the_step_refuses_what_cannot_be_captured_and_lets_the_cpu_be_
 ):
     uncaptured = {("adafactor", "default"), ("adafactor", "for-loop"), ("adafactor", "foreach")}
     uncaptured |= {("lbfgs", "default")}
-    fused = {(name, "fused") for name, spec in OPTIMIZERS.items() if "cpu" in spec.fused}
+    fused = {(name, "fused") for name, spec in OPTIMIZERS.items() if spec.torch_class in Cpu.fused}
     capturable = {(name, "capturable") for name, spec in OPTIMIZERS.items() if spec.capturable}
     assert refused("step") - refused("off") == uncaptured | fused
     assert refused("off") - refused("step") == capturable

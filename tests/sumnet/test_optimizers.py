@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.devices import DEVICES
 from sumnet.optimizers import (
     IMPLEMENTATIONS,
     OPTIMIZERS,
@@ -27,7 +28,7 @@ TRAINED = {name: spec for name, spec in OPTIMIZERS.items() if spec.refusal is No
 def implementations(spec: OptimizerSpec, kind: str) -> list[str]:
     """Those that the optimizer has on a kind of device, not compiled."""
     foreach = ["for-loop", "foreach"] if spec.foreach else []
-    fused = ["fused"] if kind in spec.fused else []
+    fused = ["fused"] if spec.torch_class in DEVICES[kind].fused else []
     capturable = ["capturable"] if spec.capturable and kind == "cuda" else []
     return ["default", *foreach, *fused, *capturable]
 
@@ -117,7 +118,8 @@ def test_an_entry_says_what_its_signature_says(name: str) -> None:
     spec = OPTIMIZERS[name]
     parameters = inspect.signature(getattr(torch.optim, spec.torch_class)).parameters
     assert ("foreach" in parameters) == spec.foreach
-    assert ("fused" in parameters) == bool(spec.fused)
+    fused = any(spec.torch_class in device.fused for device in DEVICES.values())
+    assert ("fused" in parameters) == fused
     assert ("capturable" in parameters) == spec.capturable
     assert {*spec.options, "lr"} <= {*parameters}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.devices.cpu import Cpu
 from bench.worker.dispatch_trace import cache_counts, compiler_counts, count_work, observe
 from sumnet.optimizers import OPTIMIZERS
 from sumnet.train import build_loop
@@ -77,7 +78,7 @@ STEPS = [
     for path, had in (
         ("for-loop", spec.foreach),
         ("foreach", spec.foreach),
-        ("fused", "cpu" in spec.fused),
+        ("fused", spec.torch_class in Cpu.fused),
     )
     if had
 ]

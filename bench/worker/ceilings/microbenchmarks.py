@@ -2,10 +2,12 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from bench.devices import kind_of
+from bench.devices.accelerator import Accelerator
 from bench.devices.base import Device
 from bench.matrix import ceiling as ceilings
 from bench.matrix.ceiling import Ceiling
@@ -59,7 +61,8 @@ def _in_flight(call: Callable[[], object], device: Device) -> Run:
 @functools.cache
 def _memory(device: str) -> torch.Tensor:
     """Random numbers that the largest copy or triad needs; all others work on their beginning."""
-    largest = (ceilings.CACHED if device == "cpu" else ceilings.QUEUED)[-1]
+    sizes = ceilings.QUEUED if kind_of(device).asynchronous else ceilings.CACHED
+    largest = sizes[-1]
     return torch.rand((largest + 4 * APART_BYTES) // 4, device=device)
 
 
@@ -99,7 +102,7 @@ def _triad(ceiling: Ceiling, device: Device) -> Microbenchmark:
 
 def _unless_queued(ceiling: Ceiling, call: Callable[[], object]) -> Run | None:
     """On a CPU, what the same call costs for one number; elsewhere the host pays that meanwhile."""
-    return _repeat(call) if ceiling.kind == "cpu" else None
+    return None if ceiling.asynchronous else _repeat(call)
 
 
 def _matmul(ceiling: Ceiling, device: Device) -> Microbenchmark:
@@ -186,12 +189,12 @@ def _sync(ceiling: Ceiling, device: Device) -> Microbenchmark:
 
 
 def _event_pair(ceiling: Ceiling, device: Device) -> Microbenchmark:
-    make: Any = torch.cuda.Event  # untyped
-    first, second = make(enable_timing=True), make(enable_timing=True)
+    assert isinstance(device, Accelerator)  # of whose ceilings this is one
+    first, second, stream = device.event(), device.event(), device.stream()
 
     def record() -> None:
-        first.record()
-        second.record()
+        first.record(stream)
+        second.record(stream)
 
     return Microbenchmark(_repeat(record), work=1, how="recording two events: the host's cost")
 
