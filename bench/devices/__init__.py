@@ -11,9 +11,10 @@ from bench.devices.facts import DeviceFacts, Facts
 from bench.devices.limits import available_cores as available_cores
 from bench.devices.limits import thread_limit
 from bench.devices.mps import Mps
+from bench.devices.xpu import Xpu
 from bench.errors import UsageError
 
-DEVICES: dict[str, type[Device]] = {device.kind: device for device in (Cpu, Cuda, Mps)}
+DEVICES: dict[str, type[Device]] = {device.kind: device for device in (Cpu, Cuda, Mps, Xpu)}
 """Kind to its device."""
 
 
