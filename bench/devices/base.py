@@ -96,7 +96,10 @@ class Device(ABC):
         return None
 
     def joules(self) -> float | None:
-        """What its energy counter shows, which only grows; None where it is unavailable."""
+        """What its energy counter shows, which only grows; None where it has none.
+
+        Raises nvml.Untold, with the reason, where the driver tells nothing of it.
+        """
         return None
 
     def bus_id(self) -> str | None:
