@@ -6,6 +6,7 @@ or a GradScaler does.
 """
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -60,12 +61,14 @@ def build_loop(
     precision: str = "float32",
     compilation: str = "off",
     seed: int = 0,
+    before_steps: Callable[[], object] = lambda: None,
 ) -> TrainingLoop:
     """A loop over `batch`: a number of seeded random pairs, or the pairs themselves.
 
     The weights are drawn in float32 on the CPU from `seed`, whatever the device and precision, so
     that every configuration starts from the same net. Without `lr` the optimizer has the rate that
-    `learning_rate` gives it. Raises KeyError for a name that its table lacks.
+    `learning_rate` gives it. `before_steps` is as in `loop_over`. Raises KeyError for a name that
+    its table lacks.
     """
     wanted = PRECISIONS[precision]
     dtype: torch.dtype = getattr(torch, wanted.parameters)
@@ -90,6 +93,7 @@ def build_loop(
         precision=wanted,
         compilation=COMPILATIONS[compilation],
         closure=OPTIMIZERS[optimizer].closure,
+        before_steps=before_steps,
     )
 
 
@@ -101,6 +105,7 @@ def loop_over(
     precision: Precision = PRECISIONS["float32"],
     compilation: Compilation = COMPILATIONS["off"],
     closure: bool = False,
+    before_steps: Callable[[], object] = lambda: None,
 ) -> TrainingLoop:
     """The loop of a model and an optimizer over one batch.
 
@@ -108,6 +113,9 @@ def loop_over(
     capture only the optimizer, because clearing gradients breaks the graph before it. `closure`
     is for an optimizer whose step calls forward and backward itself; its three phases cannot be
     taken apart, and its `step` is the whole.
+
+    `before_steps` is called before any step is taken: with the current stream, and once more with
+    the one that steps are captured on, where they are.
     """
     pairs, sums = batch
     kind = pairs.device.type
@@ -129,8 +137,9 @@ def loop_over(
 
     if closure:
         step = train_step = _closing(optimizer, forward, backward)
+    before_steps()
     if compilation.captured:
-        train_step = _captured(train_step, pairs.device)
+        train_step = _captured(train_step, pairs.device, before_steps)
     return TrainingLoop(
         model,
         optimizer,
@@ -223,18 +232,28 @@ def _compile(function: Callable[P, R], mode: str) -> Callable[P, R]:
     return compiled
 
 
-def _captured(train_step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+def _captured(
+    train_step: Callable[[], None], device: torch.device, before_steps: Callable[[], object]
+) -> Callable[[], None]:
     """The training step as one CUDA graph's replay, after CAPTURE_STEPS steps of training."""
-    aside: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    aside.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(aside):
+    stream = _capture_stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        before_steps()
         for _ in range(CAPTURE_STEPS):
             train_step()
-    torch.cuda.current_stream(device).wait_stream(aside)
+    torch.cuda.current_stream(device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=stream):
         train_step()
     return graph.replay
+
+
+@functools.cache
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all captures: cuBLAS holds a workspace for each stream that it ever ran on."""
+    stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return stream
 
 
 @contextlib.contextmanager

@@ -87,6 +87,10 @@ class Device(ABC):
     def synchronize(self) -> None:
         """Wait until the device is idle."""
 
+    def warm_up(self) -> None:
+        """Have its libraries take what they keep for as long as they use the current stream."""
+        return
+
     def reset_peak(self) -> None:
         """Measure the peak of memory from now on."""
         return

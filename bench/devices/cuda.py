@@ -42,6 +42,18 @@ class Cuda(Accelerator):
             identity=self.identity(),
         )
 
+    def warm_up(self) -> None:
+        """For each thread and stream, cuBLAS keeps a workspace from its first use on (8 MiB, 32 on
+        Hopper; pytorch issue 95668): the forward pass has this thread's, the backward pass that of
+        autograd's own. Where there is a bias, cuBLASLt may have one more.
+        """
+        import torch
+
+        square = torch.ones(8, 8, device=torch.device(self.kind, self.index), requires_grad=True)
+        loss = torch.nn.functional.linear(square, square @ square, square[0]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.synchronize()
+
     def joules(self) -> float | None:
         where = self.bus_id()
         return None if where is None else nvml_joules(where)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from bench.devices import device_named
+from bench.devices.base import Device
 from bench.devices.cpu import WallClock
 from bench.matrix.case import WHOLE, Case
 from bench.protocol.messages import WHOLE_KIND, EnergyMeasured, Prepared
@@ -20,6 +21,7 @@ from bench.worker.profile.profiler import profile_step
 from bench.worker.refusals import Unsupported
 from bench.worker.timing import Samples, Stopwatch, time_block
 from bench.worker.verify.checks import verify
+from bench.worker.verify.float64_run import expect
 from sumnet.precision import PRECISIONS
 from sumnet.train import TrainingLoop, build_loop, float32_products
 
@@ -30,8 +32,16 @@ WARMUP_LIMIT_NS = 1_500_000_000
 RESTORED_STEPS = 40
 
 
-def build(case: Case, lr: float | None) -> TrainingLoop:
-    """The loop that a case means."""
+def build(case: Case, lr: float | None, device: Device) -> TrainingLoop:
+    """The loop that a case means; the peak of the device's memory is measured from its first step.
+
+    That is, above the net, its data and its optimizer, and what libraries keep for their own use.
+    """
+
+    def before_steps() -> None:
+        device.warm_up()
+        device.reset_peak()
+
     return build_loop(
         case.batch,
         hidden=case.hidden,
@@ -41,13 +51,15 @@ def build(case: Case, lr: float | None) -> TrainingLoop:
         device=case.device,
         precision=case.dtype,
         compilation=case.compile,
+        before_steps=before_steps,
     )
 
 
 def verified(case: Case, lr: float | None) -> Verified:
     """Build and verify a case, and let it go. Raises InvalidCase."""
+    device, expected = device_named(case.device), expect(case, lr)
     with float32_products(PRECISIONS[case.dtype]):
-        return verify(case, build(case, lr), device_named(case.device), lr=lr)
+        return verify(case, build(case, lr, device), device, expected)
 
 
 class PreparedCase:
@@ -63,9 +75,10 @@ class PreparedCase:
             self._device.clock(), WallClock(), self._device.synchronize, self._device.repeats
         )
         self._precision = PRECISIONS[case.dtype]
+        expected = expected or expect(case, lr)
         with float32_products(self._precision):
-            self._loop = build(case, lr)
-            self._verified = verify(case, self._loop, self._device, lr=lr, expected=expected)
+            self._loop = build(case, lr, self._device)
+            self._verified = verify(case, self._loop, self._device, expected)
         self._restorers = _restorers(self._loop)
         self._warmup_steps = 0
         with torch.compiler.set_stance("fail_on_recompile"):

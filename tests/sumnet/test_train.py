@@ -1,13 +1,20 @@
 """The loop: its gradients and updates against hand-derived ones, and what it converges to."""
 
+import contextlib
+import functools
 import warnings
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+import sumnet.train as train_module
+from sumnet.compilation import COMPILATIONS
 from sumnet.data import TUTORIAL_PAIRS, Batch, random_batch
-from sumnet.optimizers import LEARNING_RATE, OPTIMIZERS
+from sumnet.model import SumNet
+from sumnet.optimizers import LEARNING_RATE, OPTIMIZERS, build_optimizer
 from sumnet.precision import PRECISIONS
 from sumnet.train import (
     CAPTURE_STEPS,
@@ -328,6 +335,60 @@ def test_replays_of_a_captured_step_train_as_the_eager_loop_does(
         captured.train_step()
         eager.train_step()
         assert not same(weights(captured), before)
+
+
+class FakeStreams:
+    """Stands for torch.cuda's streams and graphs: a capture runs what it captures."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.current = SimpleNamespace(name="current", wait_stream=lambda other: None)
+        self.made: list[Any] = []
+        self.captured_on: list[Any] = []
+        cuda = torch.cuda
+        monkeypatch.setattr(cuda, "Stream", self._make)
+        monkeypatch.setattr(cuda, "stream", self._using)
+        monkeypatch.setattr(cuda, "current_stream", lambda device: self.current)
+        monkeypatch.setattr(cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
+        monkeypatch.setattr(cuda, "graph", self._capturing)
+        fresh = functools.cache(train_module._capture_stream.__wrapped__)
+        monkeypatch.setattr(train_module, "_capture_stream", fresh)
+
+    def _make(self, device: torch.device) -> Any:
+        name = f"stream {len(self.made)} of {device}"
+        self.made.append(SimpleNamespace(name=name, wait_stream=lambda other: None))
+        return self.made[-1]
+
+    @contextlib.contextmanager
+    def _using(self, stream: Any) -> Iterator[None]:
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    @contextlib.contextmanager
+    def _capturing(self, graph: Any, stream: Any = None) -> Iterator[None]:
+        with self._using(stream or SimpleNamespace(name="torch's own")):
+            self.captured_on.append(self.current.name)
+            yield
+
+
+def test_captures_share_one_stream_which_is_ready_before_their_first_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    streams, done = FakeStreams(monkeypatch), []
+    for _ in range(2):
+        model = SumNet()
+        model.register_forward_pre_hook(lambda *_: done.append(("step", streams.current.name)))
+        loop_over(
+            model,
+            build_optimizer("sgd", model.parameters(), lr=0.01),
+            random_batch(4),
+            compilation=COMPILATIONS["graph"],
+            before_steps=lambda: done.append(("before", streams.current.name)),
+        )
+    stream = "stream 0 of cpu"
+    steps = [("step", stream)] * (CAPTURE_STEPS + 1)
+    assert done == 2 * [("before", "current"), ("before", stream), *steps]
+    assert streams.captured_on == [stream] * 2
 
 
 # The tutorial's two defects

@@ -2,10 +2,11 @@
 
 import copy
 import os
+import pkgutil
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -86,7 +87,7 @@ EVERY_IMPLEMENTATION = [
 )
 def test_every_block_starts_where_verification_left_the_training(case: Case) -> None:
     prepared = PreparedCase(case)
-    verified = build(case, None)
+    verified = build(case, None, Cpu())
     for _ in range(STEPS):
         verified.train_step()
     for kind in (*kinds_of(case), WHOLE_KIND):
@@ -207,13 +208,12 @@ def test_the_loop_is_built_as_the_case_says(monkeypatch: pytest.MonkeyPatch) -> 
     asked: list[Any] = []
 
     def recording(batch: int, **options: Any) -> TrainingLoop:
-        asked.append((batch, options))
+        asked.append((batch, {name: options[name] for name in wanted}))
         return build_loop(batch, **options)
 
     monkeypatch.setattr("bench.worker.prepared_case.build_loop", recording)
     case = Case(dtype="float64", batch=5, optimizer="adam", implementation="fused", hidden=7)
-    PreparedCase(case, lr=0.02)
-    options = {
+    wanted = {
         "hidden": 7,
         "optimizer": "adam",
         "implementation": "fused",
@@ -222,7 +222,69 @@ def test_the_loop_is_built_as_the_case_says(monkeypatch: pytest.MonkeyPatch) -> 
         "precision": "float64",
         "compilation": "off",
     }
-    assert asked == [(5, options)]
+    PreparedCase(case, lr=0.02)
+    assert asked == [(5, wanted)]
+
+
+class WorkspaceCpu(Cpu):
+    """The first product ever takes memory that stays taken; each takes some for a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[str] = []
+        self.taken = self.most = self.before = 0
+
+    def multiply(self) -> None:
+        self.log.append("product")
+        self.taken = 1000
+        self.most = max(self.most, self.taken + 7)
+
+    def warm_up(self) -> None:
+        self.log.append("warm up")
+        self.multiply()
+
+    def reset_peak(self) -> None:
+        self.log.append("reset")
+        self.before = self.most = self.taken
+
+    def peak_bytes(self) -> int:
+        return self.most - self.before
+
+
+@pytest.fixture
+def workspace(monkeypatch: pytest.MonkeyPatch) -> WorkspaceCpu:
+    """The device of each case that is built, which notes what happens in which order."""
+    device = WorkspaceCpu()
+
+    def noting(what: str, note: Callable[[], object]) -> None:
+        function = pkgutil.resolve_name(what)
+
+        def noted(*arguments: Any, **options: Any) -> Any:
+            note()
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(what, noted)
+
+    monkeypatch.setattr("bench.worker.prepared_case.device_named", lambda name: device)
+    noting("torch.nn.functional.linear", device.multiply)
+    noting("sumnet.train.build_optimizer", lambda: device.log.append("optimizer"))
+    noting("bench.worker.prepared_case.expect", lambda: device.log.append("reference"))
+    return device
+
+
+@pytest.mark.parametrize("ask", [verified, PreparedCase])
+def test_the_peak_is_taken_from_a_warm_device_and_a_net_that_is_complete(
+    workspace: WorkspaceCpu, ask: Callable[[Case, None], object]
+) -> None:
+    """The reference has its tensors on the CPU, whose peak it would be part of."""
+    ask(Case(), None)
+    assert workspace.log[:5] == ["reference", "optimizer", "warm up", "product", "reset"]
+    assert workspace.log.count("reset") == 1
+
+
+def test_a_case_that_is_verified_twice_has_one_peak(workspace: WorkspaceCpu) -> None:
+    """What libraries take once for a process is none of the case that came first."""
+    assert [verified(Case(), None).peak_bytes for _ in range(2)] == [7, 7]
 
 
 def test_a_case_verified_elsewhere_is_held_to_what_was_expected_of_it() -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -394,6 +395,31 @@ def test_what_goes_wrong_in_a_ceilings_block_is_a_refusal(
     reply = answers.answer(Measure(ceiling.id, CEILING, 8))
     assert isinstance(reply, Refused)
     assert reply.status == ("oom" if isinstance(error, MemoryError) else "invalid")
+
+
+def test_a_first_step_is_timed_on_a_device_that_is_warm(
+    answers: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a library and a first kernel take to start is no part of compiling."""
+    done: list[str] = []
+
+    class Warm(Cpu):
+        def warm_up(self) -> None:
+            done.append("warm up")
+
+    def clock() -> int:
+        done.append("clock")
+        return len(done)
+
+    linear = torch.nn.functional.linear
+    with monkeypatch.context() as patch:
+        patch.setattr(answers, "_device", Warm())
+        patch.setattr("bench.worker.server.time", SimpleNamespace(perf_counter_ns=clock))
+        patch.setattr(
+            torch.nn.functional, "linear", lambda *given: done.append("product") or linear(*given)
+        )
+        assert isinstance(answers.answer(TimeCompile(CASE)), CompileTimed)
+    assert done == ["warm up", "clock", "product", "product", "clock"]
 
 
 @needs_compiler

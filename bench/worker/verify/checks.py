@@ -9,7 +9,7 @@ from bench.matrix.case import Case
 from bench.protocol.verified import Expected, Graphs, Verified
 from bench.worker.dispatch_trace import compiler_counts, observe
 from bench.worker.refusals import InvalidCase
-from bench.worker.verify.float64_run import STEPS, expect, reference_loss
+from bench.worker.verify.float64_run import STEPS, reference_loss
 from sumnet.optimizers import OPTIMIZERS
 from sumnet.precision import PRECISIONS
 from sumnet.train import TrainingLoop, float32_products
@@ -24,21 +24,18 @@ def verify(
     case: Case,
     loop: TrainingLoop,
     device: Device,
-    *,
-    lr: float | None = None,
-    expected: Expected | None = None,
+    expected: Expected,
 ) -> Verified:
     """Train STEPS steps. Raises InvalidCase where the loss does not fall as it should.
 
     Also checks where and in which dtype parameters, gradients and data are stored and matrices are
     multiplied, that the implementation asked for is the one that ran, and that torch.compile
-    captured what it was given. The last step runs as it was written, to be inspected.
+    captured what it was given. The last step runs as it was written, to be inspected. The peak of
+    memory is that since the device last reset it.
     """
     check_optimizer(case, loop.optimizer)
-    reference = expected or expect(case, lr)
     scale = None if loop.scaler is None else loop.scaler.get_scale()
     start = compiler_counts()
-    device.reset_peak()
     loss = loop.forward()
     loop.backward(loss)
     after_loss = compiler_counts()
@@ -67,10 +64,10 @@ def verify(
         check_tf32(loop)
     if scale is not None and loop.scaler is not None and loop.scaler.get_scale() != scale:
         raise InvalidCase("the GradScaler skipped steps: gradients overflowed float16")
-    ratio = reference_loss(case, loop.model) / reference.loss
-    check_training(reference, ratio, first_loss if not loop.trained else None)
+    ratio = reference_loss(case, loop.model) / expected.loss
+    check_training(expected, ratio, first_loss if not loop.trained else None)
     return Verified(
-        expected=reference,
+        expected=expected,
         ratio=ratio,
         products=PRECISIONS[case.dtype].products,
         path=path,

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.devices.cpu import Cpu
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.protocol.profile import StepProfile
 from bench.worker.prepared_case import PreparedCase, build
@@ -77,7 +78,7 @@ def test_compiled_step_calls_its_graphs_and_few_operators() -> None:
 def test_flop_are_those_of_torchs_own_counter() -> None:
     case = Case(batch=64, hidden=64)
     profile = PreparedCase(case).profile()
-    loop = build(case, None)
+    loop = build(case, None, Cpu())
     with FlopCounterMode(display=False) as forward:
         loss = loop.forward()
     with FlopCounterMode(display=False) as backward:

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 import torch
 
-from bench.devices import device_named, probe
+from bench.devices import probe
+from bench.devices.cpu import Cpu
 from bench.matrix.case import Case
 from bench.matrix.presets import select
 from bench.matrix.support import unsupported_reason
@@ -27,6 +28,7 @@ from sumnet.optimizers import OPTIMIZERS, build_optimizer
 from sumnet.precision import PRECISIONS
 from sumnet.train import TrainingLoop, build_loop, float32_products, loop_over
 
+CPU = Cpu()
 TRAINABLE = [name for name, spec in OPTIMIZERS.items() if spec.refusal is None]
 UNDERFLOWING = ("adam", "adamw", "adagrad", "adamax", "nadam", "radam", "rmsprop")
 """Their eps of 1e-8 or less is 0 in float16, and they divide by gradients that are 0."""
@@ -48,7 +50,7 @@ def compiler() -> Iterator[None]:
 def passed(
     case: Case, loop: TrainingLoop, *, lr: float | None = None, expected: Expected | None = None
 ) -> Verified:
-    return verify(case, loop, device_named("cpu"), lr=lr, expected=expected)
+    return verify(case, loop, CPU, expected or expect(case, lr))
 
 
 def refusal(
@@ -79,7 +81,7 @@ STANDING = [
 
 @pytest.mark.parametrize("case", STANDING, ids=lambda case: f"{case.optimizer}-{case.dtype}")
 def test_a_case_that_is_what_it_says_passes(case: Case) -> None:
-    seen = passed(case, build(case, None))
+    seen = passed(case, build(case, None, CPU))
     assert abs(seen.ratio - seen.expected.ratio) <= seen.expected.tolerance
     assert 0 <= seen.ratio < 1
     assert seen.expected == expect(case)
@@ -103,14 +105,14 @@ def test_it_reports_the_implementation_that_ran(
     optimizer: str, implementation: str, path: str
 ) -> None:
     case = Case(optimizer=optimizer, implementation=implementation)
-    assert passed(case, build(case, None)).path == path
+    assert passed(case, build(case, None, CPU)).path == path
 
 
 def test_every_eager_case_of_the_quick_preset_passes() -> None:
     cases = [case for case in select("quick", {}) if case.kind == "cpu"]
     for case in cases:
         if not case.compilation.compiles and case.dtype != "tf32":
-            passed(case, build(case, None))
+            passed(case, build(case, None, CPU))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -422,7 +424,7 @@ def test_a_compiled_case_passes_and_reports_its_graphs(
     compiler: None, compilation: str, loss: int, step: int, path: str
 ) -> None:
     case = Case(compile=compilation)
-    seen = passed(case, build(case, None))
+    seen = passed(case, build(case, None, CPU))
     assert (seen.graphs.loss, seen.graphs.step, seen.path) == (loss, step, path)
     assert seen.products == "float32"
     assert seen.graphs.skips == 0
@@ -495,7 +497,7 @@ def test_a_compiled_loss_whose_graph_breaks_is_invalid(
 @quiet
 def test_a_fused_step_that_is_said_to_be_compiled_is_invalid(compiler: None) -> None:
     case = Case(optimizer="adam", implementation="fused", compile="on")
-    reason = refusal(case, build(case, None))
+    reason = refusal(case, build(case, None, CPU))
     assert reason == "torch.compile captured nothing of the step"
 
 
