@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 MODES = ("default", "reduce-overhead", "max-autotune")
 """torch.compile's own."""
+GRAPH_MODES = ("reduce-overhead", "max-autotune")
+"""Modes in which it records CUDA graphs, on a device of GRAPH_KINDS."""
+GRAPH_KINDS = ("cuda",)
 
 
 class Compilation(NamedTuple):
@@ -20,6 +23,10 @@ class Compilation(NamedTuple):
     @property
     def compiles(self) -> bool:
         return self.loss or self.step
+
+    def replays(self, kind: str) -> bool:
+        """Whether CUDA graphs launch its kernels on a device of this kind."""
+        return self.captured or (self.mode in GRAPH_MODES and kind in GRAPH_KINDS)
 
 
 def _with_modes(name: str, *, loss: bool = False, step: bool = False) -> dict[str, Compilation]:

@@ -131,6 +131,9 @@ def loop_over(
     def forward() -> torch.Tensor:
         return loss(pairs, sums)
 
+    if compilation.compiles and compilation.replays(kind):
+        forward = _marking(forward)
+
     def train_step() -> None:
         backward(forward())
         step()
@@ -230,6 +233,21 @@ def _compile(function: Callable[P, R], mode: str) -> Callable[P, R]:
         isolation = {"isolate_recompiles": True}
     compiled: Callable[P, R] = torch.compile(function, dynamic=False, mode=mode, **isolation)
     return compiled
+
+
+def _marking(forward: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """Forward, marked as the beginning of a step.
+
+    Unmarked, torch takes each call of a compiled function for a new step, in which the memory of
+    the gradients that the compiled loss leaves to the compiled step may be reused (pytorch issue
+    160281). Marks count for all of a process: beside a loop that marks, every other one has to.
+    """
+
+    def marked() -> torch.Tensor:
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        return forward()
+
+    return marked
 
 
 def _captured(

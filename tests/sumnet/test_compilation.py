@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from sumnet.compilation import COMPILATIONS, MODES, Compilation
+from sumnet.compilation import COMPILATIONS, GRAPH_MODES, MODES, Compilation
 from sumnet.optimizers import OPTIMIZERS
 from sumnet.train import TrainingLoop, build_loop
 
@@ -79,7 +79,9 @@ def test_different_names_mean_different_things() -> None:
 
 
 def test_the_modes_are_torchs_own() -> None:
-    assert {*MODES} <= torch._inductor.list_mode_options().keys()
+    options = torch._inductor.list_mode_options()
+    assert {*MODES} <= options.keys()
+    assert {mode for mode in MODES if options[mode].get("triton.cudagraphs")} == {*GRAPH_MODES}
 
 
 @pytest.mark.parametrize("name", COMPILATIONS)
@@ -92,6 +94,8 @@ def test_a_name_says_what_is_compiled_and_in_which_mode(name: str) -> None:
         captured=scope == "graph",
     )
     assert COMPILATIONS[name].compiles == (scope not in ("off", "graph"))
+    assert COMPILATIONS[name].replays("cuda") == (scope == "graph" or mode != "")
+    assert COMPILATIONS[name].replays("cpu") == (scope == "graph")
 
 
 # What torch.compile is given

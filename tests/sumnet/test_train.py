@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import sumnet.train as train_module
 from sumnet.compilation import COMPILATIONS
@@ -389,6 +390,38 @@ def test_captures_share_one_stream_which_is_ready_before_their_first_step(
     steps = [("step", stream)] * (CAPTURE_STEPS + 1)
     assert done == 2 * [("before", "current"), ("before", stream), *steps]
     assert streams.captured_on == [stream] * 2
+
+
+# Compiled in a mode with CUDA graphs
+
+
+@pytest.fixture
+def marks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What torch is told of steps, among the losses that are computed; nothing is compiled."""
+    done: list[str] = []
+    monkeypatch.setattr("sumnet.train._compile", lambda function, mode: function)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: done.append("begin"))
+    compute = nn.MSELoss.forward
+    monkeypatch.setattr(
+        nn.MSELoss, "forward", lambda *given: done.append("loss") or compute(*given)
+    )
+    return done
+
+
+@pytest.mark.parametrize("compilation", [name for name in COMPILATIONS if name != "graph"])
+def test_each_step_is_marked_where_its_mode_has_cuda_graphs(
+    compilation: str, marks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_loop(compilation=compilation).train_step()
+    assert "begin" not in marks, "a CPU has none"
+    monkeypatch.setattr("sumnet.compilation.GRAPH_KINDS", ("cpu",))
+    loop = build_loop(compilation=compilation)
+    marks.clear()
+    train(loop, 3)
+    loop.backward(loop.forward())
+    loop.step()
+    marked = compilation.endswith(("+reduce-overhead", "+max-autotune"))
+    assert marks == 4 * (["begin", "loss"] if marked else ["loss"])
 
 
 # The tutorial's two defects
