@@ -34,27 +34,27 @@ WORKLESS = frozenset(
 
 def summarize(traces: Sequence[PhaseTrace], device: Device) -> dict[str, PhaseProfile]:
     """Phase to its profile, a step. Raises TraceError where steps differ."""
-    step_us = sum(trace.label.duration for trace in traces)
+    step_ns = sum(trace.label.duration for trace in traces)
     by_phase: dict[str, list[PhaseTrace]] = {}
     for trace in traces:
         by_phase.setdefault(trace.phase, []).append(trace)
-    return {phase: _profile(of_phase, step_us, device) for phase, of_phase in by_phase.items()}
+    return {phase: _profile(of_phase, step_ns, device) for phase, of_phase in by_phase.items()}
 
 
 def folded(traces: Sequence[PhaseTrace]) -> list[str]:
     """Stacks of operators with their own time, nanoseconds, a line each, as flame graphs take."""
-    own_ns: dict[str, float] = defaultdict(float)
+    own_ns: dict[str, int] = defaultdict(int)
     for trace in traces:
         left = trace.label.duration
         for event, callers, own in trace.calls:
             stack = [trace.phase, *(caller.name for caller in callers), event.name]
-            own_ns[";".join(name.replace(";", ",") for name in stack)] += 1e3 * own
+            own_ns[";".join(name.replace(";", ",") for name in stack)] += own
             left -= 0 if callers else event.duration
-        own_ns[trace.phase] += 1e3 * max(left, 0.0)
-    return [f"{stack} {round(ns)}" for stack, ns in own_ns.items()]
+        own_ns[trace.phase] += max(left, 0)
+    return [f"{stack} {ns}" for stack, ns in own_ns.items()]
 
 
-def _profile(traces: Sequence[PhaseTrace], step_us: float, device: Device) -> PhaseProfile:
+def _profile(traces: Sequence[PhaseTrace], step_ns: int, device: Device) -> PhaseProfile:
     """Of one phase, by its trace in every step."""
     first, counts = traces[0], traces[0].counts
     for trace in traces[1:]:
@@ -64,19 +64,19 @@ def _profile(traces: Sequence[PhaseTrace], step_us: float, device: Device) -> Ph
                 f"steps differ: {first.phase} runs {name} {counts[name]} times in one and "
                 f"{other[name]} times in another"
             )
-    phase_us = sum(trace.label.duration for trace in traces)
-    own_us: dict[str, float] = defaultdict(float)
-    in_operators = 0.0
+    phase_ns = sum(trace.label.duration for trace in traces)
+    own_ns: dict[str, int] = defaultdict(int)
+    in_operators = 0
     for trace in traces:
         for event, callers, own in trace.calls:
-            own_us[event.name] += own
+            own_ns[event.name] += own
             if _is_operator(event) and not any(map(_is_operator, callers)):
                 in_operators += event.duration
     names = Counter(event.name for event, *_ in first.calls)
-    ordered = sorted(own_us.items(), key=lambda item: -item[1])[:OPERATORS_KEPT]
+    ordered = sorted(own_ns.items(), key=lambda item: -item[1])[:OPERATORS_KEPT]
     return PhaseProfile(
-        share=phase_us / step_us,
-        in_operators=min(in_operators / phase_us, 1.0),
+        share=phase_ns / step_ns,
+        in_operators=min(in_operators / phase_ns, 1.0),
         ops=sum(
             _computes(event) and not any(map(_hides_calls, callers))
             for event, callers, _ in first.calls
@@ -88,7 +88,7 @@ def _profile(traces: Sequence[PhaseTrace], step_us: float, device: Device) -> Ph
         ),
         launches=first.launches,
         kernels=len(first.kernels),
-        operators=tuple(Operator(name, names[name], own / phase_us) for name, own in ordered),
+        operators=tuple(Operator(name, names[name], own / phase_ns) for name, own in ordered),
         **(_device_time(traces) if device.shows_kernels else {}),
         **(_memory(first) if device.memory_type is not None else {}),
     )
@@ -117,16 +117,16 @@ def _hides_calls(event: TraceEvent) -> bool:
 
 def _device_time(traces: Sequence[PhaseTrace]) -> dict[str, int]:
     """A step's time in kernels, and the time in which the device ran at least one."""
-    kernels_us = busy_us = 0.0
+    kernels_ns = busy_ns = 0
     for trace in traces:
-        done = 0.0
+        done = 0
         for kernel in sorted(trace.kernels, key=lambda kernel: kernel.start):
-            kernels_us += kernel.duration
-            busy_us += max(kernel.end - max(kernel.start, done), 0.0)
+            kernels_ns += kernel.duration
+            busy_ns += max(kernel.end - max(kernel.start, done), 0)
             done = max(done, kernel.end)
     return {
-        "kernels_ns": round(1e3 * kernels_us / len(traces)),
-        "busy_ns": round(1e3 * busy_us / len(traces)),
+        "kernels_ns": round(kernels_ns / len(traces)),
+        "busy_ns": round(busy_ns / len(traces)),
     }
 
 

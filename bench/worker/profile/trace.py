@@ -8,6 +8,7 @@ memory.
 import bisect
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,20 +24,18 @@ HOST = ("cpu_op", *LAUNCHES)
 KERNELS = ("kernel", "gpu_memcpy", "gpu_memset")
 
 
-class TraceEvent(msgspec.Struct, frozen=True):
-    """One event of the trace; times in microseconds."""
+class TraceEvent(NamedTuple):
+    """One event of the trace; times in nanoseconds."""
 
     name: str
-    category: str = msgspec.field(name="cat", default="")
-    start: float = msgspec.field(name="ts", default=0.0)
-    duration: float = msgspec.field(name="dur", default=0.0)
-    thread: int | str | None = msgspec.field(name="tid", default=None)
-    details: dict[str, Any] = msgspec.field(name="args", default_factory=dict)
-    ph: str = ""
-    """The format's letter for the kind of event: X lasts, i is a moment."""
+    category: str
+    start: int
+    duration: int
+    thread: int | str | None
+    details: dict[str, Any]
 
     @property
-    def end(self) -> float:
+    def end(self) -> int:
         return self.start + self.duration
 
 
@@ -46,7 +45,7 @@ class Call(NamedTuple):
     event: TraceEvent
     callers: tuple[TraceEvent, ...]
     """The calls that it lies in, outermost first."""
-    own_us: float
+    own_ns: int
     """Its duration without that of what it called."""
 
 
@@ -71,14 +70,33 @@ class PhaseTrace(NamedTuple):
         return Counter(event.name for event in [*ran, *self.kernels])
 
 
+class _Written(msgspec.Struct):
+    """An event as the file has it; times in microseconds.
+
+    Of a clock that begins when the machine starts: a float loses nanoseconds of it within weeks.
+    """
+
+    name: str
+    cat: str = ""
+    ts: Decimal = Decimal(0)
+    dur: Decimal = Decimal(0)
+    tid: int | str | None = None
+    args: dict[str, Any] = {}
+    ph: str = ""
+    """The format's letter for the kind of event: X lasts, i is a moment."""
+
+
 class _Trace(msgspec.Struct):
-    events: list[TraceEvent] = msgspec.field(name="traceEvents")
+    events: list[_Written] = msgspec.field(name="traceEvents")
 
 
 def read_trace(path: Path) -> list[TraceEvent]:
     """The events of a Chrome trace, in order of their start."""
-    events = msgspec.json.decode(path.read_bytes(), type=_Trace).events
-    kept = [event for event in events if event.ph in ("X", "i") and event.category]
+    kept = [
+        TraceEvent(e.name, e.cat, round(1000 * e.ts), round(1000 * e.dur), e.tid, e.args)
+        for e in msgspec.json.decode(path.read_bytes(), type=_Trace).events
+        if e.ph in ("X", "i") and e.cat
+    ]
     # Of two that start together, the longer holds the other.
     return sorted(kept, key=lambda event: (event.start, -event.duration))
 
@@ -97,13 +115,13 @@ def phase_traces(
         raise TraceError("the trace does not show whole steps")
     starts = [label.start for label in labels]
 
-    def place_of(moment: float) -> int | None:
+    def place_of(moment: int) -> int | None:
         """Of the label that holds it."""
         place = bisect.bisect_right(starts, moment) - 1
         return place if place >= 0 and moment < labels[place].end else None
 
     host, kernels, memory = (defaultdict[int | None, list[TraceEvent]](list) for _ in range(3))
-    launched_at: dict[object, float] = {}
+    launched_at: dict[object, int] = {}
     for event in events:
         if event.category in LAUNCHES:
             launched_at[event.details.get("correlation")] = event.start
@@ -134,13 +152,13 @@ def nested(events: Iterable[TraceEvent]) -> list[Call]:
     """Each event with those it lies in on its thread; `events` in order of their start."""
     stacks: dict[object, list[TraceEvent]] = defaultdict(list)
     calls: list[tuple[TraceEvent, tuple[TraceEvent, ...]]] = []
-    inner_us: dict[int, float] = defaultdict(float)
+    inner_ns: dict[int, int] = defaultdict(int)
     for event in events:
         stack = stacks[event.thread]
         while stack and stack[-1].end <= event.start:
             stack.pop()
         if stack:
-            inner_us[id(stack[-1])] += event.duration
+            inner_ns[id(stack[-1])] += event.duration
         calls.append((event, tuple(stack)))
         stack.append(event)
-    return [Call(e, above, max(e.duration - inner_us[id(e)], 0.0)) for e, above in calls]
+    return [Call(e, above, max(e.duration - inner_ns[id(e)], 0)) for e, above in calls]

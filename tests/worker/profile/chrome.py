@@ -1,13 +1,16 @@
 """Chrome traces made by hand, as kineto writes them: what happened when is known exactly."""
 
-import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from bench.worker.profile.trace import LABEL, TraceEvent, read_trace
 
 MAIN, ENGINE, STREAM = 100, 200, 7
 """The thread that calls, autograd's own for a device, and a stream of the device."""
+Microseconds = int | float | Decimal
 
 
 class ChromeTrace:
@@ -22,8 +25,8 @@ class ChromeTrace:
     def event(
         self,
         name: str,
-        start: float,
-        duration: float,
+        start: Microseconds,
+        duration: Microseconds,
         category: str = "cpu_op",
         thread: int = MAIN,
         **details: object,
@@ -31,13 +34,13 @@ class ChromeTrace:
         event = {"ph": "X", "cat": category, "name": name, "pid": 1, "tid": thread}
         self.events.append(event | {"ts": start, "dur": duration, "args": details})
 
-    def label(self, phase: str, start: float, duration: float) -> None:
+    def label(self, phase: str, start: Microseconds, duration: Microseconds) -> None:
         """A phase, on the host and, as kineto has it, over its kernels."""
         self.event(LABEL + phase, start, duration, "user_annotation")
         self.event(LABEL + phase, start + 60, duration, "gpu_user_annotation", STREAM)
 
     def launch(
-        self, start: float, correlation: int, thread: int = MAIN, driver: bool = False
+        self, start: Microseconds, correlation: int, thread: int = MAIN, driver: bool = False
     ) -> None:
         name, category = (
             ("cuLaunchKernel", "cuda_driver") if driver else ("cudaLaunchKernel", "cuda_runtime")
@@ -49,8 +52,8 @@ class ChromeTrace:
     def kernel(
         self,
         name: str,
-        start: float,
-        duration: float,
+        start: Microseconds,
+        duration: Microseconds,
         correlation: int,
         category: str = "kernel",
         stream: int = STREAM,
@@ -66,7 +69,8 @@ class ChromeTrace:
     def read(self, folder: Path) -> list[TraceEvent]:
         """The trace as it is read from a file."""
         path = folder / "trace.json"
-        path.write_text(json.dumps({"schemaVersion": 1, "traceEvents": self.events}))
+        encode = msgspec.json.Encoder(decimal_format="number").encode
+        path.write_bytes(encode({"schemaVersion": 1, "traceEvents": self.events}))
         return read_trace(path)
 
 

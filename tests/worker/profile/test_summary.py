@@ -1,8 +1,11 @@
 """What a trace shows of each phase: counts, shares, and the device's own time."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.devices import device_named
 from bench.protocol.profile import PhaseProfile, StepProfile
@@ -55,6 +58,34 @@ def test_kernels_that_overlap_keep_the_device_at_work_once(tmp_path: Path) -> No
     assert backward.kernels_ns == 2_000 + 30_000 + 30_000
     assert backward.busy_ns == 2_000 + 50_000
     assert PhaseProfile(1, 1, 0, 0, 0, 0).busy_ns is None, "where they are not seen"
+
+
+WEEKS_NS = 4 * 10**15
+"""A clock that began when the machine did has as much after seven weeks."""
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(WEEKS_NS, WEEKS_NS + 2000), st.integers(1, 500)),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_a_device_is_never_busier_than_with_its_kernels_to_the_nanosecond(
+    tmp_path_factory: pytest.TempPathFactory, spans: list[tuple[int, int]]
+) -> None:
+    def us(ns: int) -> Decimal:
+        return Decimal(ns) / 1000
+
+    trace = ChromeTrace()
+    trace.label("forward", us(WEEKS_NS - 10**6), 900)
+    for number, (start, took) in enumerate(spans):
+        trace.launch(us(WEEKS_NS - 10**6 + 3000 * number), number)
+        trace.kernel("work", us(start), us(took), number, stream=number)
+    found = summarized(trace, tmp_path_factory.getbasetemp(), "cuda")["forward"]
+    at_work = {moment for start, took in spans for moment in range(start, start + took)}
+    assert found.kernels_ns == sum(took for _, took in spans)
+    assert found.busy_ns == len(at_work) <= found.kernels_ns
 
 
 def test_kernel_that_runs_all_through_others_is_all_the_device_is_busy_with(
