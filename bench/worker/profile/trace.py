@@ -6,6 +6,7 @@ memory.
 """
 
 import bisect
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -22,6 +23,11 @@ LABEL = "sumnet: "
 LAUNCHES = ("cuda_runtime", "cuda_driver")
 HOST = ("cpu_op", *LAUNCHES)
 KERNELS = ("kernel", "gpu_memcpy", "gpu_memset")
+KERNEL_LAUNCH = re.compile("Launch(?!HostFunc)")
+"""In the names of calls that run a kernel or a graph, of CUDA's runtime, its driver and HIP.
+
+Not those of copies and fills, which may have nothing to do on the device.
+"""
 
 
 class TraceEvent(NamedTuple):
@@ -106,7 +112,8 @@ def phase_traces(
 ) -> list[PhaseTrace]:
     """The phases of each labelled step, in order, with what the host and the device did for them.
 
-    Raises TraceError where steps, kernels or what launched them are missing.
+    Raises TraceError where steps, kernels or what launched them are missing: a launch without a
+    kernel has lost it, and a replayed graph without any has lost them all.
     """
     names = {LABEL + phase: phase for phase in phases}
     labels = [e for e in events if e.category == "user_annotation" and e.name in names]
@@ -145,7 +152,28 @@ def phase_traces(
         raise TraceError("the trace shows no kernels")
     if not any(trace.calls for trace in traces):
         raise TraceError("the trace is empty")
+    if device.shows_kernels and (lost := [call for trace in traces for call in _lost(trace)]):
+        raise TraceError(
+            f"the profiler lost kernels: {len(lost)} launches have none, the first of them a call "
+            f"of {lost[0]}; profile the case again"
+        )
     return traces
+
+
+def _lost(trace: PhaseTrace) -> list[str]:
+    """The names of calls that launched kernels which the trace lacks."""
+    shown = {kernel.details.get("correlation") for kernel in trace.kernels}
+    launches: dict[int, list[TraceEvent]] = defaultdict(list)
+    for event, callers, _ in trace.calls:
+        if event.category in LAUNCHES and KERNEL_LAUNCH.search(event.name):
+            # A runtime may launch through its driver: whichever of the two the kernel is of.
+            calling = [e for e in callers if e.category in LAUNCHES]
+            launches[id((*calling, event)[0])].append(event)
+    return [
+        calls[0].name
+        for calls in launches.values()
+        if not any(call.details.get("correlation") in shown for call in calls)
+    ]
 
 
 def nested(events: Iterable[TraceEvent]) -> list[Call]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from bench.matrix.case import PHASES
 from bench.worker.profile.trace import LABEL, TraceEvent, read_trace
 
 MAIN, ENGINE, STREAM = 100, 200, 7
@@ -40,12 +41,15 @@ class ChromeTrace:
         self.event(LABEL + phase, start + 60, duration, "gpu_user_annotation", STREAM)
 
     def launch(
-        self, start: Microseconds, correlation: int, thread: int = MAIN, driver: bool = False
+        self,
+        start: Microseconds,
+        correlation: int,
+        thread: int = MAIN,
+        call: str = "cudaLaunchKernel",
     ) -> None:
-        name, category = (
-            ("cuLaunchKernel", "cuda_driver") if driver else ("cudaLaunchKernel", "cuda_runtime")
-        )
-        self.event(name, start, 2, category, thread, correlation=correlation, cbid=211)
+        """A call that gives the device work; those of the driver, by their names, are `cu`'s."""
+        category = "cuda_driver" if call.startswith("cuL") else "cuda_runtime"
+        self.event(call, start, 2, category, thread, correlation=correlation, cbid=211)
         flow = {"ph": "s", "cat": "ac2g", "name": "ac2g", "pid": 1, "tid": thread, "ts": start}
         self.events.append(flow | {"id": correlation})
 
@@ -93,7 +97,7 @@ def cuda_step(trace: ChromeTrace, at: float, number: int) -> None:
     trace.event("AddmmBackward0", at + 125, 50, thread=ENGINE)
     trace.event("aten::mm", at + 130, 40, thread=ENGINE)
     trace.launch(at + 135, first + 2, ENGINE)
-    trace.launch(at + 150, first + 3, ENGINE, driver=True)
+    trace.launch(at + 150, first + 3, ENGINE, "cuLaunchKernel")
     trace.kernel("gemm", at + 205, 30, first + 2)
     trace.kernel("splitk", at + 225, 30, first + 3, stream=9)
     trace.label("step", at + 200, 100)
@@ -107,4 +111,82 @@ def cuda_steps(count: int = 2) -> ChromeTrace:
     trace = ChromeTrace()
     for number in range(count):
         cuda_step(trace, 1000 + 400 * number, number)
+    return trace
+
+
+def overlapping_streams() -> ChromeTrace:
+    """Backward's kernels run on a stream of their own, among forward's and the step's."""
+    trace = three_phases()
+    trace.launch(1010, 1)
+    trace.kernel("gemm", 1050, 100, 1)
+    trace.launch(1110, 2, ENGINE)
+    trace.kernel("gemm_backward", 1120, 150, 2, stream=9)
+    trace.launch(1210, 3)
+    trace.kernel("multi_tensor_apply", 1220, 30, 3)
+    return trace
+
+
+def all_reduce() -> ChromeTrace:
+    """NCCL's kernel runs on a stream of its own, and into the step that waits for it."""
+    trace = three_phases()
+    trace.launch(1010, 1)
+    trace.kernel("gemm", 1050, 20, 1)
+    trace.launch(1110, 2, ENGINE)
+    trace.kernel("gemm_backward", 1115, 20, 2)
+    trace.launch(1150, 3, ENGINE, "cuLaunchKernelEx")
+    trace.kernel("ncclDevKernel_AllReduce_Sum_f32_RING_LL", 1160, 90, 3, stream=20)
+    trace.event("cudaStreamWaitEvent", 1205, 1, "cuda_runtime", correlation=4)
+    trace.launch(1210, 5)
+    trace.kernel("multi_tensor_apply", 1255, 20, 5)
+    return trace
+
+
+def compiled_by_triton() -> ChromeTrace:
+    """Triton launches by the driver, products come by the runtime, and a fill by neither."""
+    trace = three_phases()
+    trace.event("## Call CompiledFxGraph fabc ##", 1005, 80)
+    trace.launch(1010, 1, call="cudaLaunchKernelExC")
+    trace.kernel("nvjet_tst_64x8", 1050, 20, 1)
+    trace.launch(1020, 2, call="cuLaunchKernelEx")
+    trace.kernel("triton_poi_fused_addmm_relu_0", 1070, 5, 2)
+    trace.launch(1110, 3, ENGINE, "cuLaunchKernelEx")
+    trace.kernel("triton_per_fused_sum_1", 1120, 5, 3)
+    trace.launch(1130, 4, ENGINE, "cudaMemsetAsync")
+    trace.kernel("Memset (Device)", 1140, 1, 4, "gpu_memset")
+    trace.launch(1210, 5, call="cuLaunchKernel")
+    trace.kernel("triton_for_fused_0", 1300, 9, 5)
+    return trace
+
+
+def replayed_graphs() -> ChromeTrace:
+    """A launch of a graph has all its kernels, which the device may run on several streams."""
+    trace = three_phases()
+    for phase in range(3):
+        trace.launch(1010 + 100 * phase, phase, call="cudaGraphLaunch")
+        for number in range(20):
+            start = 1050 + 100 * phase + 5 * number
+            trace.kernel(f"node {phase}", start, 7, phase, stream=STREAM + number % 2)
+    return trace
+
+
+def on_rocm() -> ChromeTrace:
+    """ROCm's calls and kernels, in the categories of CUDA's."""
+    trace = three_phases()
+    trace.launch(1010, 1, call="hipExtModuleLaunchKernel")
+    trace.kernel("Cijk_Ailk_Bljk_SB_MT64x32x8", 1050, 20, 1, stream=0)
+    trace.launch(1110, 2, ENGINE, "hipLaunchKernel")
+    trace.kernel("elementwise_kernel", 1205, 20, 2, stream=0)
+    trace.launch(1120, 3, ENGINE, "hipMemcpyWithStream")
+    trace.kernel("Memcpy DtoD (Device -> Device)", 1230, 5, 3, "gpu_memcpy", stream=0)
+    trace.launch(1210, 4, call="hipModuleLaunchKernel")
+    trace.kernel("triton_for_fused_0", 1300, 9, 4, stream=0)
+    return trace
+
+
+def three_phases() -> ChromeTrace:
+    """The labels of one step from 1000 on, 100 us for each phase."""
+    trace = ChromeTrace()
+    for start, phase in zip((1000, 1100, 1200), PHASES, strict=True):
+        trace.label(phase, start, 100)
+        trace.event(f"aten::{phase}", start + 2, 90)
     return trace

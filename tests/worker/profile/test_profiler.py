@@ -1,7 +1,7 @@
 """Cases under the real profiler."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.devices.cpu import Cpu
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.protocol.profile import StepProfile
+from bench.runner.batches import MAX_CASES
 from bench.worker.prepared_case import PreparedCase, build
-from bench.worker.profile.profiler import STEPS
-from bench.worker.profile.trace import LABEL, read_trace
+from bench.worker.profile.profiler import HEAD, STEPS
+from bench.worker.profile.trace import LABEL, TraceEvent, nested, read_trace
+from bench.worker.refusals import TraceError
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 CASES = [
@@ -120,6 +122,49 @@ def test_trace_that_cannot_be_written_is_an_error_and_an_old_one_is_not_read(
     monkeypatch.setattr("torch.profiler.profile.export_chrome_trace", lambda self, path: None)
     with pytest.raises(FileNotFoundError):
         prepared.profile(tmp_path)
+
+
+class KernelCpu(Cpu):
+    """Its kernels are the operators that call no others."""
+
+    shows_kernels = True
+
+
+def with_kernels(lost: int) -> Callable[[Path], list[TraceEvent]]:
+    """Reads a trace, with a launch and a kernel for each such operator; the first are `lost`."""
+
+    def read(path: Path) -> list[TraceEvent]:
+        events = read_trace(path)
+        calls = nested(event for event in events if event.category == "cpu_op")
+        outer = {id(caller) for call in calls for caller in call.callers}
+        inner = [call.event for call in calls if id(call.event) not in outer]
+        for number, (name, _, start, duration, thread, _) in enumerate(inner):
+            details = {"correlation": number}
+            call = TraceEvent("cudaLaunchKernel", "cuda_runtime", start, duration, thread, details)
+            events.append(call)
+            if number >= lost:
+                events.append(TraceEvent(name, "kernel", start + duration, 10, 7, details))
+        return sorted(events, key=lambda event: (event.start, -event.duration))
+
+    return read
+
+
+def test_kernels_that_a_later_profile_of_a_process_loses_are_none_of_a_step_that_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It loses its first ones, more of them with each profile; what it would keep is refused."""
+    prepared = PreparedCase(Case())
+    monkeypatch.setattr(prepared, "_device", KernelCpu())
+
+    def profiled(lost: int) -> list[tuple[int, int]]:
+        monkeypatch.setattr("bench.worker.profile.profiler.read_trace", with_kernels(lost))
+        phases = prepared.profile().phases
+        return [(phase.launches, phase.kernels) for phase in phases.values()]
+
+    assert min(kernels for _, kernels in profiled(0)) > 0
+    assert profiled(0) == profiled(MAX_CASES) == profiled(HEAD)
+    with pytest.raises(TraceError, match="the profiler lost kernels"):
+        profiled(HEAD + 200)
 
 
 def test_nothing_is_said_of_durations_under_the_profiler_but_the_devices_own() -> None:

@@ -1,5 +1,6 @@
 """The profiler's trace: events nested by time, host's work by label, kernels by their launch."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,18 @@ from bench.devices.mps import Mps
 from bench.matrix.case import PHASES, WHOLE
 from bench.worker.profile.trace import LABEL, TraceEvent, nested, phase_traces, read_trace
 from bench.worker.refusals import TraceError
-from tests.worker.profile.chrome import ENGINE, MAIN, STREAM, ChromeTrace, cuda_steps
+from tests.worker.profile.chrome import (
+    ENGINE,
+    MAIN,
+    STREAM,
+    ChromeTrace,
+    all_reduce,
+    compiled_by_triton,
+    cuda_steps,
+    on_rocm,
+    overlapping_streams,
+    replayed_graphs,
+)
 
 CPU, CUDA, MPS = Cpu(), Cuda(), Mps()
 
@@ -217,6 +229,99 @@ def test_a_captured_graph_is_one_launch_of_many_kernels(tmp_path: Path) -> None:
 def test_kernels_are_not_looked_for_where_the_profiler_sees_none(tmp_path: Path) -> None:
     found = phase_traces(cuda_steps().read(tmp_path), PHASES, CPU)
     assert not any(trace.kernels for trace in found)
+
+
+@pytest.mark.parametrize(
+    ("made", "kernels"),
+    [
+        (overlapping_streams, [["gemm"], ["gemm_backward"], ["multi_tensor_apply"]]),
+        (
+            all_reduce,
+            [
+                ["gemm"],
+                ["gemm_backward", "ncclDevKernel_AllReduce_Sum_f32_RING_LL"],
+                ["multi_tensor_apply"],
+            ],
+        ),
+        (
+            compiled_by_triton,
+            [
+                ["nvjet_tst_64x8", "triton_poi_fused_addmm_relu_0"],
+                ["triton_per_fused_sum_1", "Memset (Device)"],
+                ["triton_for_fused_0"],
+            ],
+        ),
+        (replayed_graphs, [["node 0"] * 20, ["node 1"] * 20, ["node 2"] * 20]),
+        (
+            on_rocm,
+            [
+                ["Cijk_Ailk_Bljk_SB_MT64x32x8"],
+                ["elementwise_kernel", "Memcpy DtoD (Device -> Device)"],
+                ["triton_for_fused_0"],
+            ],
+        ),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_kernels_are_in_the_phase_that_launched_them_whoever_launches(
+    made: Callable[[], ChromeTrace], kernels: list[list[str]], tmp_path: Path
+) -> None:
+    found = phase_traces(made().read(tmp_path), PHASES, CUDA)
+    assert [[kernel.name for kernel in trace.kernels] for trace in found] == kernels
+
+
+# Kernels that the profiler lost
+
+LAUNCHING = [
+    *("cudaLaunchKernel", "cudaLaunchKernelExC", "cudaLaunchCooperativeKernel", "cudaGraphLaunch"),
+    *("cuLaunchKernel", "cuLaunchKernelEx", "cuLaunchCooperativeKernel"),
+    *("hipLaunchKernel", "hipModuleLaunchKernel", "hipExtModuleLaunchKernel", "hipGraphLaunch"),
+]
+
+
+@pytest.mark.parametrize("call", LAUNCHING)
+def test_a_launch_without_its_kernel_is_an_error_and_no_smaller_count(
+    tmp_path: Path, call: str
+) -> None:
+    """In every step alike: that steps differ would not tell."""
+    trace = cuda_steps()
+    for number in range(2):
+        trace.launch(1000 + 400 * number + 240, 50 + number, call=call)
+    with pytest.raises(TraceError, match=f"lost kernels: 2 launches .* a call of {call};"):
+        phase_traces(trace.read(tmp_path), PHASES, CUDA)
+    for number in range(2):
+        trace.kernel("found", 1000 + 400 * number + 350, 5, 50 + number)
+    assert phase_traces(trace.read(tmp_path), PHASES, CUDA)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *("cudaMemcpyAsync", "cudaMemsetAsync", "hipMemcpyWithStream", "cudaLaunchHostFunc"),
+        *("cudaStreamSynchronize", "cudaStreamIsCapturing", "cudaEventRecord"),
+    ],
+)
+def test_a_call_that_may_give_the_device_nothing_needs_no_kernel(tmp_path: Path, call: str) -> None:
+    trace = cuda_steps()
+    trace.launch(1000 + 240, 50, call=call)
+    assert phase_traces(trace.read(tmp_path), PHASES, CUDA)
+
+
+@pytest.mark.parametrize("of", [50, 51])
+def test_a_launch_within_a_launch_is_one(tmp_path: Path, of: int) -> None:
+    trace = cuda_steps()
+    trace.event("cudaLaunchKernel", 1240, 9, "cuda_runtime", correlation=50)
+    trace.event("cuLaunchKernel", 1242, 5, "cuda_driver", correlation=51)
+    trace.kernel("work", 1350, 5, of)
+    found = phase_traces(trace.read(tmp_path), PHASES, CUDA)
+    assert [kernel.name for kernel in found[2].kernels] == ["vectorized_add", "work"]
+
+
+def test_kernels_lost_before_the_steps_that_are_kept_are_no_loss(tmp_path: Path) -> None:
+    trace = cuda_steps()
+    trace.launch(900, 50)
+    trace.launch(950, 51, call="cudaGraphLaunch")
+    assert phase_traces(trace.read(tmp_path), PHASES, CUDA)
 
 
 # Traces that show nothing
