@@ -65,6 +65,10 @@ class Device(ABC):
     def __init__(self, index: int = 0) -> None:
         self.index = index
 
+    def hides_graphs(self) -> str | None:
+        """Why torch.profiler misses kernels that a graph launches; None where it shows them."""
+        return None
+
     @property
     def shows_kernels(self) -> bool:
         """Whether torch.profiler watches more of it than the host."""

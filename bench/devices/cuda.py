@@ -42,6 +42,16 @@ class Cuda(Accelerator):
             identity=self.identity(),
         )
 
+    def hides_graphs(self) -> str | None:
+        import torch
+
+        if torch.version.hip is None:
+            return None
+        return (
+            "ROCm's roctracer loses kernels that a graph launches (ROCm issue 6102): "
+            "profile the case without graphs"
+        )
+
     def warm_up(self) -> None:
         """For each thread and stream, cuBLAS keeps a workspace from its first use on (8 MiB, 32 on
         Hopper; pytorch issue 95668): the forward pass has this thread's, the backward pass that of

@@ -133,7 +133,13 @@ class PreparedCase:
         return EnergyMeasured(self.case.id, steps, elapsed, after - before)
 
     def profile(self, traces: Path | None = None) -> StepProfile:
-        """What a step does, from a profiler: nothing may be timed in this process after it."""
+        """What a step does, from a profiler: nothing may be timed in this process after it.
+
+        Raises Unsupported where the profiler does not show it.
+        """
+        replays = self.case.compilation.replays(self.case.kind)
+        if replays and (reason := self._device.hides_graphs()) is not None:
+            raise Unsupported(reason)
         with float32_products(self._precision):
             return profile_step(self.case, self._loop, self._device, self.restore, traces)
 

@@ -11,13 +11,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.devices.cpu import Cpu
+from bench.devices.cuda import Cuda
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.protocol.profile import StepProfile
 from bench.runner.batches import MAX_CASES
 from bench.worker.prepared_case import PreparedCase, build
 from bench.worker.profile.profiler import HEAD, STEPS
 from bench.worker.profile.trace import LABEL, TraceEvent, nested, read_trace
-from bench.worker.refusals import TraceError
+from bench.worker.refusals import TraceError, Unsupported
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 CASES = [
@@ -165,6 +166,20 @@ def test_kernels_that_a_later_profile_of_a_process_loses_are_none_of_a_step_that
     assert profiled(0) == profiled(MAX_CASES) == profiled(HEAD)
     with pytest.raises(TraceError, match="the profiler lost kernels"):
         profiled(HEAD + 200)
+
+
+def test_graphs_are_not_profiled_where_the_profiler_hides_what_they_launch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepared = PreparedCase(Case())
+    for device in (Cpu(), Cuda()):
+        assert device.hides_graphs() is None
+    monkeypatch.setattr(torch.version, "hip", "7.2")
+    monkeypatch.setattr(prepared._device, "hides_graphs", Cuda().hides_graphs)
+    assert prepared.profile().phases
+    prepared.case = Case("cuda", compile="on+reduce-overhead")
+    with pytest.raises(Unsupported, match=r"roctracer loses kernels .* profile the case without"):
+        prepared.profile()
 
 
 def test_nothing_is_said_of_durations_under_the_profiler_but_the_devices_own() -> None:
