@@ -5,7 +5,7 @@ from typing import NamedTuple
 MODES = ("default", "reduce-overhead", "max-autotune")
 """torch.compile's own."""
 GRAPH_MODES = ("reduce-overhead", "max-autotune")
-"""Modes in which it records CUDA graphs, on a device of GRAPH_KINDS."""
+"""Modes in which it records CUDA graphs, on devices of GRAPH_KINDS."""
 GRAPH_KINDS = ("cuda",)
 
 
@@ -24,9 +24,10 @@ class Compilation(NamedTuple):
     def compiles(self) -> bool:
         return self.loss or self.step
 
-    def replays(self, kind: str) -> bool:
-        """Whether CUDA graphs launch its kernels on a device of this kind."""
-        return self.captured or (self.mode in GRAPH_MODES and kind in GRAPH_KINDS)
+    @property
+    def replays(self) -> bool:
+        """Whether graphs launch its kernels, on a device that has them."""
+        return self.captured or self.mode in GRAPH_MODES
 
 
 def _with_modes(name: str, *, loss: bool = False, step: bool = False) -> dict[str, Compilation]:

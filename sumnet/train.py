@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import nn
 
-from sumnet.compilation import COMPILATIONS, Compilation
+from sumnet.compilation import COMPILATIONS, GRAPH_KINDS, GRAPH_MODES, Compilation
 from sumnet.data import Batch, batch_from_pairs, random_batch
 from sumnet.model import SumNet
 from sumnet.optimizers import OPTIMIZERS, build_optimizer, learning_rate
@@ -131,7 +131,7 @@ def loop_over(
     def forward() -> torch.Tensor:
         return loss(pairs, sums)
 
-    if compilation.compiles and compilation.replays(kind):
+    if compilation.mode in GRAPH_MODES and kind in GRAPH_KINDS:
         forward = _marking(forward)
 
     def train_step() -> None:

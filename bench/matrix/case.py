@@ -55,6 +55,11 @@ class Case(msgspec.Struct, frozen=True):
         return not (OPTIMIZERS[self.optimizer].closure or self.compilation.captured)
 
     @property
+    def replays(self) -> bool:
+        """Whether graphs launch its kernels."""
+        return self.compilation.replays and DEVICES[self.kind].graphs
+
+    @property
     def series(self) -> tuple[str, ...]:
         """What is timed of it, in the order of SERIES."""
         phases = PHASES if self.splits else ()

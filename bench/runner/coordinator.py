@@ -166,7 +166,8 @@ class Coordinator:
         if replicate == self.plan.replicates - 1:
             left = [what for item in self._schedule.pending(batch) for what in item.sides]
             cases = [what for what in left if isinstance(what, Case)]
-            ask_after_timing(self.plan, cases, self._pool, self._on_event, self._traces)
+            known = self._settled.expected
+            ask_after_timing(self.plan, cases, self._pool, self._on_event, known, self._traces)
         self._pool.end()
         self._on_event(events.ReplicateDone(replicate, index))
 

@@ -137,8 +137,7 @@ class PreparedCase:
 
         Raises Unsupported where the profiler does not show it.
         """
-        replays = self.case.compilation.replays(self.case.kind)
-        if replays and (reason := self._device.hides_graphs()) is not None:
+        if self.case.replays and (reason := self._device.hides_graphs()) is not None:
             raise Unsupported(reason)
         with float32_products(self._precision):
             return profile_step(self.case, self._loop, self._device, self.restore, traces)

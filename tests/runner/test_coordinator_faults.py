@@ -287,6 +287,38 @@ def test_a_failure_on_a_gpu_after_timing_leaves_the_others_theirs(fake_side: Mak
     assert reasons == [None, "no kernels", None]
 
 
+@pytest.mark.parametrize(
+    ("what", "deed", "reason"),
+    [
+        ("start", "os._exit(3)", "a worker did not start: the worker exited with status 3"),
+        ("prepared", "Refused(given[0].case.id, 'invalid', 'not again')", "not again"),
+        ("prepared", "os._exit(4)", "the worker exited with status 4"),
+        ("profiled", "Refused(given[0].case, 'failed', 'no kernels')", "no kernels"),
+        ("profiled", "os._exit(5)", "the worker exited with status 5"),
+        ("profiled", "__import__('time').sleep(600)", "no answer within"),
+    ],
+)
+def test_a_fresh_worker_that_goes_wrong_costs_its_case_a_profile_and_no_other(
+    fake_side: MakeSide, what: str, deed: str, reason: str
+) -> None:
+    """The first worker times, and then each case has one; that of the second goes wrong."""
+    body = f"""{TOOLS}
+mine, good_answer = number(), {what}
+
+def {what}(*given):
+    return {deed} if mine == 2 else good_answer(*given)
+"""
+    cases = [Case("cuda", batch=batch, compile="graph") for batch in (2, 64, 1024)]
+    events = measure(plan(cases), fake_side(GPUS + body), deadlines=Deadlines(measure_s=1.5))
+    assert ended(events) == {}
+    reported = {event.case: event for event in only(CaseProfiled, events)}
+    assert list(reported) == [case.id for case in cases]
+    for case, wrong in zip(reported, (None, reason, None), strict=True):
+        assert said(reported[case].reason, wrong)
+        assert (reported[case].profile is None) == (wrong is not None)
+    assert [type(event) for event in events[-2:]] == [ReplicateDone, SessionEnded]
+
+
 # A ceiling that goes wrong: the others are well, and so are the cases
 
 ABOVE = [Ceiling("op"), Ceiling("copy", size=2**15), Ceiling("node")]

@@ -30,6 +30,7 @@ from bench.runner.coordinator import (
 from bench.runner.events import (
     BlockMeasured,
     CaseEnergy,
+    CasePrepared,
     CaseProfiled,
     CeilingReady,
     CompileMeasured,
@@ -62,7 +63,7 @@ def test_a_case_is_asked_for_the_kinds_of_block_it_has(
     events = measure(plan([case]), fake_side(GPUS))
     reported = sorted(event.block.kind for event in only(BlockMeasured, events))
     assert reported == sorted(kinds * MIN_SWEEPS)
-    [requests] = asked()
+    requests = asked()[0]
     assert sorted(one.kind for one in requests if isinstance(one, Measure)) == reported
 
 
@@ -97,6 +98,44 @@ def test_unasked_a_gpus_cases_are_profiled_and_a_cpus_are_not(
     profiles = [one for requests in asked() for one in requests if isinstance(one, Profile)]
     assert profiles == [Profile(CUDA.id), Profile(cases[3].id)]
     assert [event.case for event in only(CaseProfiled, events)] == [CUDA.id, cases[3].id]
+
+
+GRAPHS = [
+    Case("cuda", compile="graph"),
+    Case("cuda", compile="on+reduce-overhead"),
+    Case("cuda", compile="loss+max-autotune"),
+]
+
+
+def test_each_case_whose_kernels_graphs_launch_is_profiled_in_a_fresh_worker(
+    fake_side: MakeSide, asked: Asked, tmp_path: Path
+) -> None:
+    """Others are first, in the worker that timed them, and so are compiled ones without graphs."""
+    others = [CUDA, Case("cuda", compile="on"), Case("cuda", batch=64)]
+    mixed = [case for pair in zip(GRAPHS, others, strict=True) for case in pair]
+    events = measure(plan(mixed, lr=0.5), fake_side(GPUS), traces=tmp_path)
+    assert ended(events) == {}
+    timing, *fresh = asked()
+    folder = str(tmp_path)
+    assert timing[-3:] == [Profile(case.id, folder) for case in others]
+    prepared = {one.prepared.case: one.prepared.verified for one in only(CasePrepared, events)}
+    assert {*prepared} == {case.id for case in mixed}, "what a fresh worker holds is not timed"
+    for case, requests in zip(GRAPHS, fresh, strict=True):
+        verified = prepared[case.id]
+        assert verified is not None
+        assert requests == [Prepare(case, 0.5, verified.expected), Profile(case.id, folder)]
+    assert [event.case for event in only(CaseProfiled, events)] == [
+        case.id for case in others + GRAPHS
+    ]
+    assert all(event.profile is not None for event in only(CaseProfiled, events))
+    assert len(only(CasePrepared, events)) == len(mixed)
+
+
+def test_a_cpu_records_no_graphs_in_any_mode(fake_side: MakeSide, asked: Asked) -> None:
+    cases = [Case(compile="on"), Case(compile="on+max-autotune")]
+    measure(plan(cases, profiled=True), fake_side())
+    [requests] = asked()
+    assert requests[-2:] == [Profile(case.id) for case in cases]
 
 
 def test_traces_go_to_one_folder_wherever_the_worker_runs(

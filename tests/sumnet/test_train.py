@@ -414,7 +414,7 @@ def test_each_step_is_marked_where_its_mode_has_cuda_graphs(
 ) -> None:
     build_loop(compilation=compilation).train_step()
     assert "begin" not in marks, "a CPU has none"
-    monkeypatch.setattr("sumnet.compilation.GRAPH_KINDS", ("cpu",))
+    monkeypatch.setattr("sumnet.train.GRAPH_KINDS", ("cpu",))
     loop = build_loop(compilation=compilation)
     marks.clear()
     train(loop, 3)
