@@ -83,6 +83,21 @@ def test_phases_are_timed_where_the_step_can_be_taken_apart(
     assert tuple(series for series in case.series if series in PHASES) == phases
 
 
+@pytest.mark.parametrize(
+    ("compilation", "replays"),
+    [
+        *(("off", False), ("on", False), ("step", False), ("graph", True)),
+        *(("on+reduce-overhead", True), ("loss+max-autotune", True)),
+    ],
+)
+def test_graphs_launch_the_kernels_of_some_ways_to_compile_where_a_device_has_graphs(
+    compilation: str, replays: bool
+) -> None:
+    assert Case("cuda:1", compile=compilation).replays == replays
+    assert not Case("cpu", compile=compilation).replays
+    assert not Case("xpu", compile=compilation).replays
+
+
 @pytest.mark.parametrize(("device", "ahead"), [("cpu", 0), ("mps", 3), ("cuda", 3), ("cuda:1", 3)])
 def test_host_and_device_have_series_where_the_host_runs_ahead(device: str, ahead: int) -> None:
     assert Case(device=device).series == SERIES[: 4 + ahead]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from bench.devices.base import Device
 from bench.protocol.profile import Operator, PhaseProfile
-from bench.worker.profile.trace import LAUNCHES, PhaseTrace, TraceEvent
+from bench.worker.profile.trace import OPERATOR, PhaseTrace, TraceEvent
 from bench.worker.refusals import TraceError
 
 OPERATORS_KEPT = 12
@@ -100,11 +100,11 @@ def _is_operator(event: TraceEvent) -> bool:
         return not event.name.endswith(COMPILED_NODE)
     space, _, name = event.name.partition("::")
     named = bool(name) and " " not in space and space not in ("autograd", "torch")
-    return named or event.name.startswith(COMPILED_GRAPH) or event.category in LAUNCHES
+    return named or event.name.startswith(COMPILED_GRAPH) or event.category != OPERATOR
 
 
 def _computes(event: TraceEvent) -> bool:
-    is_node, is_launch = event.name.startswith(NODE), event.category in LAUNCHES
+    is_node, is_launch = event.name.startswith(NODE), event.category != OPERATOR
     return _is_operator(event) and not (is_node or is_launch or event.name in WORKLESS)
 
 

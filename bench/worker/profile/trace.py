@@ -20,11 +20,10 @@ from bench.worker.refusals import TraceError
 
 LABEL = "sumnet: "
 """Before a phase's name."""
-LAUNCHES = ("cuda_runtime", "cuda_driver")
-HOST = ("cpu_op", *LAUNCHES)
-KERNELS = ("kernel", "gpu_memcpy", "gpu_memset")
+OPERATOR = "cpu_op"
+"""The category of what the host runs, but for its calls that launch work."""
 KERNEL_LAUNCH = re.compile("Launch(?!HostFunc)")
-"""In the names of calls that run a kernel or a graph, of CUDA's runtime, its driver and HIP.
+"""In the names of calls that run a kernel or a graph: CUDA's, its driver's, HIP's, Level Zero's.
 
 Not those of copies and fills, which may have nothing to do on the device.
 """
@@ -72,7 +71,7 @@ class PhaseTrace(NamedTuple):
     @property
     def counts(self) -> Counter[str]:
         """Operators and kernels by name."""
-        ran = [call.event for call in self.calls if call.event.category not in LAUNCHES]
+        ran = [call.event for call in self.calls if call.event.category == OPERATOR]
         return Counter(event.name for event in [*ran, *self.kernels])
 
 
@@ -130,14 +129,14 @@ def phase_traces(
     host, kernels, memory = (defaultdict[int | None, list[TraceEvent]](list) for _ in range(3))
     launched_at: dict[object, int] = {}
     for event in events:
-        if event.category in LAUNCHES:
+        if event.category in device.launch_categories:
             launched_at[event.details.get("correlation")] = event.start
-        if event.category in HOST:
+        if event.category in (OPERATOR, *device.launch_categories):
             host[place_of(event.start)].append(event)
         elif event.name == "[memory]" and event.details.get("Device Type") == device.memory_type:
             memory[place_of(event.start)].append(event)
     for event in events if device.shows_kernels else ():
-        if event.category in KERNELS:
+        if event.category in device.kernel_categories:
             launch = event.details.get("correlation")
             if launch in launched_at:
                 # By its launch: backward runs on a thread of its own, and kernels run late.
@@ -165,9 +164,9 @@ def _lost(trace: PhaseTrace) -> list[str]:
     shown = {kernel.details.get("correlation") for kernel in trace.kernels}
     launches: dict[int, list[TraceEvent]] = defaultdict(list)
     for event, callers, _ in trace.calls:
-        if event.category in LAUNCHES and KERNEL_LAUNCH.search(event.name):
+        if event.category != OPERATOR and KERNEL_LAUNCH.search(event.name):
             # A runtime may launch through its driver: whichever of the two the kernel is of.
-            calling = [e for e in callers if e.category in LAUNCHES]
+            calling = [caller for caller in callers if caller.category != OPERATOR]
             launches[id((*calling, event)[0])].append(event)
     return [
         calls[0].name

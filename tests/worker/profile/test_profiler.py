@@ -129,6 +129,8 @@ class KernelCpu(Cpu):
     """Its kernels are the operators that call no others."""
 
     shows_kernels = True
+    launch_categories = Cuda.launch_categories
+    kernel_categories = Cuda.kernel_categories
 
 
 def with_kernels(lost: int) -> Callable[[Path], list[TraceEvent]]:
