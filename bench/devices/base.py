@@ -92,7 +92,7 @@ class Device(ABC):
         """Wait until the device is idle."""
 
     def warm_up(self) -> None:
-        """Have its libraries take what they keep for as long as they use the current stream."""
+        """Have libraries take the memory that they keep once they have used the current stream."""
         return
 
     def reset_peak(self) -> None:

@@ -28,7 +28,8 @@ def ask_after_timing(
     """Ask the present worker, which holds these cases, for what the plan wants of them.
 
     Nothing may be timed after it. A failure costs a case this one answer, and nothing that was
-    measured. `expected` is what is known of a case's training, by its id.
+    measured. Where it takes fresh workers, they replace the present one. `expected` is what is
+    known of a case's training, by its id.
     """
     lost: str | None = None
 

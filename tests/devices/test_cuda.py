@@ -264,6 +264,19 @@ def test_the_peak_is_above_what_was_held() -> None:
 
 
 @needs_cuda
+def test_a_warm_device_takes_no_more_memory_for_libraries() -> None:
+    device, stream = Cuda(), torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        device.warm_up()
+        held = torch.cuda.memory_allocated()
+        net, rows = torch.nn.Linear(4, 4, device="cuda"), torch.ones(3, 4, device="cuda")
+        torch.nn.functional.mse_loss(net(rows), rows).backward()
+        (rows @ rows.T).sum().item()
+        del net, rows
+    assert torch.cuda.memory_allocated() == held
+
+
+@needs_cuda
 def test_training_uses_energy_where_the_driver_counts_it() -> None:
     device = Cuda()
     before = device.joules()

@@ -195,6 +195,19 @@ def test_a_real_gpus_case_is_measured_in_every_kind_and_keeps_it_busy() -> None:
     assert (reported.profile.busy_ns or 0) > 0
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+def test_a_real_gpus_graphs_are_profiled_after_its_other_cases() -> None:
+    cases = [Case("cuda", compile="graph"), Case("cuda"), Case("cuda", batch=64, compile="graph")]
+    profiles = {one.case: one for one in only(CaseProfiled, measure(plan(cases), Side()))}
+    assert list(profiles) == [cases[1].id, cases[0].id, cases[2].id]
+    for case in (cases[0], cases[2]):
+        profile = profiles[case.id].profile
+        assert profile is not None, profiles[case.id].reason
+        [whole] = profile.phases.values()
+        assert whole.launches == 1
+        assert whole.kernels > 10
+
+
 EACH_ITS_OWN = """
 own = msgspec.structs.replace(EXPECTED, loss=float(1 + number()))
 

@@ -271,6 +271,17 @@ def test_every_optimizer_is_verified_on_an_accelerator(device: str) -> None:
     assert statuses(outcomes(cases)) == ["verified"] * len(cases)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+@pytest.mark.parametrize("compilation", ["off", "graph"])
+def test_a_gpus_case_that_is_verified_twice_in_one_worker_has_one_peak(compilation: str) -> None:
+    """Libraries take their memory but once, whichever case comes first."""
+    case = Case("cuda", batch=64, optimizer="sgd-momentum", compile=compilation)
+    first, second = outcomes([case, case])
+    assert isinstance(first, Verified) and isinstance(second, Verified)
+    assert first.peak_bytes == second.peak_bytes
+    assert 0 < (first.peak_bytes or 0) < 2**20, "and none of it is the case's"
+
+
 @needs_compiler
 @pytest.mark.slow
 def test_compiled_cases_are_verified_with_their_graphs() -> None:

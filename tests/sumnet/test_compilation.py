@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch.utils._triton import has_triton
 
 from sumnet.compilation import COMPILATIONS, GRAPH_MODES, MODES, Compilation
 from sumnet.optimizers import OPTIMIZERS
@@ -133,6 +134,26 @@ def test_many_loops_in_one_process_are_captured_each_for_itself(captured_only: N
 
 
 # What it captures, compiled in earnest
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (torch.cuda.is_available() and has_triton()), reason="no cuda device with Triton"
+)
+@pytest.mark.parametrize("mode", GRAPH_MODES)
+def test_compiled_loops_with_cuda_graphs_train_beside_each_other_as_eager_ones_do(
+    mode: str,
+) -> None:
+    def build(compilation: str) -> TrainingLoop:
+        return build_loop(3, device="cuda", optimizer="adam", compilation=compilation)
+
+    eager = build("off")
+    compiled = [build(f"{scope}+{mode}") for scope in ("on", "loss", "step")]
+    for _ in range(8):
+        for loop in (eager, *compiled):
+            loop.train_step()
+    for loop in compiled:
+        torch.testing.assert_close(weights(loop), weights(eager))
 
 
 @needs_compiler

@@ -47,8 +47,10 @@ class ChromeTrace:
         thread: int = MAIN,
         call: str = "cudaLaunchKernel",
     ) -> None:
-        """A call that gives the device work; those of the driver, by their names, are `cu`'s."""
-        category = "cuda_driver" if call.startswith("cuL") else "cuda_runtime"
+        """A call that gives the device work, in the category that kineto has it in."""
+        prefixes = {"cuL": "cuda_driver", "ur": "xpu_runtime", "ze": "xpu_driver"}
+        of = [category for prefix, category in prefixes.items() if call.startswith(prefix)]
+        category = of[0] if of else "cuda_runtime"
         self.event(call, start, 2, category, thread, correlation=correlation, cbid=211)
         flow = {"ph": "s", "cat": "ac2g", "name": "ac2g", "pid": 1, "tid": thread, "ts": start}
         self.events.append(flow | {"id": correlation})
@@ -180,6 +182,30 @@ def on_rocm() -> ChromeTrace:
     trace.kernel("Memcpy DtoD (Device -> Device)", 1230, 5, 3, "gpu_memcpy", stream=0)
     trace.launch(1210, 4, call="hipModuleLaunchKernel")
     trace.kernel("triton_for_fused_0", 1300, 9, 4, stream=0)
+    return trace
+
+
+def on_xpu() -> ChromeTrace:
+    """SYCL's runtime launches through Level Zero, its driver, within its own call."""
+    trace = three_phases()
+    for phase, name in enumerate(("gemm_kernel", "gemm_kernel", "fill")):
+        at = 1010 + 100 * phase
+        trace.event("urEnqueueKernelLaunch", at, 9, "xpu_runtime", correlation=phase)
+        trace.launch(at + 3, 10 + phase, call="zeCommandListAppendLaunchKernel")
+        trace.kernel(name, at + 70, 20, phase)
+    trace.launch(1150, 5, ENGINE, "urEnqueueUSMMemcpy")
+    trace.kernel("Memcpy D2D", 1255, 5, 5, "gpu_memcpy")
+    return trace
+
+
+def in_the_categories_of_2021() -> ChromeTrace:
+    """What kineto called its categories when torch.profiler was new."""
+    trace = compiled_by_triton()
+    then = {"cuda_runtime": "Runtime", "cuda_driver": "Runtime"}
+    then |= {"kernel": "Kernel", "gpu_memcpy": "Memcpy", "gpu_memset": "Memset"}
+    for event in trace.events:
+        if event.get("cat") in then:
+            event["cat"] = then[event["cat"]]
     return trace
 
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from bench.devices.base import Device
 from bench.devices.cpu import Cpu
 from bench.devices.cuda import Cuda
 from bench.devices.mps import Mps
+from bench.devices.xpu import Xpu
 from bench.matrix.case import PHASES, WHOLE
 from bench.worker.profile.trace import LABEL, TraceEvent, nested, phase_traces, read_trace
 from bench.worker.refusals import TraceError
@@ -21,12 +23,14 @@ from tests.worker.profile.chrome import (
     all_reduce,
     compiled_by_triton,
     cuda_steps,
+    in_the_categories_of_2021,
     on_rocm,
+    on_xpu,
     overlapping_streams,
     replayed_graphs,
 )
 
-CPU, CUDA, MPS = Cpu(), Cuda(), Mps()
+CPU, CUDA, MPS, XPU = Cpu(), Cuda(), Mps(), Xpu()
 
 
 @pytest.fixture(scope="module")
@@ -231,11 +235,24 @@ def test_kernels_are_not_looked_for_where_the_profiler_sees_none(tmp_path: Path)
     assert not any(trace.kernels for trace in found)
 
 
+class Cuda2021(Cuda):
+    launch_categories = ("Runtime",)
+    kernel_categories = ("Kernel", "Memcpy", "Memset")
+
+
+TRITONS = [
+    ["nvjet_tst_64x8", "triton_poi_fused_addmm_relu_0"],
+    ["triton_per_fused_sum_1", "Memset (Device)"],
+    ["triton_for_fused_0"],
+]
+
+
 @pytest.mark.parametrize(
-    ("made", "kernels"),
+    ("device", "made", "kernels"),
     [
-        (overlapping_streams, [["gemm"], ["gemm_backward"], ["multi_tensor_apply"]]),
+        (CUDA, overlapping_streams, [["gemm"], ["gemm_backward"], ["multi_tensor_apply"]]),
         (
+            CUDA,
             all_reduce,
             [
                 ["gemm"],
@@ -243,16 +260,12 @@ def test_kernels_are_not_looked_for_where_the_profiler_sees_none(tmp_path: Path)
                 ["multi_tensor_apply"],
             ],
         ),
+        (CUDA, compiled_by_triton, TRITONS),
+        (Cuda2021(), in_the_categories_of_2021, TRITONS),
+        (CUDA, replayed_graphs, [["node 0"] * 20, ["node 1"] * 20, ["node 2"] * 20]),
+        (XPU, on_xpu, [["gemm_kernel"], ["gemm_kernel", "Memcpy D2D"], ["fill"]]),
         (
-            compiled_by_triton,
-            [
-                ["nvjet_tst_64x8", "triton_poi_fused_addmm_relu_0"],
-                ["triton_per_fused_sum_1", "Memset (Device)"],
-                ["triton_for_fused_0"],
-            ],
-        ),
-        (replayed_graphs, [["node 0"] * 20, ["node 1"] * 20, ["node 2"] * 20]),
-        (
+            CUDA,
             on_rocm,
             [
                 ["Cijk_Ailk_Bljk_SB_MT64x32x8"],
@@ -261,12 +274,12 @@ def test_kernels_are_not_looked_for_where_the_profiler_sees_none(tmp_path: Path)
             ],
         ),
     ],
-    ids=lambda value: value.__name__ if callable(value) else "",
+    ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_kernels_are_in_the_phase_that_launched_them_whoever_launches(
-    made: Callable[[], ChromeTrace], kernels: list[list[str]], tmp_path: Path
+    device: Device, made: Callable[[], ChromeTrace], kernels: list[list[str]], tmp_path: Path
 ) -> None:
-    found = phase_traces(made().read(tmp_path), PHASES, CUDA)
+    found = phase_traces(made().read(tmp_path), PHASES, device)
     assert [[kernel.name for kernel in trace.kernels] for trace in found] == kernels
 
 
