@@ -130,7 +130,7 @@ class Server:
         )
 
     def _time_compile(self, request: messages.TimeCompile) -> messages.CompileTimed:
-        """The first step, from when it is called until it is done."""
+        """The first step on a warm device, from when it is called until it is done."""
         with float32_products(PRECISIONS[request.case.dtype]):
             loop = build(request.case, request.lr, self._device)
             self._device.synchronize()

@@ -5,6 +5,7 @@ import re
 import pytest
 from hypothesis import given
 
+from bench.devices import DEVICES
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
 from bench.matrix.case import (
@@ -17,7 +18,7 @@ from bench.matrix.case import (
     Case,
     case_from_id,
 )
-from sumnet.compilation import COMPILATIONS
+from sumnet.compilation import COMPILATIONS, GRAPH_KINDS
 from tests.matrix.strategies import CASES
 
 ID = "cpu/float32/b2/sgd/default/compile-off/h10/t1"
@@ -96,6 +97,10 @@ def test_graphs_launch_the_kernels_of_some_ways_to_compile_where_a_device_has_gr
     assert Case("cuda:1", compile=compilation).replays == replays
     assert not Case("cpu", compile=compilation).replays
     assert not Case("xpu", compile=compilation).replays
+
+
+def test_the_subject_marks_steps_on_the_devices_that_have_graphs() -> None:
+    assert {*GRAPH_KINDS} == {kind for kind, device in DEVICES.items() if device.graphs}
 
 
 @pytest.mark.parametrize(("device", "ahead"), [("cpu", 0), ("mps", 3), ("cuda", 3), ("cuda:1", 3)])
