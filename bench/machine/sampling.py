@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 import psutil
-import pynvml
 
 from bench.devices.limits import CGROUPS, ControlGroups, Throttling
+from bench.devices.nvml import Untold, gpu_at
 from bench.devices.readings import figure, reading
 
 EVERY_S = 2.0
@@ -21,14 +21,16 @@ EVERY_S = 2.0
 CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 TIMES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 """All that a core's time is made of; guests' time is part of user and nice."""
+IDLE = 0x1
 THROTTLES: dict[str, int] = {
-    "power cap": pynvml.nvmlClocksEventReasonSwPowerCap,
-    "thermal": pynvml.nvmlClocksEventReasonSwThermalSlowdown
-    | pynvml.nvmlClocksEventReasonHwThermalSlowdown,
-    "hardware slowdown": pynvml.nvmlClocksEventReasonHwSlowdown,
-    "power brake": pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown,
+    "power cap": 0x4,
+    "thermal": 0x20 | 0x40,  # by software, by hardware
+    "hardware slowdown": 0x8,
+    "power brake": 0x80,
 }
-"""The reasons for a lower clock that nobody asked for: to idle, or to run as set, is none."""
+"""NVML's bits (nvml.h, nvmlClocksEventReason...) for a GPU that has nothing to do, and for a lower
+clock that nobody asked for: to idle, or to run as set, is no throttling."""
+NOT_SAMPLED = "only NVIDIA's GPUs are sampled"
 
 
 class HostHealth(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,6 +59,8 @@ class HostHealth(msgspec.Struct, frozen=True, omit_defaults=True):
 class GpuHealth(msgspec.Struct, frozen=True, omit_defaults=True):
     """The worker's GPU."""
 
+    unavailable: str | None = None
+    """Why nothing of it is known, or None where something may be."""
     sm_mhz: int | None = None
     max_sm_mhz: int | None = None
     memory_mhz: int | None = None
@@ -65,6 +69,8 @@ class GpuHealth(msgspec.Struct, frozen=True, omit_defaults=True):
     power_limit_w: float | None = None
     throttle: tuple[str, ...] | None = None
     """Why its clock is being held back, as THROTTLES has it."""
+    idle: bool | None = None
+    """Whether it has nothing to do, and its clock may be low for that."""
     throttled_ns: int | None = None
     """For how long it was, for power or heat, since the driver was loaded."""
     ecc_errors: int | None = None
@@ -156,22 +162,29 @@ def read_host(
     )
 
 
-def read_gpu(bus_id: str, worker_pid: int | None) -> GpuHealth | None:
-    """The GPU at a PCI bus id; None where the driver has none there."""
-    gpu = reading(_gpu, bus_id)
-    if gpu is None:
-        return None
-    ecc = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
+def read_gpu(bus_id: str | None, worker_pid: int | None) -> GpuHealth:
+    """The GPU at a PCI bus id; None stands for one of another maker than NVIDIA."""
+    import pynvml as nvml
+
+    if bus_id is None:
+        return GpuHealth(unavailable=NOT_SAMPLED)
+    try:
+        gpu = gpu_at(bus_id)
+    except Untold as reason:
+        return GpuHealth(unavailable=str(reason))
+    reasons = _clock_reasons(gpu)
+    held = None if reasons is None else [name for name, bits in THROTTLES.items() if reasons & bits]
     return GpuHealth(
-        sm_mhz=figure(int, pynvml.nvmlDeviceGetClockInfo, gpu, pynvml.NVML_CLOCK_SM),
-        max_sm_mhz=figure(int, pynvml.nvmlDeviceGetMaxClockInfo, gpu, pynvml.NVML_CLOCK_SM),
-        memory_mhz=figure(int, pynvml.nvmlDeviceGetClockInfo, gpu, pynvml.NVML_CLOCK_MEM),
-        temperature_c=figure(int, _temperature_c, gpu),
-        power_w=figure(float, lambda: pynvml.nvmlDeviceGetPowerUsage(gpu) / 1e3),
-        power_limit_w=figure(float, lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1e3),
-        throttle=reading(_throttle, gpu),
+        sm_mhz=figure(int, lambda: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM)),
+        max_sm_mhz=figure(int, lambda: nvml.nvmlDeviceGetMaxClockInfo(gpu, nvml.NVML_CLOCK_SM)),
+        memory_mhz=figure(int, lambda: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_MEM)),
+        temperature_c=_temperature_c(gpu),
+        power_w=figure(float, lambda: nvml.nvmlDeviceGetPowerUsage(gpu) / 1e3),
+        power_limit_w=figure(float, lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1e3),
+        throttle=None if held is None else tuple(held),
+        idle=None if reasons is None else bool(reasons & IDLE),
         throttled_ns=figure(int, _throttled_ns, gpu),
-        ecc_errors=figure(int, pynvml.nvmlDeviceGetTotalEccErrors, gpu, *ecc),
+        ecc_errors=figure(int, _ecc_errors, gpu),
         other_processes=figure(int, _other_processes, gpu, worker_pid),
     )
 
@@ -183,7 +196,7 @@ class HealthMonitor:
         self,
         clock: Callable[[], float] = time.monotonic,
         host: Callable[[int | None], HostReading] = read_host,
-        gpu: Callable[[str, int | None], GpuHealth | None] = read_gpu,
+        gpu: Callable[[str | None, int | None], GpuHealth] = read_gpu,
     ) -> None:
         self._clock = clock
         self._host = host
@@ -194,8 +207,13 @@ class HealthMonitor:
         """Whether the last sample is old enough for another."""
         return self._last is None or self._clock() - self._last[0] >= EVERY_S
 
-    def sample(self, worker_pid: int | None, gpu_bus_id: str | None) -> Health:
-        """The machine now, and what was counted since the sample before, if there was one."""
+    def sample(
+        self, worker_pid: int | None, gpu_bus_id: str | None, *, on_gpu: bool = False
+    ) -> Health:
+        """The machine now, and what was counted since the sample before, if there was one.
+
+        `on_gpu`: whether the worker measures on one, which need have no bus id.
+        """
         at, seen = self._clock(), self._host(worker_pid)
         host = seen.now
         if self._last is not None:
@@ -204,7 +222,7 @@ class HealthMonitor:
                 before = before._replace(ours_s=None)
             host = seen.since(before, at - before_at)
         self._last = (at, worker_pid, seen)
-        return Health(host, self._gpu(gpu_bus_id, worker_pid) if gpu_bus_id else None)
+        return Health(host, self._gpu(gpu_bus_id, worker_pid) if on_gpu else None)
 
 
 def _rise(before: float | None, now: float | None) -> float | None:
@@ -243,33 +261,41 @@ def _hottest_c() -> float | None:
     return max((celsius for celsius in known if celsius is not None), default=None)
 
 
-def _gpu(bus_id: str) -> Any:
-    pynvml.nvmlInit()
-    return pynvml.nvmlDeviceGetHandleByPciBusId(bus_id)
-
-
 def _temperature_c(gpu: Any) -> int | None:
-    kind = pynvml.NVML_TEMPERATURE_GPU
-    celsius = figure(int, pynvml.nvmlDeviceGetTemperatureV, gpu, kind)
-    older = pynvml.nvmlDeviceGetTemperature  # of older drivers
-    return figure(int, older, gpu, kind) if celsius is None else celsius
+    import pynvml as nvml
+
+    celsius = figure(int, lambda: nvml.nvmlDeviceGetTemperatureV(gpu, nvml.NVML_TEMPERATURE_GPU))
+    if celsius is None:  # an older driver
+        celsius = figure(int, lambda: nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU))
+    return celsius
 
 
-def _throttle(gpu: Any) -> tuple[str, ...] | None:
-    reasons = figure(int, pynvml.nvmlDeviceGetCurrentClocksEventReasons, gpu)
+def _clock_reasons(gpu: Any) -> int | None:
+    import pynvml as nvml
+
+    reasons = figure(int, lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(gpu))
     if reasons is None:  # an older driver
-        reasons = figure(int, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, gpu)
-    if reasons is None:
-        return None
-    return tuple(name for name, bits in THROTTLES.items() if reasons & bits)
+        reasons = figure(int, lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu))
+    return reasons
 
 
 def _throttled_ns(gpu: Any) -> int:
-    policies = (pynvml.NVML_PERF_POLICY_POWER, pynvml.NVML_PERF_POLICY_THERMAL)
-    return sum(pynvml.nvmlDeviceGetViolationStatus(gpu, of).violationTime for of in policies)
+    import pynvml as nvml
+
+    policies = (nvml.NVML_PERF_POLICY_POWER, nvml.NVML_PERF_POLICY_THERMAL)
+    return sum(nvml.nvmlDeviceGetViolationStatus(gpu, of).violationTime for of in policies)
+
+
+def _ecc_errors(gpu: Any) -> Any:
+    import pynvml as nvml
+
+    uncorrected, since = nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+    return nvml.nvmlDeviceGetTotalEccErrors(gpu, uncorrected, since)
 
 
 def _other_processes(gpu: Any, worker_pid: int | None) -> int | None:
     """None where the driver does not see the worker: in a container it may number otherwise."""
-    pids = {process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses_v3(gpu)}
+    import pynvml as nvml
+
+    pids = {process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses_v3(gpu)}
     return len(pids - {worker_pid}) if worker_pid is None or worker_pid in pids else None

@@ -116,7 +116,7 @@ def flags(
 
 
 def health_note(samples: Sequence[HealthSample]) -> str | None:
-    """A line on the worst that was seen in a run, and on what is unavailable on its machine.
+    """The worst that was seen in a run, and what is unavailable on its machine and why.
 
     None where there are no samples.
     """
@@ -127,18 +127,23 @@ def health_note(samples: Sequence[HealthSample]) -> str | None:
     facts = _facts(hosts, HOST)
     if _values(hosts, "cpu_quota"):
         facts |= _facts(hosts, QUOTA)
-    if gpus:
-        facts |= _facts(gpus, GPU)
+    told = [gpu for gpu in gpus if gpu.unavailable is None]
+    if told:
+        facts |= _facts(told, GPU)
         reasons = {reason for held in _held_back(samples) for reason in held}
         if reasons:
             facts["throttling"] = f"throttled ({_listed(reasons)})"
         else:
-            facts["throttling"] = "never throttled" if _values(gpus, "throttle") else None
+            facts["throttling"] = "never throttled" if _values(told, "throttle") else None
     found = [text for text in facts.values() if text]
     missing = [name for name, text in facts.items() if not text]
     if missing:
         found.append(f"unavailable: {', '.join(missing)}")
-    return f"Health: {', '.join(found)}."
+    lines = [f"Health: {', '.join(found)}."]
+    if untold := _values(gpus, "unavailable"):
+        times = f" in {len(untold)} of {len(gpus)} samples" if told else ""
+        lines.append(f"GPU health unavailable{times}: {'; '.join(dict.fromkeys(untold))}.")
+    return " ".join(lines)
 
 
 def _facts(seen: Sequence[object], facts: Facts) -> dict[str, str | None]:
@@ -166,9 +171,9 @@ def _held_back(samples: Sequence[HealthSample]) -> list[tuple[str, ...]]:
 
 
 def _unlocked(hosts: Sequence[HostHealth], gpus: Sequence[GpuHealth]) -> str | None:
-    """How the GPU's clock moved, and what lets the CPU's, which is of idle cores too."""
+    """How the GPU's clock moved under load, and what lets the CPU's, which is of idle cores too."""
     signs = []
-    mhz = _values(gpus, "sm_mhz")
+    mhz = _values((gpu for gpu in gpus if not gpu.idle), "sm_mhz")
     if mhz and max(mhz) > (1 + MOVED) * min(mhz):
         signs.append(f"the GPU's SM clock went from {min(mhz):.0f} to {max(mhz):.0f} MHz")
     if governors := set(_values(hosts, "governor")) - {LOCKED}:

@@ -94,7 +94,9 @@ class Measurement:
             keep(event)
             display.on_event(event)
             if worker is not None and monitor.due():  # no block is measured meanwhile
-                health = monitor.sample(worker.pid, worker.hello.bus_id)
+                health = monitor.sample(
+                    worker.pid, worker.hello.bus_id, on_gpu=worker.device != "cpu"
+                )
                 keep(HealthSampled(time.time(), health))
 
         settled = resume_state(self._events, spent_s)

@@ -15,8 +15,11 @@ import pynvml
 import pytest
 
 from bench.devices.limits import ControlGroups, Throttling
+from bench.devices.nvml import MIG, REASONS
 from bench.machine.sampling import (
     EVERY_S,
+    IDLE,
+    NOT_SAMPLED,
     THROTTLES,
     GpuHealth,
     Health,
@@ -188,16 +191,21 @@ def test_sample_is_due_at_first_and_then_every_so_often(host: Host, monitor: Hea
 
 
 def test_gpu_is_asked_only_where_there_is_one(host: Host) -> None:
-    asked: list[tuple[str, int | None]] = []
+    asked: list[tuple[str | None, int | None]] = []
 
-    def gpu(bus_id: str, worker_pid: int | None) -> GpuHealth:
+    def gpu(bus_id: str | None, worker_pid: int | None) -> GpuHealth:
         asked.append((bus_id, worker_pid))
         return GpuHealth(sm_mhz=1980)
 
     monitor = HealthMonitor(host.clock, host.read, gpu)
     assert monitor.sample(WORKER, None).gpu is None
-    assert monitor.sample(WORKER, BUS_ID).gpu == GpuHealth(sm_mhz=1980)
+    assert monitor.sample(WORKER, BUS_ID, on_gpu=True).gpu == GpuHealth(sm_mhz=1980)
     assert asked == [(BUS_ID, WORKER)]
+
+
+def test_gpu_of_another_maker_says_that_it_is_not_sampled(host: Host) -> None:
+    sampled = HealthMonitor(host.clock, host.read).sample(WORKER, None, on_gpu=True)
+    assert sampled.gpu == GpuHealth(unavailable=NOT_SAMPLED)
 
 
 # The host
@@ -437,6 +445,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     told: dict[str, Any] = {
         "nvmlInit": lambda: None,
         "nvmlDeviceGetHandleByPciBusId": {BUS_ID: "the GPU"}.__getitem__,
+        "nvmlDeviceGetMigMode": silent,
         "nvmlDeviceGetClockInfo": lambda gpu, kind: clocks[kind],
         "nvmlDeviceGetMaxClockInfo": lambda gpu, kind: {pynvml.NVML_CLOCK_SM: 1980}[kind],
         "nvmlDeviceGetTemperatureV": lambda gpu, sensor: 54,
@@ -468,6 +477,7 @@ TOLD = GpuHealth(
     power_w=312.4,
     power_limit_w=700.0,
     throttle=(),
+    idle=False,
     throttled_ns=4_500,
     ecc_errors=3,
     other_processes=2,
@@ -504,7 +514,7 @@ NUMBERS = {
     "nvmlDeviceGetTemperatureV": ("temperature_c",),
     "nvmlDeviceGetPowerUsage": ("power_w",),
     "nvmlDeviceGetEnforcedPowerLimit": ("power_limit_w",),
-    "nvmlDeviceGetCurrentClocksEventReasons": ("throttle",),
+    "nvmlDeviceGetCurrentClocksEventReasons": ("throttle", "idle"),
     "nvmlDeviceGetTotalEccErrors": ("ecc_errors",),
 }
 OLDER = {
@@ -534,15 +544,53 @@ def test_whatever_the_driver_raises_is_unavailable(
     driver(**dict.fromkeys([*OLDER, *NUMBERS, *others], raising(error)))
     assert read_gpu(BUS_ID, WORKER) == GpuHealth()
     driver(nvmlDeviceGetHandleByPciBusId=raising(error))
-    assert read_gpu(BUS_ID, WORKER) is None
+    assert read_gpu(BUS_ID, WORKER) == GpuHealth(unavailable=f"NVML: {error}")
 
 
-@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetHandleByPciBusId"])
-def test_without_a_driver_or_its_gpu_there_is_none(
-    function: str, driver: Callable[..., None]
+def test_without_a_driver_or_of_a_mig_instance_only_the_reason_is_known(
+    driver: Callable[..., None],
 ) -> None:
-    driver(**{function: silent})
-    assert read_gpu(BUS_ID, WORKER) is None
+    missing = pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+    driver(nvmlInit=raising(missing))
+    assert read_gpu(BUS_ID, WORKER) == GpuHealth(unavailable=REASONS["NVMLError_LibraryNotFound"])
+    driver(nvmlInit=lambda: None, nvmlDeviceGetMigMode=lambda gpu: [1, 1])
+    assert read_gpu(BUS_ID, WORKER) == GpuHealth(unavailable=MIG)
+
+
+LACKS = {
+    "WSL": ["nvmlDeviceGetPowerUsage", "nvmlDeviceGetEnforcedPowerLimit"],
+    "a vGPU": ["nvmlDeviceGetPowerUsage", "nvmlDeviceGetClockInfo", "nvmlDeviceGetTotalEccErrors"],
+    "a new Jetson": [*NUMBERS, *OLDER, "nvmlDeviceGetViolationStatus"],
+}
+
+
+@pytest.mark.parametrize("lacking", LACKS.values(), ids=LACKS)
+@pytest.mark.parametrize(
+    "code",
+    [
+        pynvml.NVML_ERROR_NOT_SUPPORTED,
+        pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+        pynvml.NVML_ERROR_NO_PERMISSION,
+        pynvml.NVML_ERROR_GPU_IS_LOST,
+    ],
+)
+def test_driver_that_tells_some_figures_leaves_out_the_others(
+    code: int, lacking: list[str], driver: Callable[..., None]
+) -> None:
+    driver(**dict.fromkeys(lacking, raising(pynvml.NVMLError(code))))
+    unknown = {field for name in lacking for field in NUMBERS.get(name, ("throttled_ns",))}
+    expected = msgspec.structs.replace(TOLD, **dict.fromkeys(unknown))
+    if "nvmlDeviceGetEnforcedPowerLimit" in lacking:
+        expected = msgspec.structs.replace(expected, power_limit_w=None)
+    assert read_gpu(BUS_ID, WORKER) == expected
+
+
+@pytest.mark.parametrize("function", [*NUMBERS, *OLDER, "nvmlDeviceGetViolationStatus"])
+def test_bindings_that_lack_a_function_do_not_end_the_run(
+    function: str, driver: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(pynvml, function)
+    assert read_gpu(BUS_ID, WORKER).unavailable is None
 
 
 @pytest.mark.parametrize(
@@ -553,7 +601,7 @@ def test_without_a_driver_or_its_gpu_there_is_none(
             "nvmlDeviceGetCurrentClocksEventReasons",
             "nvmlDeviceGetCurrentClocksThrottleReasons",
             pynvml.nvmlClocksThrottleReasonSwPowerCap,
-            {"throttle": ("power cap",)},
+            {"throttle": ("power cap",), "idle": False},
         ),
     ],
 )
@@ -586,7 +634,21 @@ def test_throttling_is_what_nobody_asked_for(
     reasons: int, names: tuple[str, ...], driver: Callable[..., None]
 ) -> None:
     driver(nvmlDeviceGetCurrentClocksEventReasons=lambda gpu: reasons)
-    assert read_gpu(BUS_ID, WORKER) == msgspec.structs.replace(TOLD, throttle=names)
+    idle = bool(reasons & pynvml.nvmlClocksEventReasonGpuIdle)
+    expected = msgspec.structs.replace(TOLD, throttle=names, idle=idle)
+    assert read_gpu(BUS_ID, WORKER) == expected
+
+
+def test_bits_are_those_of_the_bindings() -> None:
+    of = {"idle": IDLE, **THROTTLES}
+    assert of == {
+        "idle": pynvml.nvmlClocksEventReasonGpuIdle,
+        "power cap": pynvml.nvmlClocksEventReasonSwPowerCap,
+        "thermal": pynvml.nvmlClocksEventReasonSwThermalSlowdown
+        | pynvml.nvmlClocksEventReasonHwThermalSlowdown,
+        "hardware slowdown": pynvml.nvmlClocksEventReasonHwSlowdown,
+        "power brake": pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown,
+    }
 
 
 @pytest.mark.parametrize(
@@ -605,8 +667,7 @@ def test_other_processes_are_those_beside_the_worker(
 ) -> None:
     running = [SimpleNamespace(pid=pid) for pid in pids]
     driver(nvmlDeviceGetComputeRunningProcesses_v3=lambda gpu: running)
-    found = read_gpu(BUS_ID, worker)
-    assert found is not None and found.other_processes == others
+    assert read_gpu(BUS_ID, worker).other_processes == others
 
 
 # In the end

@@ -268,6 +268,16 @@ def test_clock_that_hardly_moves_is_locked_and_a_cpus_is_of_idle_cores_too() -> 
     assert flags(hosts("mhz", [1200.0, 2910.0, 3925.0]), blocks(0, 10, 10)) == {}
 
 
+def test_clock_of_an_idle_gpu_is_not_compared_with_that_under_load() -> None:
+    clocks = [(345, True), (1410, False), (210, True), (1410, False)]
+    told = [replace(STEADY, sm_mhz=mhz, idle=idle) for mhz, idle in clocks]
+    assert flags(samples_of([CALM] * 4, told), blocks(0, 10, 10, 10)) == {}
+    told[-1] = replace(told[-1], sm_mhz=1200)
+    assert flags(samples_of([CALM] * 4, told), blocks(0, 10, 10, 10)) == {
+        "clocks": "the GPU's SM clock went from 1200 to 1410 MHz"
+    }
+
+
 # The line on the run
 
 
@@ -300,6 +310,25 @@ def test_note_distinguishes_never_throttled_from_unavailable() -> None:
     assert never and "never throttled" in never
     assert between and "throttled (power or heat)" in between
     assert unknown and unknown.endswith(", unavailable: throttling.")
+
+
+MISSING = GpuHealth(unavailable="NVML is missing")
+
+
+def test_note_says_why_nothing_is_known_of_a_gpu_and_which_figures_are_missing() -> None:
+    nothing = health_note(samples_of([CALM] * 2, [MISSING] * 2))
+    assert nothing and nothing.endswith(
+        "CPU at most 61 °C. GPU health unavailable: NVML is missing."
+    )
+    powerless = health_note(gpus("power_w", [None, None]))
+    assert powerless and powerless.endswith("never throttled, unavailable: GPU power.")
+    lost = health_note(samples_of([CALM] * 3, [STEADY, MISSING, MISSING]))
+    assert lost and "SM clock 1410 to 1410" in lost
+    assert lost.endswith("GPU health unavailable in 2 of 3 samples: NVML is missing.")
+
+
+def test_nothing_is_flagged_of_a_gpu_that_tells_nothing() -> None:
+    assert flags(samples_of([CALM] * 3, [MISSING] * 3), blocks(0, 10, 10)) == {}
 
 
 def test_note_leaves_out_limits_that_are_unavailable() -> None:
