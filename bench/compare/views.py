@@ -210,6 +210,10 @@ def _about_times(frame: pd.DataFrame) -> list[str]:
             for reason in dict.fromkeys(frame["energy_reason"].dropna())
         ),
         *(
+            f"Energy unchecked: {reason}."
+            for reason in dict.fromkeys(frame["energy_unchecked"].dropna())
+        ),
+        *(
             f"{reason}: {', '.join(names)}."
             for reason, names in notes.by_reason(frame, untimed).items()
         ),

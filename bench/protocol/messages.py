@@ -222,6 +222,8 @@ class EnergyMeasured(msgspec.Struct, tag=True, frozen=True):
     steps: int
     elapsed_ns: int
     joules: float
+    unchecked: str | None = None
+    """Why a GPU's counter was not held against the power it shows; None where it was."""
 
 
 class Profiled(msgspec.Struct, tag=True, frozen=True):

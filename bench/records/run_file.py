@@ -102,12 +102,15 @@ class CompileTimes(msgspec.Struct, omit_defaults=True):
     reason: str | None = None
 
 
-class Energy(msgspec.Struct, frozen=True):
+class Energy(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a stretch of training took."""
 
     steps: int
     elapsed_ns: int
     joules: float
+    unchecked: str | None = None
+    """Why a GPU's counter was not held against the power it shows; None where it was, or in runs
+    from before that was done."""
 
 
 class CaseRecord(msgspec.Struct, omit_defaults=True):

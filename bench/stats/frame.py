@@ -51,7 +51,8 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = Tru
     nanoseconds), slower (how many times slower than its best the machine was at those), marks (of
     the quiet time: see `_marks`), and of the whole case busy_ns (how long a step keeps its device
     at work), flags (word to sentence: what makes its times doubtful), joules (for a million
-    samples), energy_reason and host_bound (None on a CPU, where host and device are one).
+    samples), energy_reason (why there are none), energy_unchecked (why they may be wrong) and
+    host_bound (None on a CPU, where host and device are one).
     """
     floors = serving_floors(runs)
     evidence = [_evidence(*each) for each in zip(runs, labels, floors, strict=True)]
@@ -183,6 +184,7 @@ def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
             "flags": flags(run.health, at_s, run.machine.cores) if ok else {},
             "joules": _joules(record),
             "energy_reason": record.energy_reason,
+            "energy_unchecked": record.energy and record.energy.unchecked,
         }
         for series in case.series:
             workers = [worker for worker in blocks if series in worker.p10_ns]

@@ -12,6 +12,8 @@ import torch
 from bench.devices import device_named
 from bench.devices.base import Device
 from bench.devices.cpu import WallClock
+from bench.devices.energy import CounterCheck
+from bench.devices.nvml import Untold
 from bench.matrix.case import WHOLE, Case
 from bench.protocol.messages import WHOLE_KIND, EnergyMeasured, Prepared
 from bench.protocol.profile import StepProfile
@@ -110,27 +112,42 @@ class PreparedCase:
         with float32_products(self._precision):
             return time_block(self._loop, self._watch, kind, samples)
 
-    def measure_energy(self, seconds: float) -> EnergyMeasured:
-        """Train for so long. Raises Unsupported where the device has no energy counter.
+    def measure_energy(self, seconds: float, counter: CounterCheck) -> EnergyMeasured:
+        """Train for so long. Raises Unsupported where the device has no energy counter to rely on.
 
-        The state is put back every RESTORED_STEPS steps, for the reason that `restore` gives.
+        `counter` is the check on that of this case's device.
         """
-        before = self._device.joules()
-        if before is None:
-            raise Unsupported(f"{self.case.kind} has no energy counter that can be read here")
+        try:
+            unchecked = counter.unchecked(self._train)
+            before = self._device.joules()
+            if before is None:
+                raise Unsupported(f"{self.case.kind} has no energy counter that can be read here")
+            started = time.perf_counter_ns()
+            steps = self._train(seconds)
+            elapsed, after = time.perf_counter_ns() - started, self._device.joules()
+        except Untold as reason:
+            raise Unsupported(str(reason)) from None
+        if after is None or after <= before:
+            raise Unsupported("the energy counter did not advance")
+        return EnergyMeasured(self.case.id, steps, elapsed, after - before, unchecked)
+
+    def _train(self, seconds: float, between: Callable[[], object] = lambda: None) -> int:
+        """Train for so long from the restored state; the number of steps.
+
+        The state is put back every RESTORED_STEPS steps, for the reason that `restore` gives. The
+        device is idle whenever `between` is called: before the first of these steps and after each.
+        """
         self.restore()
-        started = time.perf_counter_ns()
-        steps = 0
+        between()
+        ends, steps = time.perf_counter() + seconds, 0
         with float32_products(self._precision):
-            while time.perf_counter_ns() - started < seconds * 1e9:
+            while time.perf_counter() < ends:
                 for _ in range(RESTORED_STEPS):
                     self._loop.train_step()
                 steps += RESTORED_STEPS
                 self.restore()
-        elapsed, after = time.perf_counter_ns() - started, self._device.joules()
-        if after is None or after <= before:
-            raise Unsupported("the energy counter did not advance")
-        return EnergyMeasured(self.case.id, steps, elapsed, after - before)
+                between()
+        return steps
 
     def profile(self, traces: Path | None = None) -> StepProfile:
         """What a step does, from a profiler: nothing may be timed in this process after it.

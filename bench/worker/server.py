@@ -11,6 +11,7 @@ import torch
 import sumnet
 from bench.devices import device_named, probe
 from bench.devices.cpu import WallClock
+from bench.devices.energy import CounterCheck
 from bench.matrix.case import Case
 from bench.matrix.support import unsupported_reason
 from bench.protocol import messages
@@ -39,6 +40,7 @@ class Server:
         if unsupported_reason(Case(device=device), self._facts) is not None:
             device = "cpu"  # from where to report why
         self._device = device_named(device)
+        self._counter = CounterCheck(self._device)
         if not own_threads:
             torch.set_num_threads(threads)
         self._cores = self._device.enter(torch.get_num_threads())
@@ -78,7 +80,7 @@ class Server:
                 case messages.TimeCompile():
                     return self._time_compile(request)
                 case messages.MeasureEnergy():
-                    return self._cases[what].measure_energy(request.seconds)
+                    return self._cases[what].measure_energy(request.seconds, self._counter)
                 case messages.Profile():
                     folder = None if request.traces is None else Path(request.traces)
                     return messages.Profiled(what, self._cases[what].profile(folder))

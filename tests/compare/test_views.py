@@ -338,6 +338,15 @@ def test_flags_and_why_energy_is_unavailable_have_one_note_each() -> None:
     assert no_energy == "Energy unavailable: there is no counter."
 
 
+def test_energy_that_was_not_held_against_power_has_a_note() -> None:
+    record = run({SGD: 1e5, ADAM: 2e5}, energy={SGD: 2.5, ADAM: 2.5})
+    assert notes_of(record) == []
+    for case in record.cases:
+        assert case.energy is not None
+        case.energy = msgspec.structs.replace(case.energy, unchecked="it shows no power")
+    assert notes_of(record) == ["Energy unchecked: it shows no power."]
+
+
 def test_means_and_what_one_side_lacks_are_noted() -> None:
     mean, ratio, ours, theirs = notes_of(run({SGD: 1e5, ADAM: 1e5}), run({SGD: 4e5, FUSED: 1e5}))
     assert "Geometric mean of the ratio to run ours, over the 1 " in mean

@@ -1,12 +1,24 @@
 """Energy counters: packages summed, wraps undone, and None where nothing is told."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pynvml
 import pytest
 
-from bench.devices.energy import RaplCounter, nvml_joules
+from bench.devices.base import Device
+from bench.devices.cpu import Cpu
+from bench.devices.energy import (
+    CHECKED_S,
+    LEAD_S,
+    NO_POWER,
+    CounterCheck,
+    RaplCounter,
+    nvml_joules,
+    nvml_watts,
+)
+from bench.devices.nvml import Untold
 
 RANGE_UJ = 262_143_328_850
 
@@ -134,20 +146,110 @@ def test_energy_of_a_gpu_is_found_by_its_bus_id(monkeypatch: pytest.MonkeyPatch)
     assert nvml_joules("0000:5E:00.0") == 2.5
 
 
-@pytest.mark.parametrize(
-    "silent", ["nvmlInit", "nvmlDeviceGetHandleByPciBusId", "nvmlDeviceGetTotalEnergyConsumption"]
-)
-def test_energy_of_a_gpu_is_none_where_the_driver_does_not_tell(
-    silent: str, monkeypatch: pytest.MonkeyPatch
+def test_energy_of_a_gpu_is_none_where_the_driver_does_not_count_it(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(*arguments: Any) -> None:
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByPciBusId", lambda bus_id: bus_id)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda gpu: 1500)
-    monkeypatch.setattr(pynvml, silent, refuse)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", not_supported)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", lambda gpu: 312_400)
     assert nvml_joules("0000:5E:00.0") is None
+    assert nvml_watts("0000:5E:00.0") == 312.4
+    monkeypatch.setattr(pynvml, "nvmlInit", not_supported)
+    for question in (nvml_joules, nvml_watts):
+        with pytest.raises(Untold, match="Not Supported"):
+            question("0000:5E:00.0")
+
+
+def not_supported(*arguments: Any) -> None:
+    raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+
+# The counter against power
+
+
+class Meters:
+    """A GPU that takes so much power, and whose counter and power readings may both be wrong."""
+
+    def __init__(self, counted: float | None = 1.0, shown: float | None = 1.0) -> None:
+        """What counter and power readings show, as a share of the truth; None for nothing."""
+        self.now_s = 50.0
+        self.used_j = 7_000.0
+        self.load_w = 100.0
+        self.trained_s: list[float] = []
+        self._counted = counted
+        self._shown = shown
+
+    def bus_id(self) -> str | None:
+        return "0000:3B:00.0"
+
+    def joules(self) -> float | None:
+        return None if self._counted is None else self.used_j * self._counted
+
+    def watts(self, bus_id: str) -> float | None:
+        assert bus_id == self.bus_id()
+        return None if self._shown is None else self.load_w * self._shown
+
+    def train(self, seconds: float, between: Callable[[], object]) -> None:
+        """In stretches of a tenth of a second, of which some take more power than others."""
+        self.trained_s.append(seconds)
+        between()
+        for stretch in range(round(10 * seconds)):
+            self.load_w = 300.0 + 20 * (stretch % 3)
+            self.now_s += 0.1
+            self.used_j += 0.1 * self.load_w
+            between()
+
+    def check(self) -> CounterCheck:
+        return CounterCheck(cast(Device, self), self.watts, lambda: self.now_s)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.7, 1.4])
+def test_counter_that_agrees_with_power_is_checked_once(share: float) -> None:
+    gpu = Meters(counted=share)
+    check = gpu.check()
+    assert check.unchecked(gpu.train) is None
+    assert check.unchecked(gpu.train) is None
+    assert gpu.trained_s == [LEAD_S, CHECKED_S]
+
+
+@pytest.mark.parametrize(
+    ("counted", "shown", "figures"),
+    [(0.5, 1.0, "319 J, .* 637 J"), (2.0, 1.0, "1276 J, .* 637 J"), (1.0, 0.5, "638 J, .* 319 J")],
+)
+def test_counter_that_power_contradicts_is_refused_with_both_figures(
+    counted: float, shown: float, figures: str
+) -> None:
+    gpu = Meters(counted, shown)
+    check = gpu.check()
+    for _ in range(2):
+        with pytest.raises(Untold, match=figures):
+            check.unchecked(gpu.train)
+    assert gpu.trained_s == [LEAD_S, CHECKED_S]
+
+
+@pytest.mark.parametrize("shown", [None, 0.0])
+def test_counter_of_a_gpu_without_power_is_unchecked_and_says_so(shown: float | None) -> None:
+    gpu = Meters(shown=shown)
+    assert gpu.check().unchecked(gpu.train) == NO_POWER
+
+
+def test_power_before_the_lead_is_not_held_against_the_counter() -> None:
+    """A mean of the last second still has the idle GPU in it for a second."""
+    gpu = Meters()
+
+    def lagging(bus_id: str) -> float:
+        return 0.1 * gpu.load_w if gpu.now_s - 50.0 < LEAD_S else gpu.load_w
+
+    check = CounterCheck(cast(Device, gpu), lagging, lambda: gpu.now_s)
+    assert check.unchecked(gpu.train) is None
+
+
+def test_nothing_is_trained_where_there_is_no_counter_to_check() -> None:
+    gpu = Meters(counted=None)
+    assert gpu.check().unchecked(gpu.train) is None
+    assert CounterCheck(Cpu()).unchecked(gpu.train) is None
+    assert gpu.trained_s == []
 
 
 def test_this_machine_answers_or_says_that_it_does_not() -> None:

@@ -1,6 +1,8 @@
 """NVML's handle of a GPU: who has none, and whose figures are another's."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pynvml
@@ -9,6 +11,7 @@ import pytest
 from bench.devices.nvml import REASONS, Untold, gpu_at
 
 BUS_ID = "0000:3B:00.0"
+BENCH = Path(__file__).parents[2] / "bench"
 
 
 def raising(code: int) -> Callable[..., Any]:
@@ -74,3 +77,11 @@ def test_driver_that_is_not_there_says_why(
 
 def test_reasons_are_of_errors_that_pynvml_has() -> None:
     assert all(issubclass(getattr(pynvml, name), pynvml.NVMLError) for name in REASONS)
+
+
+def test_names_that_are_asked_for_are_those_of_the_bindings() -> None:
+    """Whatever a question raises is unavailable, a misspelt name too."""
+    text = "".join(path.read_text() for path in BENCH.rglob("*.py"))
+    names = set(re.findall(r'(?:nvml\.|")(nvml[A-Z]\w+|NVML_\w+)', text))
+    assert {"nvmlInit", "nvmlDeviceGetPowerUsage", "NVML_CLOCK_SM"} <= names
+    assert [name for name in sorted(names) if not hasattr(pynvml, name)] == []

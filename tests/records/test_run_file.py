@@ -252,6 +252,15 @@ def test_energy_is_kept_with_its_case_alone_or_why_it_is_not_known() -> None:
     assert (large.energy, large.energy_reason) == (None, None)
 
 
+def test_energy_keeps_why_its_counter_was_not_checked() -> None:
+    spent = energy_spent(SGD, 12.5)
+    assert spent.spent is not None
+    unchecked = msgspec.structs.replace(spent.spent, unchecked="no power")
+    event = msgspec.structs.replace(spent, spent=unchecked)
+    (sgd,) = assembled([*FIRST[:1], event], [SGD]).cases
+    assert sgd.energy is not None and sgd.energy.unchecked == "no power"
+
+
 def test_health_is_on_the_time_line_of_the_whole_run() -> None:
     seen = [Health(HostHealth(load=load)) for load in (0.5, 1.5)]
     events = [*FIRST, HealthSampled(EPOCH + 9.5, seen[0])]

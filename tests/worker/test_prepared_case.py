@@ -15,6 +15,8 @@ import torch
 
 from bench.devices import probe
 from bench.devices.cpu import Cpu, WallClock
+from bench.devices.energy import CounterCheck
+from bench.devices.nvml import Untold
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.matrix.support import unsupported_reason
 from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, kinds_of
@@ -195,7 +197,7 @@ def test_products_of_float32_are_the_cases_in_it_and_as_they_were_after_each_cal
         assert left_as_it_was()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(prepared, "_device", MeteredCpu(1.0, 2.0))
-            prepared.measure_energy(0.01)
+            prepared.measure_energy(0.01, CounterCheck(Cpu()))
         assert left_as_it_was()
         with pytest.raises(InvalidCase):
             PreparedCase(case, lr=1e30)
@@ -359,7 +361,7 @@ def test_energy_is_what_the_counter_grew_by_while_it_trained(
     loop_of(prepared).optimizer.register_step_post_hook(
         lambda optimizer, *_: steps.update([str(optimizer.state[weight]["step"].item())])
     )
-    spent = prepared.measure_energy(0.05)
+    spent = prepared.measure_energy(0.05, CounterCheck(Cpu()))
     assert spent.case == Case(optimizer="adam").id
     assert spent.joules == 12.5
     assert spent.elapsed_ns >= 5e7
@@ -380,7 +382,45 @@ def test_energy_without_an_advancing_counter_is_unsupported(
     monkeypatch: pytest.MonkeyPatch, shown: tuple[float | None, ...], reason: str
 ) -> None:
     with pytest.raises(Unsupported, match=reason):
-        metered(monkeypatch, Case(), *shown).measure_energy(0.01)
+        metered(monkeypatch, Case(), *shown).measure_energy(0.01, CounterCheck(Cpu()))
+
+
+class OnTheBus(MeteredCpu):
+    """A device that NVML may know."""
+
+    def bus_id(self) -> str:
+        return "0000:3B:00.0"
+
+
+def test_energy_that_the_driver_does_not_tell_or_contradicts_is_unsupported_for_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepared = metered(monkeypatch, Case(), 100.0, 112.5)
+    for reason in ("it is a MIG instance", "120 J, and its power readings add up to 240 J"):
+
+        def untold(train: object, reason: str = reason) -> None:
+            raise Untold(reason)
+
+        counter = CounterCheck(Cpu())
+        monkeypatch.setattr(counter, "unchecked", untold)
+        with pytest.raises(Unsupported, match=f"^{reason}$"):
+            prepared.measure_energy(0.01, counter)
+
+
+def test_energy_says_why_its_counter_was_not_checked_and_trains_for_the_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called: list[int] = []
+
+    def unchecked(train: Callable[[float, Callable[[], None]], int]) -> str:
+        assert train(0.01, lambda: called.append(1)) >= RESTORED_STEPS
+        return "no power"
+
+    counter = CounterCheck(Cpu())
+    monkeypatch.setattr(counter, "unchecked", unchecked)
+    spent = metered(monkeypatch, Case(), 100.0, 112.5).measure_energy(0.01, counter)
+    assert (spent.joules, spent.unchecked) == (12.5, "no power")
+    assert len(called) >= 2, "before the first steps, and after them"
 
 
 class CoarseClock(WallClock):
