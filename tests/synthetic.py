@@ -11,6 +11,7 @@ import msgspec
 
 from bench.devices import DEVICES
 from bench.devices.facts import DeviceFacts, Facts
+from bench.machine.circumstances import MeasuredDevice
 from bench.machine.fingerprint import Machine
 from bench.machine.sampling import Health
 from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
@@ -83,6 +84,14 @@ FACTS = Facts(
         "cuda": 2 * (DeviceFacts(name="Test GPU", memory_bytes=16 * 2**30),),
     },
 )
+GPU = MeasuredDevice("Test GPU", "CUDA 13.0", "a" * 12)
+OTHER_GPUS = (
+    msgspec.structs.replace(GPU, name="Other GPU"),
+    msgspec.structs.replace(GPU, identity="b" * 12),
+    msgspec.structs.replace(GPU, platform="CUDA 12.8"),
+    MeasuredDevice("Test GPU"),
+)
+"""Each differs from GPU in one thing; the last is as runs had it that kept no more than a name."""
 SPREAD = {10: 1.0, 25: 1.02, 50: 1.1, 90: 1.4}
 """Percentile to its ratio to the true time, which is the 10th."""
 
@@ -359,6 +368,16 @@ def run(
     }
     cases = [what for what in everything if isinstance(what, Case)]
     return assemble(header(cases, on, **(told_of | plan)), told)
+
+
+def measured_on(run: RunRecord, device: MeasuredDevice, name: str = "cuda") -> RunRecord:
+    """The run, as it would be had what it calls by that name been this device."""
+    for worker in run.workers:
+        if worker.device == name:
+            worker.device_name = device.name
+            worker.device_platform = device.platform
+            worker.device_identity = device.identity
+    return run
 
 
 def run_file(path: Path, record: RunRecord) -> Path:

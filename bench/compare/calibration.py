@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.compare.verdicts import StoredRules, bounds, evidence, words
-from bench.machine.circumstances import PLACE, PLAN, VARIABLES, differences, key
+from bench.machine.circumstances import DEVICES, PLACE, PLAN, VARIABLES, differences, key
 from bench.matrix.case import PHASES, WHOLE
 from bench.records.run_file import RunRecord
 from bench.records.verdicts import EQUIVALENT, IMPROVED, REGRESSED
@@ -55,12 +55,12 @@ def aa_runs(runs: Sequence[RunRecord], like: RunRecord) -> list[RunRecord]:
     """
     groups: dict[object, list[RunRecord]] = {}
     for run in sorted((run for run in runs if run.complete), key=_began):
-        if not differences(run, like, PLACE):
-            groups.setdefault(key(run, (*PLAN, "code", *VARIABLES)), []).append(run)
+        if not differences((run, like), PLACE):
+            groups.setdefault(key(run, (*PLAN, *DEVICES, "code", *VARIABLES)), []).append(run)
     best = max(
         (group for group in groups.values() if len(group) >= MIN_AA_RUNS),
         key=lambda group: (
-            not differences(group[0], like, ("cases",)),
+            not differences((group[0], like), ("cases",)),
             len(group),
             _began(group[-1]),
         ),

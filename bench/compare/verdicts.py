@@ -52,7 +52,7 @@ class StoredRules:
 
 def check_comparable(base: RunRecord, head: RunRecord) -> None:
     """Raise UsageError unless the code and the time are all that must differ between two runs."""
-    for what, values in differences(base, head, PLACE).items():
+    for what, values in differences((base, head), PLACE).items():
         raise UsageError(
             f"--verdicts takes two runs of one machine and software: these differ in their "
             f"{what} ({', '.join(values)})"

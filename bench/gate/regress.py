@@ -13,6 +13,7 @@ from bench.gate.interim_looks import CONTROLS, FIRST_LOOKS, interim_looks
 from bench.gate.reduction import reduce_pair
 from bench.gate.settings import Settings
 from bench.gate.verdicts import decided, judge, outcome_of
+from bench.machine.circumstances import measured_devices
 from bench.machine.fingerprint import fingerprint
 from bench.machine.redact import redacted
 from bench.matrix.comparison import Comparison
@@ -117,6 +118,7 @@ class Gate:
         if nowhere and (self.named or len(nowhere) == len(self.comparisons)):
             lines = [f"  {comparison}: {reason}" for comparison, reason in nowhere.items()]
             raise UsageError("\n".join(["cannot run here, on either side:", *lines]))
+        devices = dict.fromkeys(case.device for c in self.comparisons for case in (c.base, c.head))
         return GateReport(
             machine=fingerprint(),
             started_at=time.time(),
@@ -130,6 +132,7 @@ class Gate:
                     hello.threads,
                     {k: redacted(v) for k, v in side.environment.items()},
                     shareable(hello).interpreter,
+                    measured_devices(hello.facts, devices),
                 )
                 for side, hello in zip(self.sides, hellos, strict=True)
             ],

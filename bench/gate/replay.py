@@ -85,14 +85,14 @@ def pool_of(reports: Sequence[GateReport], budget_s: float) -> Pool:
 
     A replay takes as many as a run has time for in `budget_s` seconds.
 
-    Raises UsageError where reports are of different machines, torch builds, cases or environments,
-    or hold too few pairs to be replayed.
+    Raises UsageError where reports are of different machines, devices, torch builds, cases or
+    environments, or hold too few pairs to be replayed.
     """
     first = reports[0]
     if any(_circumstances(report) != _circumstances(first) for report in reports):
         raise UsageError(
-            "reports of different machines, torch builds, cases or environments cannot be "
-            "replayed together"
+            "reports of different machines, devices, torch builds, cases or environments cannot "
+            "be replayed together"
         )
     pairs = [pair for report in reports for pair in report.pairs if None not in pair.mean]
     if len(pairs) < MIN_PAIRS:
@@ -109,7 +109,14 @@ def pool_of(reports: Sequence[GateReport], budget_s: float) -> Pool:
 def is_aa(report: GateReport) -> bool:
     """Whether both sides ran the same code in the same way."""
     base, head = (
-        (side.subject_hash, side.torch, side.python, side.environment, side.interpreter)
+        (
+            side.subject_hash,
+            side.torch,
+            side.python,
+            side.environment,
+            side.interpreter,
+            side.devices,
+        )
         for side in report.sides
     )
     return base == head and all(each.base == each.head for each in report.comparisons)
@@ -118,7 +125,7 @@ def is_aa(report: GateReport) -> bool:
 def _circumstances(report: GateReport) -> tuple[object, ...]:
     machine, base = report.machine, report.sides[0]
     place = machine.label, machine.available_cores, machine.quota, report.environment
-    return *place, base.torch, base.python, report.series
+    return *place, base.torch, base.python, base.devices, report.series
 
 
 def replay(

@@ -134,9 +134,11 @@ def _notes(report: GateReport) -> list[str]:
         own = ", ".join(f"{share:.1%} for {name}" for name, share in rules.thresholds.items())
         notes.append(f"Thresholds of their own: {own}.")
     for side in report.sides:
+        devices = "".join(f"{name}: {device.model}, " for name, device in side.devices.items())
         notes.append(
-            f"{side.name}: {side.what}; subject {side.subject_hash}, torch {side.torch}, Python "
-            f"{side.python}, {side.threads} thread{'s' * (side.threads != 1)} in the first case."
+            f"{side.name}: {side.what}; {devices}subject {side.subject_hash}, torch {side.torch}, "
+            f"Python {side.python}, {side.threads} thread{'s' * (side.threads != 1)} in the first "
+            "case."
         )
     machine = report.machine
     notes.append(

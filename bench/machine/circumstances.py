@@ -1,8 +1,12 @@
 """What a time depends on besides its case: the one definition of which runs compare."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
+from bench.devices.facts import Facts
 from bench.machine.fingerprint import Machine
 from bench.matrix.plan import Plan
 
@@ -10,6 +14,9 @@ MACHINE = ("machine",)
 """One machine, by its identity."""
 HARDWARE = ("cpu", "cores", "memory", "gpus")
 """What a machine's name stands for."""
+DEVICES = ("devices",)
+"""What was measured besides the CPU, each device under its own name. Only runs that both measured
+a device differ in it: what they measured on others compares all the same."""
 SHARE = ("cores available", "CPU quota")
 """How much of the machine this process may use."""
 SOFTWARE = ("torch", "python", "reference loop")
@@ -20,12 +27,53 @@ CODE = ("commit", "code")
 PLAN = ("cases", "replicates", "budget")
 VARIABLES = ("variables",)
 """Environment variables that change how torch or its allocators run, each under its own name."""
-PLACE = (*MACHINE, *HARDWARE, *SHARE, *SOFTWARE, *SETTINGS)
+PLACE = (*MACHINE, *HARDWARE, *DEVICES, *SHARE, *SOFTWARE, *SETTINGS)
 """What must be the same for two times to differ by the code alone."""
 EVERYTHING = (*PLACE, *SYSTEM, *CODE, *VARIABLES)
 
 UNSET = "not set"
 """The value of a variable that one run has and another has not."""
+UNMEASURED = "not measured"
+"""The same of a device."""
+
+
+class MeasuredDevice(msgspec.Struct, frozen=True):
+    """A device besides the CPU, as a worker's torch knows it. NVIDIA's driver knows it otherwise:
+    not AMD's, and also those that CUDA_VISIBLE_DEVICES hides from torch."""
+
+    name: str
+    platform: str = ""
+    """What torch runs it by, for example "ROCm 6.4"; empty where it is not known."""
+    identity: str = ""
+    """Tells it from others of its name; empty where nothing does."""
+
+    @property
+    def label(self) -> str:
+        """The name and the first digits of the identity, as a machine's."""
+        return f"{self.name}-{self.identity[:6]}" if self.identity else self.name
+
+    @property
+    def model(self) -> str:
+        """For example "AMD Instinct MI300X (ROCm 6.4)"."""
+        return self.name + self._by
+
+    def __str__(self) -> str:
+        """All that sets it apart."""
+        return self.label + self._by
+
+    @property
+    def _by(self) -> str:
+        return f" ({self.platform})" if self.platform else ""
+
+
+def measured_devices(facts: Facts, names: Iterable[str]) -> dict[str, MeasuredDevice]:
+    """Those of these names; without the CPU, and without what cannot be measured."""
+    of = {name: facts.of(name) for name in names if name != "cpu"}
+    return {
+        name: MeasuredDevice(found.name, found.platform, found.identity)
+        for name, found in of.items()
+        if found.unavailable is None
+    }
 
 
 class Measured(Protocol):
@@ -35,6 +83,8 @@ class Measured(Protocol):
     def plan(self) -> Plan: ...
     @property
     def machine(self) -> Machine: ...
+    @property
+    def devices(self) -> Mapping[str, MeasuredDevice]: ...
     @property
     def reference_loop_version(self) -> int: ...
 
@@ -63,20 +113,28 @@ def circumstances(run: Measured, names: Iterable[str]) -> dict[str, str]:
         "replicates": str(plan.replicates),
         "budget": f"{plan.budget_s:g} s",
     }
+    devices = {name: str(device) for name, device in run.devices.items()}
     found: dict[str, str] = {}
     for name in names:
-        found |= machine.environment if name in VARIABLES else {name: known[name]}
+        if name in VARIABLES:
+            found |= machine.environment
+        else:
+            found |= devices if name in DEVICES else {name: known[name]}
     return found
 
 
-def differences(
-    before: Measured, after: Measured, names: Iterable[str]
-) -> dict[str, tuple[str, str]]:
-    """The named circumstances in which two runs differ, and both values."""
+def differences(runs: Sequence[Measured], names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The named circumstances in which runs differ, and the value that each has."""
     wanted = tuple(names)
-    old, new = circumstances(before, wanted), circumstances(after, wanted)
-    both = {name: (old.get(name, UNSET), new.get(name, UNSET)) for name in old | new}
-    return {name: values for name, values in both.items() if values[0] != values[1]}
+    found = [circumstances(run, wanted) for run in runs]
+    devices = {name for run in runs for name in run.devices}
+    differing: dict[str, tuple[str, ...]] = {}
+    for name in dict.fromkeys(itertools.chain(*found)):
+        otherwise = UNMEASURED if name in devices else UNSET
+        values = tuple(of_run.get(name, otherwise) for of_run in found)
+        if len({*values} - {UNMEASURED}) > 1:
+            differing[name] = values
+    return differing
 
 
 def key(run: Measured, names: Iterable[str]) -> tuple[tuple[str, str], ...]:

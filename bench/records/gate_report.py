@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from bench.errors import UsageError
+from bench.machine.circumstances import MeasuredDevice
 from bench.machine.fingerprint import Machine
 from bench.matrix.comparison import Comparison
 from bench.protocol.messages import Interpreter
@@ -32,6 +33,8 @@ class SideRecord(msgspec.Struct):
     """Its own variables, beside those of both."""
     interpreter: Interpreter | None = None
     """What its workers ran on, without the user's name; None where unknown."""
+    devices: dict[str, MeasuredDevice] = {}
+    """Those that cases are measured on besides the CPU, by what cases call them."""
 
 
 class Rules(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from bench.errors import UsageError
+from bench.machine.circumstances import MeasuredDevice
 from bench.machine.fingerprint import Machine
 from bench.machine.sampling import HealthSample
 from bench.matrix.case import Case, case_from_id
@@ -42,6 +43,11 @@ class Header(msgspec.Struct, frozen=True):
     machine: Machine
     schema: int = SCHEMA
     reference_loop_version: int = VERSION
+
+    @property
+    def devices(self) -> dict[str, MeasuredDevice]:
+        """None yet: workers name them, and none has started."""
+        return {}
 
 
 class Blocks(msgspec.Struct):
@@ -169,6 +175,9 @@ class WorkerRecord(msgspec.Struct):
     """The cores it was bound to; empty where it was not."""
     device: str = "cpu"
     device_name: str = ""
+    device_platform: str = ""
+    device_identity: str = ""
+    """See MeasuredDevice; empty in runs from before these were asked for."""
     sync_ns: int = 0
     """What waiting for the idle device cost at least."""
 
@@ -215,6 +224,17 @@ class RunRecord(msgspec.Struct, omit_defaults=True):
     empty where they were too few."""
     ceilings: list[CeilingRecord] = []
     health: list[HealthSample] = []
+
+    @property
+    def devices(self) -> dict[str, MeasuredDevice]:
+        """Those that were measured besides the CPU, by what cases call them."""
+        return {
+            worker.device: MeasuredDevice(
+                worker.device_name, worker.device_platform, worker.device_identity
+            )
+            for worker in self.workers
+            if worker.device != "cpu" and worker.device_name
+        }
 
     @property
     def complete(self) -> bool:

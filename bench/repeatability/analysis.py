@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import UsageError
-from bench.machine.circumstances import MACHINE, SOFTWARE, differences
+from bench.machine.circumstances import DEVICES, MACHINE, SOFTWARE, differences
 from bench.matrix.case import PHASES, WHOLE
 from bench.records.run_file import RunRecord
 from bench.stats.frame import tidy
 
-IDENTICAL = (*MACHINE, "cases", "replicates", "environment", *SOFTWARE, "code")
+IDENTICAL = (*MACHINE, *DEVICES, "cases", "replicates", "environment", *SOFTWARE, "code")
 """Circumstances that runs must share for their agreement to be the machine's."""
 
 
@@ -21,11 +21,8 @@ def check_identical(runs: Sequence[RunRecord]) -> None:
     """Raise UsageError unless these are two or more runs of the same cases in the same place."""
     if len(runs) < 2:
         raise UsageError("repeatability takes two or more run files of one plan")
-    for run in runs:
-        if differing := differences(runs[0], run, IDENTICAL):
-            raise UsageError(
-                f"these runs are not identical: they differ in their {next(iter(differing))}"
-            )
+    for what in differences(runs, IDENTICAL):
+        raise UsageError(f"these runs are not identical: they differ in their {what}")
 
 
 def as_printed(runs: Sequence[RunRecord]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench.devices import kind_of
-from bench.machine.circumstances import EVERYTHING, UNSET, circumstances
+from bench.machine.circumstances import EVERYTHING, differences
 from bench.records.run_file import RunRecord
 from bench.stats.drift import MIN_FREEDOM
 from bench.stats.estimates import MIN_REPLICATES
@@ -145,12 +145,9 @@ def machines(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[str]:
         health = health_note(run.health)
         if health is not None:
             lines.append(f"{label}: {health}" if len(runs) > 1 else health)
-    facts = [circumstances(run, EVERYTHING) for run in runs]
-    for name in dict.fromkeys(name for fact in facts for name in fact):
-        values = [fact.get(name, UNSET) for fact in facts]
-        if len(set(values)) > 1:
-            each = ", ".join(f"{label}: {v}" for label, v in zip(labels, values, strict=True))
-            lines.append(f"Differs: {name}: {each}.")
+    for name, values in differences(runs, EVERYTHING).items():
+        each = ", ".join(f"{label}: {v}" for label, v in zip(labels, values, strict=True))
+        lines.append(f"Differs: {name}: {each}.")
     return lines
 
 
@@ -159,9 +156,8 @@ def _machine(run: RunRecord, label: str) -> str:
     bound = [worker for worker in run.workers if kind_of(worker.device).pinned]
     cores = sorted({core for worker in bound for core in worker.cores})
     pinned = bound and all(worker.cores for worker in bound)
-    devices = {w.device: w.device_name for w in run.workers if w.device != "cpu" and w.device_name}
     parts = [
-        *(f"{device}: {name}" for device, name in devices.items()),
+        *(f"{name}: {device.model}" for name, device in run.devices.items()),
         machine.cpu,
         machine.cores_used,
         f"torch {machine.torch}",

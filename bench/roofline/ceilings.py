@@ -105,20 +105,28 @@ def rates(
 ) -> dict[Setting, Rates]:
     """The rates for each run's limits: the best of all runs of its machine, software, environment.
 
-    `table` is their ceiling_frame.
+    And of its device. `table` is their ceiling_frame.
     """
     if table.empty:
         return {}
+    by_label = dict(zip(labels, runs, strict=True))
     keys = {
-        label: key(run, (*MACHINE, *SOFTWARE, "environment"))
-        for run, label in zip(runs, labels, strict=True)
+        label: key(run, (*MACHINE, *SOFTWARE, "environment")) for label, run in by_label.items()
     }
-    known = table[table["cost_ns"].notna()].assign(key=lambda t: t["run"].map(keys))
+
+    def hardware(label: str, device: str) -> str:
+        return str(by_label[label].devices.get(device, ""))
+
+    known = table[table["cost_ns"].notna()].assign(
+        key=lambda t: t["run"].map(keys),
+        hardware=lambda t: list(map(hardware, t["run"], t["device"])),
+    )
     found: dict[Setting, Rates] = {}
-    for (shared, device, threads), group in known.groupby(["key", "device", "threads"]):
+    for place, group in known.groupby(["key", "hardware", "device", "threads"]):
+        shared, there, device, threads = place
         if (best := _rates(group)) is not None:
             for label in labels:
-                if keys[label] == shared:
+                if keys[label] == shared and hardware(label, str(device)) == there:
                     found[label, str(device), int(str(threads))] = best
     return found
 

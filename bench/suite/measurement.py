@@ -10,7 +10,13 @@ import msgspec
 from rich.console import Console
 
 from bench.errors import UsageError
-from bench.machine.circumstances import PLACE, VARIABLES, differences
+from bench.machine.circumstances import (
+    PLACE,
+    VARIABLES,
+    MeasuredDevice,
+    differences,
+    measured_devices,
+)
 from bench.machine.fingerprint import commit_unknown, fingerprint
 from bench.machine.sampling import HealthMonitor
 from bench.matrix.plan import Plan
@@ -68,10 +74,12 @@ class Measurement:
             return self.run
         header = Header(self.plan, fingerprint())
         spent_s = 0.0
+        devices: dict[str, MeasuredDevice] = {}
         if self.resume is not None:
             header, self._events = resumable(self.resume)
-            sessions = assemble(header, self._events).sessions
-            spent_s = sum(session.ended_at - session.started_at for session in sessions)
+            earlier = assemble(header, self._events)
+            devices = earlier.devices
+            spent_s = sum(each.ended_at - each.started_at for each in earlier.sessions)
             self.journal = Journal.reopen(self.resume, header)
         elif not self.brief:
             self.journal = Journal.create(self._results, header)
@@ -91,12 +99,12 @@ class Measurement:
             if isinstance(event, WorkerStarted):
                 worker = event
                 _check_torch(header, worker)
+                _check_devices(devices, worker)
             keep(event)
             display.on_event(event)
             if worker is not None and monitor.due():  # no block is measured meanwhile
-                health = monitor.sample(
-                    worker.pid, worker.hello.bus_id, on_gpu=worker.device != "cpu"
-                )
+                on_gpu = bool(measured_devices(worker.hello.facts, [worker.device]))
+                health = monitor.sample(worker.pid, worker.hello.bus_id, on_gpu=on_gpu)
                 keep(HealthSampled(time.time(), health))
 
         settled = resume_state(self._events, spent_s)
@@ -162,7 +170,7 @@ def resumable(journal: Path) -> tuple[Header, list[Event]]:
     """A journal's header and events. Raises UsageError where this machine cannot go on with it."""
     header, events = read_journal(journal)
     now = Header(header.plan, fingerprint())
-    for name, (then_value, now_value) in differences(header, now, RESUMABLE).items():
+    for name, (then_value, now_value) in differences((header, now), RESUMABLE).items():
         raise UsageError(
             f"cannot resume {journal}: it was measured with {name} {then_value}, and this is "
             f"{now_value}; start a new run"
@@ -181,3 +189,19 @@ def _check_torch(header: Header, started: WorkerStarted) -> None:
             f"workers load torch {loaded}, and torch {installed} is what is installed here: "
             "is there another on PYTHONPATH?"
         )
+
+
+def _check_devices(earlier: Mapping[str, MeasuredDevice], started: WorkerStarted) -> None:
+    """Raise UsageError where a worker does not find what earlier sessions were measured on.
+
+    A worker knows of all devices, also of those that its own cases do not run on.
+    """
+    facts = started.hello.facts
+    found = measured_devices(facts, earlier)
+    for name, device in earlier.items():
+        if found.get(name) != device:
+            here = found.get(name) or f"none: {facts.of(name).unavailable}"
+            raise UsageError(
+                f"cannot resume: on {name} it was measured with {device}, and here that is {here}; "
+                "resume it where that device is, or start a new run"
+            )

@@ -20,7 +20,7 @@ MIN_LEVEL = 2
 MIN_RUNS = 2 * MIN_LEVEL
 """With fewer times a history is too short for a change point."""
 NO_LEVEL = -1
-HISTORY = ("environment", "reference loop", "state")
+HISTORY = ("environment", "reference loop", "state", "hardware")
 """Columns whose values each have a history: times of two do not compare."""
 
 
@@ -29,11 +29,12 @@ class Trend:
     """The history of one case, within what HISTORY names.
 
     `table` has the rows of the tidy frame, in the order in which they were measured, and columns
-    reference loop (its version), state (how much slower the machine was than at its best), time_ns
-    and half (of the statistic asked for), level (a number from 0 on, or NO_LEVEL), level_ns and
-    level_half (NaN where there is none), and lone (a time on no level). The first run after a
-    change of level has changed_since (the last run on the level before), change (the level after
-    over the level before) and change_half (of its 95% confidence interval, a logarithm).
+    reference loop (its version), state (how much slower the machine was than at its best), hardware
+    (which of several devices that runs call the same), time_ns and half (of the statistic asked
+    for), level (a number from 0 on, or NO_LEVEL), level_ns and level_half (NaN where there is
+    none), and lone (a time on no level). The first run after a change of level has changed_since
+    (the last run on the level before), change (the level after over the level before) and
+    change_half (of its 95% confidence interval, a logarithm).
     """
 
     case: str
@@ -134,6 +135,7 @@ def trends(history: Mapping[str, RunRecord], series: str, statistic: str) -> lis
         usable &= chosen["marks"].map(lambda marks: not {FEW, BUSY} & set(marks))
     chosen["time_ns"] = chosen[f"{statistic}_ns"].where(usable)
     chosen["state"] = _states(chosen) if statistic == QUIET else ""
+    chosen["hardware"] = _hardware(history, chosen)
     histories = [
         (str(case), table)
         for _, kind in chosen.groupby(list(HISTORY), sort=False)
@@ -144,9 +146,24 @@ def trends(history: Mapping[str, RunRecord], series: str, statistic: str) -> lis
     return [_trend(case, table, places) for case, table in histories]
 
 
-def history_name(environment: str, version: int, state: str) -> str:
+def history_name(environment: str, version: int, *others: str) -> str:
     """A history by its values of HISTORY."""
-    return f"{environment} environment, reference loop {version}" + (f", {state}" if state else "")
+    return ", ".join(
+        [f"{environment} environment", f"reference loop {version}", *filter(None, others)]
+    )
+
+
+def _hardware(history: Mapping[str, RunRecord], chosen: pd.DataFrame) -> list[str]:
+    """Which of several devices of one name each row's case ran on; empty where there is one."""
+    labels: dict[str, set[str]] = {}
+    for run in history.values():
+        for name, device in run.devices.items():
+            labels.setdefault(name, set()).add(device.label)
+    several = {name for name, found in labels.items() if len(found) > 1}
+    return [
+        history[run].devices[name].label if name in several & history[run].devices.keys() else ""
+        for run, name in zip(chosen["run"], chosen["device"], strict=True)
+    ]
 
 
 def _states(chosen: pd.DataFrame) -> "pd.Series[str]":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.machine.circumstances import CODE, SHARE, SYSTEM, VARIABLES, differences
+from bench.machine.circumstances import CODE, DEVICES, SHARE, SYSTEM, VARIABLES, differences
 from bench.records.run_file import RunRecord
 from bench.report import notes
 from bench.report.view import Row, Table, View, Worth, records
@@ -21,7 +21,7 @@ from bench.units import duration, interval
 History = Mapping[str, RunRecord]
 """Label to run, in the order in which they were measured."""
 OTHERS = ("learning rate", "cases in the plan")
-CAUSES = (*CODE, "torch", "python", *SYSTEM, *SHARE, *OTHERS, *VARIABLES)
+CAUSES = (*CODE, "torch", "python", *DEVICES, *SYSTEM, *SHARE, *OTHERS, *VARIABLES)
 """What could account for a change between two runs of one machine and history."""
 WITH_VALUES = ("torch", "python")
 """Differences that the table gives with their values; the others only by name."""
@@ -90,13 +90,13 @@ def _change_cells(history: History, change: "pd.Series[Any]") -> Row:
     }
 
 
-def _differing(history: History, before: str, after: str) -> dict[str, tuple[str, str]]:
+def _differing(history: History, before: str, after: str) -> dict[str, tuple[str, ...]]:
     """What could account for a change between two runs."""
-    return differences(history[before], history[after], CAUSES)
+    return differences((history[before], history[after]), CAUSES)
 
 
-def _in_full(differing: dict[str, tuple[str, str]]) -> str:
-    return ", ".join(f"{name} {old} -> {new}" for name, (old, new) in differing.items())
+def _in_full(differing: dict[str, tuple[str, ...]]) -> str:
+    return ", ".join(f"{name} {' -> '.join(values)}" for name, values in differing.items())
 
 
 def _notes(

@@ -24,6 +24,7 @@ from bench.compare.verdicts import (
     words,
 )
 from bench.errors import UsageError
+from bench.machine.circumstances import MeasuredDevice
 from bench.matrix.case import PHASES, Case
 from bench.records.run_file import RunRecord
 from bench.records.store import load_run
@@ -38,10 +39,11 @@ from bench.stats.estimates import (
 )
 from bench.stats.frame import tidy
 from tests import synthetic
-from tests.synthetic import Moods
+from tests.synthetic import GPU, OTHER_GPUS, Moods, measured_on
 
 SGD, ADAM = Case(), Case(optimizer="adam")
 TF32 = Case(dtype="tf32")
+CUDA = Case(device="cuda")
 RULES = StoredRules()
 ASSUMED = DRIFT["quiet"] / SIGMAS
 """The standard deviation of the drift between two runs that is assumed."""
@@ -98,6 +100,17 @@ def test_runs_of_other_reference_loops_are_refused() -> None:
     other.reference_loop_version += 1
     with pytest.raises(UsageError, match="differ in their reference loop"):
         check_comparable(run({SGD: 1e5}), other)
+
+
+@pytest.mark.parametrize("other", OTHER_GPUS, ids=str)
+def test_runs_on_other_devices_are_refused_and_with_one_beside_are_not(
+    other: MeasuredDevice,
+) -> None:
+    ours, theirs = (measured_on(run({SGD: 1e5, CUDA: 1e5}), device) for device in (GPU, other))
+    with pytest.raises(UsageError, match=r"differ in their cuda \(Test GPU-aaaaaa .CUDA 13\.0., "):
+        check_comparable(ours, theirs)
+    check_comparable(ours, run({SGD: 1e5}))
+    check_comparable(run({SGD: 1e5}), theirs)
 
 
 def test_code_commit_and_what_the_kernel_keeps_for_itself_may_differ() -> None:
@@ -289,6 +302,15 @@ def test_runs_of_the_same_cases_come_before_more_runs_of_others() -> None:
     assert aa_runs([*others, *same], run({SGD: 1e5}, budget_s=7.0)) == same
     assert aa_runs([*others, *same], run({SGD: 1e5, ADAM: 1e5})) == others
     assert len(aa_runs([run({SGD: 1e5})] * 12, run({SGD: 1e5}))) == MAX_AA_RUNS
+
+
+@pytest.mark.parametrize("other", OTHER_GPUS, ids=str)
+def test_runs_on_other_devices_are_not_aa_runs(other: MeasuredDevice) -> None:
+    runs = [measured_on(run({CUDA: 1e5}), device) for device in (GPU, other, GPU, other, GPU)]
+    assert aa_runs(runs, runs[0]) == runs[::2]
+    assert aa_runs(runs, runs[1]) == []
+    # Of a run that measured no such device, those of either, and never of both.
+    assert aa_runs(runs, run({SGD: 1e5})) == runs[::2]
 
 
 def test_runs_that_were_cut_off_or_of_other_code_are_not_aa_runs() -> None:

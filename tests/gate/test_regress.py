@@ -10,6 +10,7 @@ import pytest
 from bench.errors import MachineError, UsageError
 from bench.gate import regress
 from bench.gate.regress import ENVIRONMENT
+from bench.machine.circumstances import MeasuredDevice
 from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
 from bench.matrix.plan import ENVIRONMENTS
@@ -175,6 +176,18 @@ def test_report_gives_what_was_compared_and_how(
     assert (report.budget_s, report.seed, report.environment) == (77.0, 3, ENVIRONMENT)
     assert report.rules == Rules() and not report.recorded
     assert script.made["rest"][1] == ENVIRONMENTS[ENVIRONMENT]
+    assert load_report(tmp_path / "report.json") == report
+
+
+def test_report_names_the_devices_that_were_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake(monkeypatch)
+    assert [side.devices for side in gate(tmp_path).run().sides] == [{}, {}]
+    cases = Case(device="cuda"), Case()
+    gpu = {"cuda": MeasuredDevice("Test GPU")}
+    report = gate(tmp_path, comparisons=[Comparison(case, case) for case in cases]).run()
+    assert [side.devices for side in report.sides] == [gpu, gpu]
     assert load_report(tmp_path / "report.json") == report
 
 

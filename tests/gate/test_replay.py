@@ -24,12 +24,14 @@ from bench.gate.replay import (
     replay,
     shifts,
 )
+from bench.machine.circumstances import MeasuredDevice
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.matrix.comparison import Comparison
 from bench.records.gate_report import GateReport, Rules
 from bench.report.view import Row
 from tests import synthetic
 from tests.gate.gating import Floats, correlated, records, report
+from tests.synthetic import GPU, OTHER_GPUS
 
 LEAST = FIRST_LOOKS[1] + CONTROLS[1]
 LOWER_QUARTILE, MEAN, UPPER_TAIL = range(len(COLUMNS))
@@ -94,13 +96,24 @@ def another_environment(found: GateReport) -> None:
     found.sides[0].environment = {"OMP_NUM_THREADS": "1"}
 
 
+def another_device(found: GateReport) -> None:
+    found.sides[0].devices = {"cuda": OTHER_GPUS[1]}
+
+
 def another_case(found: GateReport) -> None:
     found.comparisons[1] = Comparison(Case(), Case(compile="on"))
 
 
 DIFFERENCES = pytest.mark.parametrize(
     "differ",
-    [another_subject, another_torch, another_python, another_environment, another_case],
+    [
+        another_subject,
+        another_torch,
+        another_python,
+        another_environment,
+        another_device,
+        another_case,
+    ],
 )
 
 
@@ -128,6 +141,17 @@ def test_reports_of_different_kinds_are_refused(changes: dict[str, object]) -> N
         setattr(other, name, value)
     assert len(pool_of([other, other], BUDGET_S).table) == 2 * LEAST
     with pytest.raises(UsageError, match="cannot be replayed together"):
+        pool_of([same, other], BUDGET_S)
+
+
+@pytest.mark.parametrize("device", OTHER_GPUS, ids=str)
+def test_reports_of_different_devices_are_refused(device: MeasuredDevice) -> None:
+    same, alike, other = (report(records(rows())) for _ in range(3))
+    for found, measured in ((same, GPU), (alike, GPU), (other, device)):
+        for side in found.sides:
+            side.devices = {"cuda": measured}
+    assert len(pool_of([same, alike], BUDGET_S).table) == 2 * LEAST
+    with pytest.raises(UsageError, match="different machines, devices, "):
         pool_of([same, other], BUDGET_S)
 
 

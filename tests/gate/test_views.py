@@ -14,6 +14,7 @@ from bench.gate.views import (
     how_to_settle,
     report_view,
 )
+from bench.machine.circumstances import MeasuredDevice
 from bench.matrix.case import PHASES, Case
 from bench.matrix.comparison import Comparison
 from bench.options import FORMATS
@@ -288,6 +289,14 @@ def test_pairs_and_time_are_reported() -> None:
     note = line(found, "3 pairs of fresh processes and 1 A/A control pairs")
     assert "70 s" in note and "10% starting workers" in note
     assert "starting workers" not in line(of(verdict(EQUIVALENT)), "0 pairs of fresh processes")
+
+
+def test_devices_of_a_side_are_named_with_their_platform() -> None:
+    found = of(verdict(EQUIVALENT))
+    found.sides[0].devices = {"cuda": MeasuredDevice("AMD Instinct MI300X", "ROCm 6.4", "c" * 12)}
+    assert line(found, "base: ").startswith(
+        "base: commit 0123456789; cuda: AMD Instinct MI300X (ROCm 6.4), subject aaaaaaaaaaaaaaaa"
+    )
 
 
 def test_rules_sides_and_machine_are_reported() -> None:

@@ -5,6 +5,8 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 import pytest
 
+from bench.devices.facts import DeviceFacts
+from bench.machine.circumstances import MeasuredDevice
 from bench.machine.sampling import GpuHealth, Health, HealthSample, HostHealth
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.matrix.ceiling import Ceiling
@@ -33,6 +35,7 @@ from tests import synthetic
 from tests.synthetic import (
     CALLS,
     EPOCH,
+    FACTS,
     SAMPLES,
     STARTUP_S,
     STEPS,
@@ -250,6 +253,26 @@ def test_energy_is_kept_with_its_case_alone_or_why_it_is_not_known() -> None:
     assert (sgd.energy.joules, sgd.energy.steps, sgd.energy_reason) == (12.5, STEPS, None)
     assert (adam.energy, adam.energy_reason) == (None, "there is no counter")
     assert (large.energy, large.energy_reason) == (None, None)
+
+
+def test_worker_keeps_what_its_torch_says_of_its_device() -> None:
+    gpu = DeviceFacts(name="AMD Instinct MI300X", platform="ROCm 6.4", identity="c" * 12)
+    told = worker_started(0, EPOCH + 1, (), "cuda")
+    facts = msgspec.structs.replace(FACTS, devices={**FACTS.devices, "cuda": (gpu,)})
+    hello = msgspec.structs.replace(told.hello, facts=facts)
+    event = msgspec.structs.replace(told, hello=hello)
+    missing = worker_started(1, EPOCH + 2, (), "mps")
+    run = assembled([FIRST[0], event, missing, worker_started(2, EPOCH + 3)])
+    amd = MeasuredDevice("AMD Instinct MI300X", "ROCm 6.4", "c" * 12)
+    assert run.devices == {"cuda": amd}
+    assert decode(encode(run)).devices == {"cuda": amd}
+
+
+def test_run_from_before_devices_had_identities_goes_by_their_names() -> None:
+    encoded = encode(assembled([FIRST[0], worker_started(0, EPOCH + 1, (), "cuda")]))
+    for name in ("device_platform", "device_identity"):
+        del encoded["workers"][0][name]
+    assert decode(encoded).devices == {"cuda": MeasuredDevice("Test GPU")}
 
 
 def test_energy_keeps_why_its_counter_was_not_checked() -> None:

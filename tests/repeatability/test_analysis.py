@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
+from bench.machine.circumstances import MeasuredDevice
 from bench.matrix.case import Case
 from bench.records.run_file import RunRecord
 from bench.repeatability.analysis import (
@@ -15,7 +16,7 @@ from bench.repeatability.analysis import (
 )
 from bench.stats.frame import tidy
 from tests import synthetic
-from tests.synthetic import Moods
+from tests.synthetic import GPU, OTHER_GPUS, Moods, measured_on
 
 SMALL, LARGE = Case(batch=2), Case(batch=16384)
 
@@ -79,3 +80,14 @@ def test_runs_of_different_plans_are_refused() -> None:
     with pytest.raises(UsageError, match="two or more"):
         check_identical(one)
     assert np.isnan(agreement(tidy(one, ["a"]), "quiet")["covered"].iloc[0])
+
+
+@pytest.mark.parametrize("other", OTHER_GPUS, ids=str)
+def test_runs_on_other_devices_are_refused(other: MeasuredDevice) -> None:
+    runs = [
+        measured_on(synthetic.run({Case(device="cuda"): 1e5}), device)
+        for device in (GPU, GPU, other)
+    ]
+    check_identical(runs[:2])
+    with pytest.raises(UsageError, match="differ in their cuda"):
+        check_identical(runs)

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from bench.machine.circumstances import MeasuredDevice
 from bench.machine.sampling import Health, HostHealth
 from bench.matrix.case import WHOLE, Case
 from bench.records.run_file import Drift, RunRecord
@@ -13,7 +14,7 @@ from bench.report import notes
 from bench.report.notes import time_cell
 from bench.stats.frame import tidy
 from tests import synthetic
-from tests.synthetic import READINGS_NS, Moods
+from tests.synthetic import GPU, OTHER_GPUS, READINGS_NS, Moods, measured_on
 
 SGD = Case(batch=1024)
 ADAM = Case(batch=1024, optimizer="adam")
@@ -147,6 +148,22 @@ def test_run_on_a_device_names_it_and_the_cores_of_its_cpu_workers() -> None:
     beside = notes.machines([synthetic.run({CUDA: 1e5, SGD: 1e5})], ["ours"])
     assert beside[0].startswith("ours: cuda: Test GPU, Test CPU, ")
     assert beside[0].endswith(", pinned to cores 3.")
+
+
+def test_platform_of_a_device_is_named_for_what_it_is() -> None:
+    amd = MeasuredDevice("AMD Instinct MI300X", "ROCm 6.4", "c" * 12)
+    (line,) = notes.machines([measured_on(synthetic.run({CUDA: 1e5}), amd)], ["ours"])
+    assert line.startswith("ours: cuda: AMD Instinct MI300X (ROCm 6.4), Test CPU, ")
+
+
+def test_devices_of_one_name_that_differ_are_listed() -> None:
+    ours, theirs = (
+        measured_on(synthetic.run({CUDA: 1e5, SGD: 1e5}), device) for device in (GPU, OTHER_GPUS[1])
+    )
+    assert differences(ours, theirs) == [
+        "Differs: cuda: ours: Test GPU-aaaaaa (CUDA 13.0), theirs: Test GPU-bbbbbb (CUDA 13.0)."
+    ]
+    assert differences(ours, synthetic.run({SGD: 1e5})) == []
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.machine.circumstances import MeasuredDevice
 from bench.matrix.ceiling import COPY, FRESH_MEMORY, LAUNCH, MATMUL, NODE, OP, TRIAD, Ceiling
 from bench.records.run_file import RunRecord
 from bench.roofline.ceilings import Rates, ceiling_frame, rates
 from tests import synthetic
-from tests.synthetic import Moods
+from tests.synthetic import GPU, OTHER_GPUS, Moods, measured_on
 
 EXACT = Moods(noise=0, between=0, blocks=6)
 COPIES = Ceiling(COPY, size=2**20)
@@ -111,6 +112,24 @@ def test_ceilings_are_not_shared_with_another(other: dict[str, object]) -> None:
     assert [label for label, _, _ in found] == ["1"]
 
 
+ON_GPU = {Ceiling(c.what, "cuda", dtype=c.dtype, size=c.size): time for c, time in LEAST.items()}
+
+
+@pytest.mark.parametrize("other", OTHER_GPUS, ids=str)
+def test_ceilings_of_a_device_are_not_shared_with_another_and_a_cpus_are(
+    other: MeasuredDevice,
+) -> None:
+    slow = measured_on(
+        measured({above: 2 * time for above, time in {**LEAST, **ON_GPU}.items()}), GPU
+    )
+    fast = measured({**LEAST, **ON_GPU})
+    for device, known in ((GPU, (500, 500, 500)), (other, (1000, 500, 500))):
+        measured_on(fast, device)
+        found = rates_of(slow, fast)
+        known_ns = [found["0", "cuda", 1].op_ns, found["1", "cuda", 1].op_ns]
+        assert [*known_ns, found["0", "cpu", 1].op_ns] == pytest.approx(known, rel=1e-3)
+
+
 def test_without_what_every_limit_needs_there_are_no_rates() -> None:
     for missing in (COPIES, Ceiling(OP), Ceiling(NODE)):
         kept = {c: t for c, t in LEAST.items() if c.what != missing.what}
@@ -120,10 +139,7 @@ def test_without_what_every_limit_needs_there_are_no_rates() -> None:
 
 def test_launches_cost_nothing_where_there_are_none() -> None:
     assert rates_of(measured())["0", "cpu", 1].launch_ns == 0
-    on_gpu = {
-        Ceiling(c.what, "cuda", dtype=c.dtype, size=c.size): time for c, time in LEAST.items()
-    }
-    with_launch = {**on_gpu, Ceiling(LAUNCH, "cuda"): 4000.0}
+    with_launch = {**ON_GPU, Ceiling(LAUNCH, "cuda"): 4000.0}
     assert rates_of(measured(with_launch))["0", "cuda", 1].launch_ns == pytest.approx(
         4000, rel=1e-3
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.machine.circumstances import MeasuredDevice
 from bench.machine.sampling import Health, HostHealth
 from bench.matrix.case import DISPATCH, SERIES, THROUGHPUT, WHOLE, Case
 from bench.matrix.ceiling import Ceiling
@@ -17,7 +18,7 @@ from bench.stats.estimates import DRIFT, MIN_BLOCKS, SIGMAS, assumed_drift
 from bench.stats.floors import Floor, floor_among, own_floors
 from bench.stats.frame import BUSY, FEW, SLOW, drift_of, tidy
 from tests import synthetic
-from tests.synthetic import READINGS_NS, SHARES, SPREAD, Moods
+from tests.synthetic import GPU, OTHER_GPUS, READINGS_NS, SHARES, SPREAD, Moods, measured_on
 
 SMALL = Case()
 ADAM = Case(optimizer="adam", batch=1024)
@@ -301,6 +302,18 @@ def test_drift_is_estimated_from_three_runs_of_one_plan() -> None:
 def test_runs_of_another_plan_or_place_say_nothing_of_drift(other: dict[str, Any]) -> None:
     mine, theirs = drifting(0.003, 2), drifting(0.05, 1, seed=7, **other)
     assert set(frame_of(*mine, *theirs)["quiet_drift_runs"]) == {0}
+
+
+@pytest.mark.parametrize("other", OTHER_GPUS, ids=str)
+def test_runs_on_another_device_say_nothing_of_drift(other: MeasuredDevice) -> None:
+    runs = [
+        measured_on(synthetic.run({CUDA: 1e5}, moods=Moods(seed=seed)), device)
+        for seed, device in enumerate((GPU, GPU, other))
+    ]
+    assert set(frame_of(*runs)["quiet_drift_runs"]) == {0}
+    assert drift_of(runs[0], runs[1:]) == {}
+    measured_on(runs[2], GPU)
+    assert set(frame_of(*runs)["quiet_drift_runs"]) == {3}
 
 
 def test_runs_of_another_code_tell_of_drift_among_themselves() -> None:

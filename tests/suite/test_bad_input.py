@@ -1,6 +1,7 @@
 """Wrong usage: one message that names the value and what is allowed, status 2, nothing written."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,24 @@ import pytest
 import torch
 from rich.console import Console
 
+from bench.devices.facts import DeviceFacts, Facts
 from bench.errors import UsageError
 from bench.machine.fingerprint import Machine, fingerprint
+from bench.machine.sampling import NOT_SAMPLED, GpuHealth
 from bench.matrix.axes import AXES
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.matrix.plan import Plan
 from bench.matrix.presets import PRESETS
 from bench.records.run_file import Header
+from bench.records.store import Journal, read_journal
 from bench.runner.coordinator import Coordinator
+from bench.runner.events import Event, SessionStarted, WorkerStarted
 from bench.suite import measurement
 from bench.suite.measurement import Measurement, resumable
 from bench.suite.plan import plan_from
 from bench.suite.plugin import Suite
+from tests import synthetic
 from tests.suite.driving import (
     LEAST,
     SEED_CASE,
@@ -168,6 +174,89 @@ def test_journal_of_this_machine_and_code_is_resumed(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "run.journal", fingerprint())
     header, events = resumable(journal)
     assert (header.plan.replicates, events) == (1, [])
+
+
+def interrupted(folder: Path, facts: Facts) -> Path:
+    """The journal of a run that a worker with these facts began to measure on cuda."""
+    plan = Plan([Case(), Case(device="cuda")], replicates=3, budget_s=0)
+    journal = Journal.create(folder, Header(plan, fingerprint()))
+    for event in session(facts):
+        journal.append(event)
+    journal.close()
+    return journal.path
+
+
+def session(facts: Facts, device: str = "cuda") -> list[Event]:
+    told = synthetic.worker_started(0, synthetic.EPOCH + 1, (), device)
+    hello = msgspec.structs.replace(told.hello, facts=facts)
+    return [SessionStarted(synthetic.EPOCH), msgspec.structs.replace(told, hello=hello)]
+
+
+def tell(monkeypatch: pytest.MonkeyPatch, events: list[Event]) -> None:
+    """Have a measurement see these events."""
+
+    class Told:
+        def __init__(self, plan: Plan, on_event: Callable[[Event], None], settled: object) -> None:
+            self.on_event = on_event
+
+        def measure(self) -> None:
+            for event in events:
+                self.on_event(event)
+
+    monkeypatch.setattr(measurement, "Coordinator", Told)
+
+
+def facts_with(gpu: DeviceFacts) -> Facts:
+    torch_here = fingerprint().torch
+    return msgspec.structs.replace(
+        synthetic.FACTS, torch=torch_here, devices={**synthetic.FACTS.devices, "cuda": (gpu,)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpu", "here"),
+    [
+        (DeviceFacts(name="A GPU", identity="b" * 12), "A GPU-bbbbbb"),
+        (DeviceFacts(name="Another", identity="a" * 12), "Another-aaaaaa"),
+        (DeviceFacts(unavailable="torch sees none"), "none: torch sees none"),
+    ],
+)
+def test_run_is_not_resumed_on_another_device_and_loses_nothing(
+    gpu: DeviceFacts, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = facts_with(DeviceFacts(name="A GPU", identity="a" * 12))
+    journal = interrupted(tmp_path, first)
+    # Its first worker measures on the CPU, and knows the GPU that others will measure on.
+    tell(monkeypatch, session(first, "cpu"))
+    console = Console(file=io.StringIO())
+    header, before = read_journal(journal)
+    run = Measurement(header.plan, tmp_path, resume=journal).measured(console)
+    assert run.devices["cuda"].identity == "a" * 12
+    tell(monkeypatch, session(facts_with(gpu), "cpu"))
+    with pytest.raises(UsageError) as caught:
+        Measurement(header.plan, tmp_path, resume=journal).measured(console)
+    for part in ("cannot resume: on cuda ", "A GPU-aaaaaa", f"that is {here};", "start a new run"):
+        assert part in str(caught.value)
+    _, after = read_journal(journal)
+    assert after[: len(before)] == before
+    assert sum(isinstance(event, WorkerStarted) for event in after) == 2, "not of the refused one"
+
+
+def test_health_of_a_gpu_is_asked_for_where_one_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    amd = facts_with(DeviceFacts(name="AMD Instinct MI300X", platform="ROCm 6.4"))
+    missing = facts_with(DeviceFacts(unavailable="torch sees none"))
+    sampled = GpuHealth(unavailable=NOT_SAMPLED)
+    for facts, device, seen in (
+        (amd, "cuda", sampled),
+        (amd, "cpu", None),
+        (missing, "cuda", None),
+    ):
+        tell(monkeypatch, session(facts, device))
+        plan = Plan([Case(device=device)], replicates=1, budget_s=0)
+        run = Measurement(plan, tmp_path).measured(Console(file=io.StringIO()))
+        assert [sample.health.gpu for sample in run.health] == [seen]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
+from bench.machine.circumstances import MeasuredDevice
 from bench.matrix.case import Case
 from bench.records.run_file import RunRecord
 from bench.stats.estimates import DRIFT, SIGMAS, Floats, assumed_drift, estimates
@@ -18,7 +19,7 @@ from bench.trend.analysis import (
     trends,
 )
 from tests import synthetic
-from tests.synthetic import Moods
+from tests.synthetic import GPU, OTHER_GPUS, Moods, measured_on
 
 SGD = Case()
 ADAM = Case(optimizer="adam")
@@ -201,6 +202,34 @@ def test_what_does_not_compare_has_a_history_of_its_own(other: str) -> None:
         ["r1", "r3", "r5", "r7"],
     ]
     assert all(trend.changes.empty for trend in found)
+
+
+@pytest.mark.parametrize("other", OTHER_GPUS[:2], ids=str)
+def test_case_has_a_history_on_each_of_several_devices(other: MeasuredDevice) -> None:
+    cuda = Case(device="cuda")
+    runs = history([1e5] * 4, cuda)
+    alone = trends(numbered([measured_on(run, GPU) for run in runs]), "train_step", "quiet")
+    assert [set(trend.table["hardware"]) for trend in alone] == [{""}]
+    for run in runs[1::2]:
+        measured_on(run, other)
+    found = trends(numbered([*runs, *history([1e5])]), "train_step", "quiet")
+    histories = {
+        (trend.case, trend.table["hardware"].iloc[0]): list(trend.table["run"]) for trend in found
+    }
+    assert histories == {
+        (cuda.id, GPU.label): ["r0", "r2"],
+        (cuda.id, other.label): ["r1", "r3"],
+        (SGD.id, ""): ["r4"],
+    }
+
+
+def test_device_with_another_platform_goes_on_with_its_history() -> None:
+    older, newer = OTHER_GPUS[2], GPU
+    runs = history([1e5] * 4, Case(device="cuda"))
+    for run, device in zip(runs, (older, older, newer, newer), strict=True):
+        measured_on(run, device)
+    (trend,) = trends(numbered(runs), "train_step", "quiet")
+    assert len(trend.table) == 4
 
 
 def test_slower_state_of_the_machine_has_a_history_of_its_own() -> None:
