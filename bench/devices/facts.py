@@ -1,5 +1,7 @@
 """What a worker finds out about a machine before it measures: its torch, its cores, its devices."""
 
+from typing import Self
+
 import msgspec
 
 
@@ -46,3 +48,10 @@ class Facts(msgspec.Struct, frozen=True):
             return there[0]
         reason = f"there is no {device} here: the last is {kind}:{len(there) - 1}"
         return DeviceFacts(unavailable=reason)
+
+    def without(self, device: str, reason: str) -> Self:
+        """The same but for a device that is there and, for this reason, cannot be used."""
+        kind, _, index = device.partition(":")
+        there = list(self.devices[kind])
+        there[int(index or 0)] = DeviceFacts(unavailable=reason)
+        return msgspec.structs.replace(self, devices={**self.devices, kind: tuple(there)})

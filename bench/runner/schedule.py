@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from bench.machine.redact import redacted
 from bench.matrix.ceiling import Ceiling
 from bench.protocol import messages
 from bench.protocol.verified import Expected
@@ -41,6 +42,8 @@ class Known:
 
     ended: set[str] = field(default_factory=set)
     """Ids of items that are not measured any further."""
+    unusable: dict[tuple[int, str], str] = field(default_factory=dict)
+    """Side and device to why a worker could not use it: no other one tries."""
     samples: dict[str, int] = field(default_factory=dict)
     """Id of an item to the samples its blocks hold, all through the run."""
     calls: dict[str, int] = field(default_factory=dict)
@@ -96,15 +99,39 @@ class Schedule:
         the items and the seconds that preparing them took. The workers stay. Raises MachineError
         where workers do not start.
         """
+        self._end_unusable(items)
         while pending := self.pending(items):
             try:
                 self.pool.provide(pending[0].sides)
+                if self._end_unusable(pending):
+                    continue
                 started = time.monotonic()
                 self.prepare(pending)
                 self._sweep(pending, until(pending, time.monotonic() - started))
                 return
             except WorkersLost:
                 continue
+
+    def _end_unusable(self, items: Sequence[Item]) -> bool:
+        """End those whose device cannot be used, as a worker's hello says; whether there are any.
+
+        Of an item that was measured before it is a failure of this run.
+        """
+        for side, worker in enumerate(self.pool.workers):
+            device, _ = worker.setting
+            reason = worker.hello.facts.of(device).unavailable
+            if reason is not None:
+                self.known.unusable[side, device] = redacted(reason)
+        ended = False
+        for item in items:
+            for side, what in enumerate(item.sides):
+                reason = self.known.unusable.get((side, what.device))
+                if reason is not None and item.id not in self.known.ended:
+                    before = item.id in self.known.samples
+                    status: messages.Status = "failed" if before else "unsupported"
+                    self._end(item, side, messages.Refused(what.id, status, reason))
+                    ended = True
+        return ended
 
     def prepare(self, items: Sequence[Item]) -> None:
         """Have the present workers prepare the items. Raises WorkersLost.
@@ -173,8 +200,11 @@ class Schedule:
         """The reply. A refusal ends the item; losing the worker raises WorkersLost too."""
         reply = self.pool.ask(request, side)
         if isinstance(reply, messages.Refused):
-            self.known.ended.add(item.id)
-            self.on_ended(item, side, reply)
+            self._end(item, side, reply)
             if not self.pool.workers:
                 raise WorkersLost
         return reply
+
+    def _end(self, item: Item, side: int, refused: messages.Refused) -> None:
+        self.known.ended.add(item.id)
+        self.on_ended(item, side, refused)

@@ -12,8 +12,6 @@ import sumnet
 from bench.devices import device_named, probe
 from bench.devices.cpu import WallClock
 from bench.devices.energy import CounterCheck
-from bench.matrix.case import Case
-from bench.matrix.support import unsupported_reason
 from bench.protocol import messages
 from bench.protocol.interpreter import describe
 from bench.protocol.reasons import reason_of
@@ -37,13 +35,19 @@ class Server:
     def __init__(self, device: str, threads: int, own_threads: bool = False) -> None:
         """`own_threads`: how many threads torch computes with is left to its environment."""
         self._facts = probe()  # before this process binds itself to some of its cores
-        if unsupported_reason(Case(device=device), self._facts) is not None:
-            device = "cpu"  # from where to report why
-        self._device = device_named(device)
-        self._counter = CounterCheck(self._device)
         if not own_threads:
             torch.set_num_threads(threads)
-        self._cores = self._device.enter(torch.get_num_threads())
+        if self._facts.of(device).unavailable is None:
+            try:
+                self._enter(device)
+            except Exception as error:  # it is broken, or another process has it to itself
+                reason = (
+                    f"{device} cannot be used: {reason_of(error)}; see what else uses it, or "
+                    "choose another --device"
+                )
+                self._facts = self._facts.without(device, reason)
+        if self._facts.of(device).unavailable is not None:
+            self._enter("cpu")  # from where to report why
         torch._dynamo.config.fail_on_recompile_limit_hit = True
         self._cases: dict[str, PreparedCase] = {}
         self._prepared: dict[str, PreparedCase | PreparedCeiling] = {}
@@ -59,8 +63,8 @@ class Server:
             subject_hash=subject_hash(Path(sumnet.__file__).parent),
             threads=torch.get_num_threads(),
             cores=self._cores,
-            sync_ns=min(time_calls(self._device.synchronize, WallClock(), SYNCS)),
-            bus_id=self._device.bus_id(),
+            sync_ns=self._sync_ns,
+            bus_id=self._bus_id,
             interpreter=messages.Interpreter(**describe(torch)),
         )
 
@@ -68,6 +72,14 @@ class Server:
         """The reply to one request."""
         what = messages.id_of(request)
         try:
+            match request:
+                case (
+                    messages.Prepare(case=on)
+                    | messages.PrepareCeiling(ceiling=on)
+                    | messages.Verify(case=on)
+                    | messages.TimeCompile(case=on)
+                ):
+                    self._require(on.device)
             match request:
                 case messages.Prepare():
                     return self._prepare(request)
@@ -91,6 +103,19 @@ class Server:
             return messages.Refused(what, "invalid", reason)
         except Exception as error:
             return messages.Refused(what, _status_of(error), reason_of(error))
+
+    def _enter(self, device: str) -> None:
+        """Make this process work on a device. Raises what torch raises where that fails."""
+        self._device = device_named(device)
+        self._counter = CounterCheck(self._device)
+        self._cores = self._device.enter(torch.get_num_threads())
+        self._sync_ns = min(time_calls(self._device.synchronize, WallClock(), SYNCS))
+        self._bus_id = self._device.bus_id()
+
+    def _require(self, device: str) -> None:
+        """Raise Unsupported where a device is unavailable: nothing runs elsewhere instead."""
+        if (reason := self._facts.of(device).unavailable) is not None:
+            raise Unsupported(reason)
 
     def _prepare(self, request: messages.Prepare) -> messages.Prepared:
         prepared = PreparedCase(request.case, request.lr, request.expected)

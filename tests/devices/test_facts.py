@@ -34,3 +34,12 @@ def test_names_memory_and_refusals_of_a_case_are_its_own_devices() -> None:
     assert unsupported_reason(Case("cuda:0", batch=2**20), FACTS) is None
     assert "more than half" in (unsupported_reason(Case("cuda:1", batch=2**20), FACTS) or "")
     assert unsupported_reason(Case("cuda:2"), FACTS) == GONE.unavailable
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
+def test_a_device_that_cannot_be_used_leaves_the_others_as_they_are(name: str) -> None:
+    without = FACTS.without(name, "it is busy")
+    assert without.of(name) == DeviceFacts(unavailable="it is busy")
+    for other in ("cpu", "cuda:1", "cuda:2"):
+        assert without.of(other) is FACTS.of(other)
+    assert FACTS.of(name) is LARGE

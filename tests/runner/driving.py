@@ -24,6 +24,19 @@ GPUS = 'ACCELERATORS = {"cuda": 2 * (DeviceFacts(name="a GPU", memory_bytes=2**3
 """What makes a fake worker see two CUDA devices."""
 
 
+def gpus_lost(when: str) -> str:
+    """Fake workers see two CUDA devices and cannot use the first `when` that holds of their place
+    among all that were started, `place`."""
+    return f"""{GPUS}
+place, well_facts = number(), facts
+
+def facts():
+    seen = well_facts()
+    lost = DEVICE == "cuda" and ({when})
+    return seen.without("cuda", "no context on " + str(Path.home())) if lost else seen
+"""
+
+
 def plan(cases: list[Case] = CASES, replicates: int = 1, budget_s: float = 0, **more: Any) -> Plan:
     return Plan(cases, replicates, budget_s, **more)
 

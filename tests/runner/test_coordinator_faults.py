@@ -8,6 +8,7 @@ import pytest
 from bench.errors import MachineError
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
+from bench.protocol.messages import kinds_of
 from bench.runner.coordinator import Coordinator
 from bench.runner.events import (
     BlockMeasured,
@@ -33,6 +34,7 @@ from tests.runner.driving import (
     WRONG,
     blocks,
     ended,
+    gpus_lost,
     measure,
     only,
     plan,
@@ -210,6 +212,72 @@ def block(request):
     prepared = [(e.worker, e.prepared.case) for e in only(CasePrepared, events)]
     assert [worker for worker, case in prepared if case == WRONG] == [0, 1]
     assert [worker for worker, case in prepared if case == LAST] == [0, 1, 2, 3]
+
+
+# A device that goes wrong: the first worker below is on the CPU
+
+GPU = [Case("cuda", batch=batch) for batch in (2, 64, 1024)]
+MIXED = [CASES[0], *GPU, Case("cuda", threads=2)]
+ABOVE_GPU = [Ceiling("op", "cuda"), Ceiling("node", "cuda")]
+
+
+STICKY = """
+from bench.protocol.messages import Refused
+good_block, asked = block, 0
+
+def block(request):
+    global asked
+    asked += "cuda/float32/b64/" in request.case
+    if asked == 3 and place == 1:
+        return Refused(request.case, "failed", "CUDA error: an illegal memory access")
+    return good_block(request)
+"""
+ERROR = ("failed", "CUDA error: an illegal memory access")
+
+
+def test_a_device_that_another_process_has_costs_its_cases_alone_and_one_start(
+    fake_side: MakeSide, settings: Callable[[], list[str]]
+) -> None:
+    other = Case("cuda:1")
+    asked = plan([*MIXED, other], replicates=2, ceilings=ABOVE_GPU, compile_timed=[MIXED[-1].id])
+    events = measure(asked, fake_side(gpus_lost("True")))
+    lost = [what.id for what in (*MIXED[1:], *ABOVE_GPU)]
+    assert ended(events) == dict.fromkeys(lost, ("unsupported", "no context on ~"))
+    of_other = 2 * MIN_SWEEPS * len(kinds_of(other))
+    assert blocks(events) == {FIRST: 2 * MINIMUM, other.id: of_other}
+    assert settings() == ["cpu 1", "cuda 1", "cuda:1 1", "cpu 1", "cuda:1 1"]
+    assert isinstance(events[-1], SessionEnded)
+
+
+def test_a_device_that_is_lost_in_the_middle_costs_its_cases_and_one_start(
+    fake_side: MakeSide, settings: Callable[[], list[str]]
+) -> None:
+    """Cases that were measured before have failed; what they have stays."""
+    asked = plan(MIXED, replicates=2, energy=True, ceilings=ABOVE_GPU)
+    events = measure(asked, fake_side(gpus_lost("place > 1") + STICKY))
+    found = ended(events)
+    assert found.pop(GPU[1].id) == ERROR
+    for case in (GPU[0], GPU[2]):
+        assert found.pop(case.id) == ("failed", "no context on ~")
+    never = [what.id for what in (MIXED[-1], *ABOVE_GPU)]
+    assert found == dict.fromkeys(never, ("unsupported", "no context on ~"))
+    assert blocks(events)[FIRST] == 2 * MINIMUM
+    assert blocks(events)[GPU[1].id] == 2
+    assert settings() == ["cpu 1", "cuda 1", "cuda 1", "cpu 1"]
+    assert {event.case for event in only(CaseEnergy, events)} == {FIRST}
+    assert isinstance(events[-1], SessionEnded)
+
+
+@pytest.mark.parametrize("status", ["failed", "oom"])
+def test_a_device_that_comes_back_costs_one_case(
+    fake_side: MakeSide, settings: Callable[[], list[str]], status: str
+) -> None:
+    body = gpus_lost("False") + STICKY.replace('"failed"', repr(status))
+    events = measure(plan(MIXED[:-1]), fake_side(body))
+    assert ended(events) == {GPU[1].id: (status, ERROR[1])}
+    assert settings() == ["cpu 1", "cuda 1", "cuda 1"]
+    last = [e for e in only(BlockMeasured, events) if e.worker == 2]
+    assert set(blocks([*last])) == {GPU[0].id, GPU[2].id}
 
 
 LOST = f"the worker was lost over {WRONG}: "

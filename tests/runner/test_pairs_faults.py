@@ -9,12 +9,12 @@ import pytest
 from bench.errors import MachineError
 from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
-from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, Prepare
+from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, Prepare, kinds_of
 from bench.runner.pairs import Ended, Pairs
 from bench.runner.pool import Deadlines
 from bench.runner.process import Side
 from bench.runner.schedule import MIN_SWEEPS
-from tests.runner.driving import GPUS
+from tests.runner.driving import GPUS, gpus_lost
 from tests.runner.processes import is_gone
 from tests.runner.sides import Match, fake, same
 
@@ -178,6 +178,39 @@ def test_a_reason_names_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     match = Match.of(tmp_path, CASES, head=wrong_at_preparing(deed))
     match.measure()
     assert match.pairs.ended[WRONG.id].reason == "~/lib is broken"
+
+
+# A device that goes wrong
+
+GPU_CASE = Case("cuda")
+LATER_GPU = [GPU_CASE, Case("cuda", threads=2)]
+FULL = dict.fromkeys(kinds_of(GPU_CASE), 2 * MIN_SWEEPS)
+
+
+@WRONG_SIDES
+def test_a_device_that_is_lost_ends_its_comparisons_and_the_others_go_on(
+    tmp_path: Path, wrong: str
+) -> None:
+    """Of a side's workers the first surveys; a pair has one each for the CPU and both counts."""
+    sides = {"base": GPUS, "head": GPUS} | {wrong: gpus_lost("place > 4")}
+    match = Match.of(tmp_path, same(FIRST, *LATER_GPU), **sides)
+    assert sizes(match) == {FIRST.id: COMPLETE} | {case.id: FULL for case in LATER_GPU}
+    assert sizes(match) == {FIRST.id: COMPLETE}
+    why = Ended(wrong, "failed", "no context on ~")
+    assert match.pairs.ended == {case.id: why for case in LATER_GPU}
+    assert len(match.workers(wrong)) == 6, "one that could not use it is enough"
+    assert sizes(match, control=True) == {FIRST.id: COMPLETE}
+
+
+@WRONG_SIDES
+def test_a_device_that_one_side_never_had_ends_its_comparisons_there(
+    tmp_path: Path, wrong: str
+) -> None:
+    sides = {"base": GPUS, "head": GPUS} | {wrong: gpus_lost("True")}
+    match = Match.of(tmp_path, same(FIRST, *LATER_GPU), **sides)
+    assert sizes(match) == {FIRST.id: COMPLETE}
+    why = Ended(wrong, "unsupported", "no context on ~")
+    assert match.pairs.ended == {case.id: why for case in LATER_GPU}
 
 
 # The survey

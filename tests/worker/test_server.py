@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import sumnet
-from bench.devices import available_cores, device_named
+from bench.devices import DEVICES, available_cores, device_named
 from bench.devices.cpu import Cpu
 from bench.matrix.case import PHASES, Case
 from bench.matrix.ceiling import Ceiling
@@ -50,6 +50,7 @@ from bench.protocol.subject import subject_hash
 from bench.worker.refusals import InvalidCase, TraceError
 from bench.worker.server import Server
 from bench.worker.verify.float64_run import STEPS, expect
+from tests.synthetic import FACTS
 
 CASE = Case(optimizer="adam")
 NO_MEMORY = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you"
@@ -144,9 +145,39 @@ def test_hello_says_what_waiting_for_the_idle_device_costs_at_least(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a cuda device")
 def test_a_worker_whose_device_is_not_there_says_so(process_as_it_was: list[int]) -> None:
     answers = Server("cuda:1", 1)
-    unavailable = answers.hello().facts.devices["cuda"].unavailable
+    unavailable = answers.hello().facts.of("cuda:1").unavailable
     assert unavailable is not None
     assert "sees no cuda device" in unavailable
+
+
+class Unusable(Cpu):
+    """A device that is there, and fails when it is used."""
+
+    def _fail(self, *arguments: object) -> Any:
+        raise torch.AcceleratorError("CUDA error: device(s) is/are busy\nSearch for it online")
+
+
+@pytest.mark.parametrize("failing", ["enter", "synchronize", "bus_id"])
+def test_a_worker_whose_device_fails_starts_says_why_and_runs_nothing_elsewhere_instead(
+    process_as_it_was: list[int], monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    monkeypatch.setattr(Unusable, failing, Unusable._fail)
+    monkeypatch.setitem(DEVICES, "cuda", Unusable)
+    monkeypatch.setattr("bench.worker.server.probe", lambda: FACTS)
+    answers = Server("cuda", 1)
+    facts = answers.hello().facts
+    reason = facts.of("cuda").unavailable
+    assert reason is not None
+    assert reason.startswith(
+        "cuda cannot be used: AcceleratorError: CUDA error: device(s) is/are busy;"
+    )
+    assert facts == FACTS.without("cuda", reason)
+    there = Case("cuda")
+    for request in (Prepare(there), Verify(there), TimeCompile(there)):
+        assert answers.answer(request) == Refused(there.id, "unsupported", reason)
+    above = Ceiling("op", "cuda")
+    assert answers.answer(PrepareCeiling(above)) == Refused(above.id, "unsupported", reason)
+    assert isinstance(answers.answer(Prepare(CASE)), Prepared)
 
 
 # Answers
@@ -623,4 +654,4 @@ def test_an_optimizer_no_subject_has_is_a_refusal(answers: Server) -> None:
 def test_a_case_on_a_device_that_is_not_there_is_a_refusal(answers: Server) -> None:
     reply = answers.answer(Prepare(Case(device="mps")))
     assert isinstance(reply, Refused)
-    assert reply.status == "failed"
+    assert reply.status == "unsupported"
