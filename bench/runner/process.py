@@ -24,6 +24,8 @@ from bench.protocol.validation import InvalidReply, check
 
 WORKER = ROOT / "bench" / "worker" / "__main__.py"
 TERMINATE_S = 2.0
+KILL_S = 10.0
+"""One whose call into a broken driver does not return cannot even be killed."""
 PLACEMENT = ("GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_PLACES", "OMP_PROC_BIND")
 """Variables by which OpenMP binds its threads to cores when it starts."""
 UNCAUGHT = 1
@@ -148,7 +150,8 @@ class WorkerProcess:
         # Also where the worker itself has ended: a child of its own may hold out.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(KILL_S)
         self._selector.close()
         self._channel.close()
         self._output.close()

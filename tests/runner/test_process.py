@@ -375,6 +375,18 @@ def test_one_that_ignores_being_asked_is_killed(
     assert is_gone(int((tmp_path / "log").read_text().split()[0]))
 
 
+def test_one_that_cannot_be_killed_is_left_behind(
+    fake_side: MakeSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = start(fake_side())
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_process, "TERMINATE_S", SOON_S)
+        patch.setattr(worker_process, "KILL_S", SOON_S)
+        patch.setattr(os, "killpg", lambda *_: None)
+        worker.close()
+    assert is_gone(worker.pid), "it went by itself when its channel was closed"
+
+
 GRANDCHILD = """
 import subprocess
 
