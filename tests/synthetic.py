@@ -47,6 +47,7 @@ from bench.runner.events import (
     CompileMeasured,
     Event,
     HealthSampled,
+    PhasesEnded,
     ReplicateDone,
     SessionEnded,
     SessionStarted,
@@ -268,14 +269,16 @@ def events(
     health: Sequence[Health] = (),
     shares: Mapping[str, float] | None = None,
     compiled: Sequence[CompileMeasured] = (),
+    without_phases: Mapping[Case, str] | None = None,
 ) -> list[Event]:
     """One session, in which what is in `ended` ended with its status and reason.
 
     `profiles` are what a profiler told of some cases, `energy` the joules that STEPS steps of some
     took; a text is the reason why it is not known. `ceilings` has the nanoseconds of a call, see
     `ceiling_ready`. The samples of `health` lie evenly from the first event to the last. `shares`
-    replaces some of SHARES, and `compiled` are the compile times. Each replicate has a worker on
-    each device.
+    replaces some of SHARES, and `compiled` are the compile times. `without_phases` are the cases
+    whose phases could not be told apart at the end, and why. Each replicate has a worker on each
+    device.
     """
     how = moods or Moods()
     chance = random.Random(how.seed)
@@ -327,6 +330,7 @@ def events(
             sweep(samples, [(ceiling, CEILING) for ceiling in above])
             told.append(ReplicateDone(replicate, group))
     told += [CaseEnded(what.id, *why) for what, why in (ended or {}).items()]
+    told += [PhasesEnded(case.id, why) for case, why in (without_phases or {}).items()]
     return [*_with_health(told, health, now), *compiled, SessionEnded(now)]
 
 
@@ -342,6 +346,7 @@ def run(
     health: Sequence[Health] = (),
     shares: Mapping[str, float] | None = None,
     compiled: Sequence[CompileMeasured] = (),
+    without_phases: Mapping[Case, str] | None = None,
     on: Machine | None = None,
     **plan: Any,
 ) -> RunRecord:
@@ -358,6 +363,7 @@ def run(
         health=health,
         shares=shares,
         compiled=compiled,
+        without_phases=without_phases,
     )
     told_of = {
         "replicates": replicates,

@@ -118,7 +118,7 @@ def evidence(frame: pd.DataFrame, base: str, head: str) -> pd.DataFrame:
                 "half": ratio_half(*halves) if comparable else np.nan,
                 "drift": max(row["quiet_drift"] for row in found.values()) * math.sqrt(2),
                 "reason": "; ".join(dict.fromkeys(filter(None, reasons))),
-                "counts": [row["status"] for row in found.values()] != ["unsupported"] * 2,
+                "counts": len(found) < 2 or not all(map(_unavailable, found.values())),
             }
         )
     return pd.DataFrame(rows)
@@ -169,6 +169,11 @@ def words(
     )
 
 
+def _unavailable(row: dict[Hashable, Any]) -> bool:
+    """Whether the machine could not have it: the case, or phases that cannot be told apart."""
+    return row["status"] in ("unsupported", "ok") and not pd.isna(row["reason"])
+
+
 def _why_unusable(run: str, row: dict[Hashable, Any] | None) -> str | None:
     if row is None:
         return f"{run} does not have it"
@@ -181,7 +186,8 @@ def _why_unusable(run: str, row: dict[Hashable, Any] | None) -> str | None:
             f"{run}: the machine was busy, and came near its speed in {row['quiet_replicates']} "
             f"of {row['replicates']} replicates; a verdict needs {MIN_REPLICATES}"
         )
-    return None if pd.notna(row["quiet_ns"]) else f"{run} has no time"
+    why = "" if pd.isna(row["reason"]) else f": {row['reason']}"
+    return None if pd.notna(row["quiet_ns"]) else f"{run} has no time{why}"
 
 
 def _why_apart(base: dict[Hashable, Any], head: dict[Hashable, Any]) -> str | None:

@@ -198,7 +198,7 @@ def _about_times(frame: pd.DataFrame) -> list[str]:
     untimed = [
         (f"{row['status']}: {row['reason']}", row)
         if row["status"] != "ok"
-        else ("no block was measured", row)
+        else ("no block was measured" if pd.isna(row["reason"]) else row["reason"], row)
         for _, row in frame.iterrows()
         if row["status"] != "ok" or pd.isna(row["quiet_ns"])
     ]

@@ -68,7 +68,7 @@ class Gate:
         try:
             for looked in interim_looks(report.pairs, self._take, draw.shuffle, wanted):
                 report.verdicts = judge(
-                    report.series, report.pairs, report.ended, report.rules, looked
+                    report.series, report.pairs, report.unjudged, report.rules, looked
                 )
                 if looked:
                     counts = Counter(verdict.verdict for verdict in report.verdicts)
@@ -168,7 +168,7 @@ class Gate:
         if time.monotonic() + ROOM * max(last, default=0.0) > self._deadline:
             return False
         pair = self._pairs.measure(control=control)
-        report.ended = self._ended()
+        report.ended, report.without_phases = self._ended(), dict(self._pairs.without_phases)
         if pair is None:
             return False
         base, head = self.sides

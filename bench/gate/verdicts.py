@@ -62,13 +62,14 @@ def threshold_of(comparison: str, rules: Rules) -> float:
 def judge(
     series: Sequence[tuple[str, str]],
     pairs: Sequence[PairRecord],
-    ended: Mapping[str, str],
+    unjudged: Mapping[tuple[str, str], str],
     rules: Rules,
     looked: Sequence[int],
     patterns: int = PATTERNS,
 ) -> list[SeriesVerdict]:
     """The verdict of every series, after interim looks at these numbers of pairs.
 
+    Those `unjudged`, whose measuring has ended, are invalid for the reason given there.
     What one look detects stays detected; its size is estimated from all pairs.
     """
     table = rows(pairs, control=False)
@@ -79,11 +80,11 @@ def judge(
         else f"{len(table)} pairs; a verdict needs {FIRST_LOOKS[0]}: raise --budget, or name fewer "
         "cases"
     )
-    found = [SeriesVerdict(c, s, INVALID, ended.get(c, lacking)) for c, s in series]
+    found = [SeriesVerdict(*key, INVALID, unjudged.get(key, lacking)) for key in series]
     known = [
         place
-        for place, (comparison, _) in enumerate(series)
-        if enough and comparison not in ended and not np.isnan(table[:, :, place]).any()
+        for place, key in enumerate(series)
+        if enough and key not in unjudged and not np.isnan(table[:, :, place]).any()
     ]
     if known:
         evidence = _evidence(table[:, :, known], looked, rules.alpha, patterns)

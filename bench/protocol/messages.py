@@ -197,6 +197,13 @@ class Refused(msgspec.Struct, tag=True, frozen=True):
     reason: str
 
 
+class PhasesRefused(msgspec.Struct, tag=True, frozen=True):
+    """The case's phases cannot be told apart, in two tries; what else is timed of it can be had."""
+
+    case: str
+    reason: str
+
+
 class Block(msgspec.Struct, tag=True, frozen=True):
     """One block's evidence."""
 
@@ -240,6 +247,7 @@ Reply = (
     | CaseVerified
     | CompileTimed
     | Refused
+    | PhasesRefused
     | Block
     | EnergyMeasured
     | Profiled

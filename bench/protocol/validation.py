@@ -45,6 +45,8 @@ def _is_valid(what: str, request: messages.Request, reply: messages.Reply) -> bo
             possible = reply.first_step_ns > 0
         case messages.MeasureEnergy(), messages.EnergyMeasured(case=named):
             possible = min(reply.steps, reply.elapsed_ns, reply.joules) > 0
+        case messages.Measure(kind=messages.PHASES_KIND), messages.PhasesRefused(case=named):
+            possible = True
         case messages.Measure(), messages.Block(case=named):
             rows, readings = reply.quantiles_ns, reply.readings_ns.values()
             possible = (

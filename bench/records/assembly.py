@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from bench.machine.sampling import HealthSample
-from bench.protocol.messages import CEILING, QUANTILES
+from bench.protocol.messages import CEILING, PHASES_KIND, QUANTILES
 from bench.records.run_file import (
     Blocks,
     CasePreparation,
@@ -77,6 +77,8 @@ def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
                 )
             case happened.CaseEnded(name, status, reason):
                 records[name].status, records[name].reason = status, reason
+            case happened.PhasesEnded(name, reason):
+                cases[name].phases_reason = reason
             case happened.SessionEnded(at):
                 record.sessions[-1].ended_at = at
                 record.sessions[-1].complete = True
@@ -84,7 +86,8 @@ def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
         blocks = _blocks(worker, group, record.sessions[0].started_at)
         if kind == CEILING:
             ceilings[name].blocks.append(blocks)
-        else:
+        elif kind != PHASES_KIND or cases[name].phases_reason is None:
+            # Blocks that happened to be told apart are no fair sample of a case's phases.
             cases[name].blocks.setdefault(kind, []).append(blocks)
     return record
 

@@ -8,6 +8,7 @@ import msgspec
 from bench.errors import UsageError
 from bench.machine.circumstances import MeasuredDevice
 from bench.machine.fingerprint import Machine
+from bench.matrix.case import PHASES
 from bench.matrix.comparison import Comparison
 from bench.protocol.messages import Interpreter
 from bench.records.store import REPORT, OtherKind, kind_of, read_bytes, write_atomically
@@ -118,6 +119,8 @@ class GateReport(msgspec.Struct):
     pairs: list[PairRecord] = []
     ended: dict[str, str] = {}
     """Comparison to why it is not measured any further."""
+    without_phases: dict[str, str] = {}
+    """Comparison to why its phases are not."""
     verdicts: list[SeriesVerdict] = []
     outcome: Verdict = INVALID
     """The worst of the verdicts; invalid while the run has not ended."""
@@ -126,6 +129,15 @@ class GateReport(msgspec.Struct):
     recorded: bool = False
     """Whether its pairs were taken for replays, a number given beforehand."""
     schema: int = SCHEMA
+
+    @property
+    def unjudged(self) -> dict[tuple[str, str], str]:
+        """Comparison and series to why it cannot be judged, where measuring it has ended."""
+        reasons = {
+            (c, s): self.ended.get(c, self.without_phases.get(c) if s in PHASES else None)
+            for c, s in self.series
+        }
+        return {key: reason for key, reason in reasons.items() if reason is not None}
 
 
 def write_report(path: Path, report: GateReport) -> None:

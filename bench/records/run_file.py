@@ -130,6 +130,8 @@ class CaseRecord(msgspec.Struct, omit_defaults=True):
     prepared: CasePreparation | None = None
     blocks: dict[str, list[Blocks]] = {}
     """Kind of block to the blocks of each worker: each a replicate."""
+    phases_reason: str | None = None
+    """Why there are no phases, where the step was to be timed phase by phase."""
     profile: StepProfile | None = None
     profile_reason: str | None = None
     """Why there is no profile, where one was asked for."""

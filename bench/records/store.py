@@ -162,6 +162,8 @@ def resume_state(events: list[Event], spent_s: float) -> ResumeState:
         match event:
             case happened.CaseEnded(case_id):
                 settled.ended.add(case_id)
+            case happened.PhasesEnded(case_id):
+                settled.without_phases.add(case_id)
             case happened.ReplicateDone(replicate, group):
                 settled.done.add((replicate, group))
             case happened.CasePrepared(prepared=prepared, samples=samples):

@@ -13,6 +13,7 @@ from bench.runner.events import (
     CasePrepared,
     CompileMeasured,
     Event,
+    PhasesEnded,
     WorkerStarted,
 )
 
@@ -75,6 +76,8 @@ class ProgressDisplay:
                 self._console.out(f"timed the compilation of {case}")
             case CaseEnded(case, status, reason):
                 self._console.out(f"{status}: {case}: {reason}")
+            case PhasesEnded(case, reason):
+                self._console.out(f"no phases: {case}: {reason}")
 
     def _show(self, what: str) -> None:
         now = time.monotonic()

@@ -75,6 +75,7 @@ class Coordinator:
             on_blocks=self._on_blocks,
             on_ended=self._on_ended,
             on_prepared=self._on_prepared,
+            on_phases_ended=self._on_phases_ended,
             lr=plan.lr,
         )
         self._overhead_s: dict[int, float] = {}
@@ -203,6 +204,9 @@ class Coordinator:
 
     def _on_ended(self, item: Item, side: int, refused: messages.Refused) -> None:
         self._on_event(events.CaseEnded(refused.case, refused.status, refused.reason))
+
+    def _on_phases_ended(self, item: Item, side: int, reason: str) -> None:
+        self._on_event(events.PhasesEnded(item.id, reason))
 
 
 def _item(what: Measurable) -> Item:

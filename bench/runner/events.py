@@ -93,6 +93,13 @@ class CaseEnded(msgspec.Struct, tag=True, frozen=True):
     reason: str
 
 
+class PhasesEnded(msgspec.Struct, tag=True, frozen=True):
+    """The case's phases are not measured any further, for a reason; its other series are."""
+
+    case: str
+    reason: str
+
+
 class ReplicateDone(msgspec.Struct, tag=True, frozen=True):
     """One group, of cases or of ceilings, has one more replicate."""
 
@@ -117,6 +124,7 @@ Event = (
     | HealthSampled
     | CompileMeasured
     | CaseEnded
+    | PhasesEnded
     | ReplicateDone
     | SessionEnded
 )

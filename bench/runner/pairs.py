@@ -81,6 +81,8 @@ class Pairs:
         `seconds` of blocks go to each comparison in each pair. `on_progress` is given what ended.
         """
         self.ended: dict[str, Ended] = {}
+        self.without_phases: dict[str, str] = {}
+        """Comparison to the side and reason for which its phases are measured on neither."""
         self._comparisons = list(comparisons)
         self._sides = sides
         self._environment = environment
@@ -173,6 +175,10 @@ class Pairs:
         def on_ended(item: Item, side: int, refused: Refused) -> None:
             self._end(item.id, Ended(sides[side].name, refused.status, refused.reason))
 
+        def on_phases_ended(item: Item, side: int, reason: str) -> None:
+            self.without_phases[item.id] = reason = f"no phases on {sides[side].name}: {reason}"
+            self._on_progress(f"{item.id}: {reason}")
+
         pool = Pool(lambda: self._alike(sides), self._deadlines, on_start=on_start, draw=self._draw)
         return Schedule(
             pool,
@@ -182,6 +188,7 @@ class Pairs:
             with_readings=False,
             on_blocks=on_blocks,
             on_ended=on_ended,
+            on_phases_ended=on_phases_ended,
         )
 
     def _alike(self, sides: tuple[Side, Side]) -> list[Side]:

@@ -42,6 +42,8 @@ class Known:
 
     ended: set[str] = field(default_factory=set)
     """Ids of items that are not measured any further."""
+    without_phases: set[str] = field(default_factory=set)
+    """Ids of items whose phases are not."""
     unusable: dict[tuple[int, str], str] = field(default_factory=dict)
     """Side and device to why a worker could not use it: no other one tries."""
     samples: dict[str, int] = field(default_factory=dict)
@@ -86,6 +88,8 @@ class Schedule:
         lambda reply, samples: None
     )
     """Given a side's reply and the samples that the item's blocks hold."""
+    on_phases_ended: Callable[[Item, int, str], None] = lambda item, side, reason: None
+    """Given the item, the side and why its phases are not measured any further."""
     lr: float | None = None
 
     def pending(self, items: Sequence[Item]) -> list[Item]:
@@ -175,7 +179,7 @@ class Schedule:
     def _sweep(self, items: Sequence[Item], deadline: float) -> None:
         sweeps = 0
         while sweeps < MIN_SWEEPS or time.monotonic() < deadline:
-            order = [(item, kind) for item in self.pending(items) for kind in item.kinds]
+            order = [(item, kind) for item in self.pending(items) for kind in self._kinds(item)]
             if not order:
                 return
             for item, kind in self.draw.sample(order, len(order)):
@@ -185,12 +189,19 @@ class Schedule:
                     self._measure(item, kind)
             sweeps += 1
 
+    def _kinds(self, item: Item) -> list[str]:
+        left = messages.PHASES_KIND if item.id in self.known.without_phases else None
+        return [kind for kind in item.kinds if kind != left]
+
     def _measure(self, item: Item, kind: str) -> None:
         blocks = []
         samples = self.known.samples[item.id]
         for side in self.block_order(self.draw):
             request = messages.Measure(item.sides[side].id, kind, samples, self.with_readings)
             reply = self._ask(item, side, request)
+            if isinstance(reply, messages.PhasesRefused):
+                self.known.without_phases.add(item.id)
+                self.on_phases_ended(item, side, reply.reason)
             if not isinstance(reply, messages.Block):
                 return
             blocks.append((side, reply))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.machine.circumstances import PLACE, PLAN, SYSTEM, VARIABLES, key
 from bench.matrix.axes import AXES
-from bench.matrix.case import DISPATCH, THROUGHPUT, WHOLE
+from bench.matrix.case import DISPATCH, PHASES, THROUGHPUT, WHOLE
 from bench.records.run_file import Blocks, CaseRecord, Drift, RunRecord
 from bench.stats import estimates
 from bench.stats.drift import Means, estimated_drift
@@ -177,7 +177,6 @@ def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
         }
         of_case = {
             "status": record.status,
-            "reason": record.reason,
             "floors": valid,
             "slower": slower,
             "busy_ns": np.nan if busy_ns is None else float(busy_ns),
@@ -200,6 +199,7 @@ def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
                     **identity,
                     "series": series,
                     **of_case,
+                    "reason": _reason(record, series),
                     "replicates": len(replicates),
                     "quiet_replicates": len(quiet),
                     "quiet_share": _mean([r.quiet_share for r in replicates]),
@@ -210,6 +210,13 @@ def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
                 }
             )
     return rows
+
+
+def _reason(record: CaseRecord, series: str) -> str | None:
+    """Why a case's series has no time, where the run knows."""
+    if record.status == "ok" and series in PHASES and record.phases_reason is not None:
+        return f"no phases: {record.phases_reason}"
+    return record.reason
 
 
 def _marks(replicates: int, quiet: int, slower: float) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from bench.matrix.case import PHASES
 from bench.records.run_file import CaseRecord
 from bench.suite.clock import device_clock
 
@@ -12,4 +13,6 @@ from bench.suite.clock import device_clock
 @pytest.mark.benchmark(timer=device_clock)
 def test_phase(record: CaseRecord, phase: str, replay: Callable[..., None]) -> None:
     """A round is a block; its time is the block's median."""
+    if phase in PHASES and record.phases_reason is not None:
+        pytest.skip(f"no phases: {record.phases_reason}")
     replay(record, phase, group=phase, **record.case.axes, case=record.id)

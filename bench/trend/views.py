@@ -172,7 +172,8 @@ def _missing(row: "pd.Series[Any]", statistic: str) -> str:
     if row["status"] != "ok":
         return f"{row['status']}: {row['reason']}"
     why = notes.mark_reason(row, (FEW, BUSY) if statistic == QUIET else (FEW,))
-    return f"left out: {why or 'no block was measured'}"
+    unmeasured = "no block was measured" if pd.isna(row["reason"]) else row["reason"]
+    return f"left out: {why or unmeasured}"
 
 
 def _numbers(history: History, trend: Trend) -> list[Row]:

@@ -15,6 +15,10 @@ class InvalidCase(Refusal):
     status: Status = "invalid"
 
 
+class PhasesUnclear(Refusal):
+    """The case runs, but the device's clock does not tell its phases apart."""
+
+
 class Unsupported(Refusal):
     """The device lacks what the request needs."""
 

@@ -20,7 +20,7 @@ from bench.worker.ceilings.prepared_ceiling import PreparedCeiling
 from bench.worker.dispatch_trace import cache_counts
 from bench.worker.prepared_case import PreparedCase, build, verified
 from bench.worker.reference_loop import build_reference_loops, read_loop
-from bench.worker.refusals import Refusal, Unsupported
+from bench.worker.refusals import PhasesUnclear, Refusal, Unsupported
 from bench.worker.timing import percentiles, time_calls, upper_tail_mean
 from sumnet.precision import PRECISIONS
 from sumnet.train import float32_products
@@ -132,7 +132,16 @@ class Server:
         _keep()
         return prepared.prepared()
 
-    def _measure(self, request: messages.Measure) -> messages.Block:
+    def _measure(self, request: messages.Measure) -> messages.Block | messages.PhasesRefused:
+        try:
+            return self._block(request)
+        except PhasesUnclear:  # of a machine that was disturbed, perhaps
+            try:
+                return self._block(request)
+            except PhasesUnclear as error:
+                return messages.PhasesRefused(request.case, str(error))
+
+    def _block(self, request: messages.Measure) -> messages.Block:
         prepared = self._prepared[request.case]
         gc.collect()
         prepared.restore()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bench.devices.base import Clock
 from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
 from bench.protocol.messages import PHASES_KIND, QUANTILES, THROUGHPUT_KIND, WAITING_KIND
-from bench.worker.refusals import InvalidCase
+from bench.worker.refusals import PhasesUnclear
 
 if TYPE_CHECKING:
     from sumnet.train import TrainingLoop
@@ -88,7 +88,7 @@ def time_prefixes(prefixes: Calls, clock: Clock, samples: int, repeats: int) -> 
     """The phases by a clock whose marks cost too much to lie between them, nanoseconds a step.
 
     Of each sample, every prefix of the step is repeated; phases are the differences, so they add
-    up to the whole. Raises InvalidCase where one is not positive.
+    up to the whole. Raises PhasesUnclear where one is not positive.
     """
     marks: list[int] = []
     for _ in range(samples + 1):
@@ -106,7 +106,9 @@ def time_prefixes(prefixes: Calls, clock: Clock, samples: int, repeats: int) -> 
         before = reached
     for phase, values in durations.items():
         if min(values) <= 0:
-            raise InvalidCase(f"the step takes no longer with {phase} than without it")
+            raise PhasesUnclear(
+                f"the step takes no longer with {phase} than without it: try a larger --batch"
+            )
     return durations
 
 

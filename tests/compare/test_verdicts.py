@@ -174,6 +174,16 @@ def test_what_failed_is_invalid_with_its_reason() -> None:
     assert set(table.loc[table["case"] == ADAM.id, "reason"]) == {"failed in head: it broke"}
 
 
+def test_phases_that_cannot_be_told_apart_are_invalid_and_count_where_one_run_has_them() -> None:
+    clear, unclear = run({SGD: 1e5}), run({SGD: 1e5}, without_phases={SGD: "unclear"})
+    table = judged(clear, unclear)
+    of_phases = table["series"].isin(PHASES)
+    assert set(table.loc[of_phases, "reason"]) == {"head has no time: no phases: unclear"}
+    assert set(table.loc[~of_phases, "verdict"]) == {EQUIVALENT}
+    assert outcome_of(table) == INVALID
+    assert outcome_of(judged(unclear, unclear)) == EQUIVALENT
+
+
 def test_what_never_got_quiet_is_invalid_and_says_so() -> None:
     busy = run({SGD: 1e5}, moods=Moods(noise=0.001, between=0.001, blocks=8, speeds=(1.0, 1.0, 2)))
     for workers in busy.cases[0].blocks.values():

@@ -98,6 +98,15 @@ def test_phases_and_rate_are_of_the_statistic_asked_for() -> None:
     assert (row["forward"], row["step"], row["samples/s"]) == ("44 us", "22 us", "9.31 M")
 
 
+def test_phases_that_cannot_be_told_apart_are_left_out_with_their_reason() -> None:
+    measured = run({SGD: 1e5, ADAM: 2e5}, without_phases={SGD: "unclear: try a larger --batch"})
+    sgd, adam = rows_of(measured)
+    assert [sgd[phase] for phase in PHASES] == ["-"] * 3
+    assert sgd["quiet ± 95%"] == "100 us ± 0.0%"
+    assert adam["forward"] == "80 us"
+    assert f"no phases: unclear: try a larger --batch: {SGD.id}." in notes_of(measured)
+
+
 def test_only_what_differs_names_a_row() -> None:
     rows = rows_of(run({SGD: 1e5, ADAM: 2e5}))
     assert [(row["optimizer"], row["quiet ± 95%"]) for row in rows] == [

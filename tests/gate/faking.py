@@ -58,6 +58,8 @@ class Script:
     """Called before each pair with how many there were."""
     ends: dict[int, dict[str, Ended]] = field(default_factory=dict)
     """Number of a pair to the comparisons that end in it; -1 for the survey."""
+    phases_end: dict[int, dict[str, str]] = field(default_factory=dict)
+    """Number of a pair to the comparisons whose phases end in it."""
     hashes: tuple[str, str] = HASHES
     changed: dict[int, str] = field(default_factory=dict)
     """Number of a pair to the hash that its second worker says in place of its own."""
@@ -80,6 +82,7 @@ class FakePairs:
     script: Script
     comparisons: list[Comparison]
     ended: dict[str, Ended] = field(default_factory=dict)
+    without_phases: dict[str, str] = field(default_factory=dict)
 
     def survey(self) -> tuple[Hello, Hello]:
         if self.script.survey_error is not None:
@@ -93,6 +96,7 @@ class FakePairs:
         self.script.before(number)
         self.script.taken.append(control)
         self.ended |= self.script.ends.get(number, {})
+        self.without_phases |= self.script.phases_end.get(number, {})
         names = HASHES[0], self.script.changed.get(number, HASHES[0 if control else 1])
         usual = self.script.interpreters
         runs_on = usual[0], self.script.exchanged.get(number, usual[0 if control else 1])

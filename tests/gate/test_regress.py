@@ -11,7 +11,7 @@ from bench.errors import MachineError, UsageError
 from bench.gate import regress
 from bench.gate.regress import ENVIRONMENT
 from bench.machine.circumstances import MeasuredDevice
-from bench.matrix.case import Case
+from bench.matrix.case import PHASES, Case
 from bench.matrix.comparison import Comparison
 from bench.matrix.plan import ENVIRONMENTS
 from bench.protocol.messages import Interpreter
@@ -228,6 +228,23 @@ def test_comparison_that_ends_is_invalid_and_the_others_are_judged(
     words = {(v.comparison, v.verdict, v.reason) for v in report.verdicts}
     assert words == {(FIRST, "equivalent", ""), (SECOND, "invalid", "failed on head: it cannot")}
     assert (report.outcome, report.reason) == ("invalid", "failed on head: it cannot")
+
+
+@pytest.mark.parametrize("when", [0, 4, 8])
+def test_phases_that_cannot_be_told_apart_are_invalid_and_the_rest_is_judged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, when: int
+) -> None:
+    why = "no phases on head: it cannot"
+    fake(monkeypatch, phases_end={when: {SECOND: why}})
+    report = gate(tmp_path).run()
+    assert count(report, control=False) == 9
+    found = {(v.comparison, v.series): (v.verdict, v.reason) for v in report.verdicts}
+    assert len(found) == len(report.verdicts)
+    for (comparison, series), verdict in found.items():
+        unclear = comparison == SECOND and series in PHASES
+        assert verdict == (("invalid", why) if unclear else ("equivalent", ""))
+    assert (report.outcome, report.reason) == ("invalid", why)
+    assert load_report(tmp_path / "report.json") == report
 
 
 @pytest.mark.parametrize("when", [-1, 0, 10])

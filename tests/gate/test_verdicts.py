@@ -28,13 +28,14 @@ def judged(
     mean: Floats | None = None,
     upper_tail: Floats | None = None,
     looked: tuple[int, ...] | None = None,
-    ended: dict[str, str] | None = None,
+    unjudged: dict[tuple[str, str], str] | None = None,
     **rules: Any,
 ) -> list[SeriesVerdict]:
     """Verdicts after one look at all pairs, unless given otherwise."""
     looked = (len(lower_quartile),) if looked is None else looked
     pairs = records(lower_quartile, mean, upper_tail)
-    return judge(names(lower_quartile.shape[1]), pairs, ended or {}, Rules(**rules), looked, 2000)
+    series = names(lower_quartile.shape[1])
+    return judge(series, pairs, unjudged or {}, Rules(**rules), looked, 2000)
 
 
 def words(verdicts: list[SeriesVerdict]) -> list[str]:
@@ -185,7 +186,7 @@ def test_stricter_alpha_detects_less() -> None:
 def test_too_few_pairs_make_all_invalid(pairs: int) -> None:
     rows = columns(max(pairs, 1), 0.04, 0.0)[:pairs]
     looked = (pairs,) if pairs else ()
-    found = judge(names(2), records(rows), {"case-1": "failed on head: oops"}, Rules(), looked)
+    found = judge(names(2), records(rows), {names(2)[1]: "failed on head: oops"}, Rules(), looked)
     assert words(found) == [INVALID, INVALID]
     assert found[0].reason.startswith(f"{pairs} pairs; a verdict needs 9")
     assert found[1].reason == "failed on head: oops"
@@ -201,7 +202,7 @@ def test_control_pairs_are_not_counted() -> None:
 def test_comparison_that_ended_is_invalid_and_the_others_are_judged() -> None:
     rows = columns(NINE, 0.0, 0.04, 0.04, spread=QUIET)
     rows[5:, 1] = np.nan
-    found = judged(rows, ended={"case-1": "killed on head: SIGKILL"})
+    found = judged(rows, unjudged={names(2)[1]: "killed on head: SIGKILL"})
     assert words(found) == [EQUIVALENT, INVALID, REGRESSED]
     assert found[1].reason == "killed on head: SIGKILL"
     assert found[1].effect is found[1].p_slower is None
@@ -209,7 +210,7 @@ def test_comparison_that_ended_is_invalid_and_the_others_are_judged() -> None:
 
 def test_all_comparisons_ended_leaves_nothing_to_judge() -> None:
     rows = columns(NINE, 0.0, 0.0)
-    found = judged(rows, ended={"case-0": "one", "case-1": "other"})
+    found = judged(rows, unjudged=dict(zip(names(2), ("one", "other"), strict=True)))
     assert [(verdict.verdict, verdict.reason) for verdict in found] == [
         (INVALID, "one"),
         (INVALID, "other"),
@@ -309,5 +310,5 @@ def test_clearly_slower_is_by_more_than_the_margin_that_was_asked_for() -> None:
 def test_what_is_invalid_does_not_hold_up_the_rest() -> None:
     rows = columns(NINE, 0.0, 0.0, spread=QUIET)
     rows[4:, 1] = np.nan
-    assert decided(judged(rows, ended={"case-1": "gone"}), Rules())
+    assert decided(judged(rows, unjudged={names(2)[1]: "gone"}), Rules())
     assert decided([], Rules())

@@ -22,6 +22,7 @@ from bench.protocol.messages import (
     Hello,
     Measure,
     MeasureEnergy,
+    PhasesRefused,
     Prepare,
     PrepareCeiling,
     Prepared,
@@ -84,6 +85,7 @@ REPLIES = {
     CaseVerified: st.builds(CaseVerified, TEXTS, VERIFIED),
     CompileTimed: st.builds(CompileTimed, first_step_ns=NANOSECONDS),
     Refused: st.builds(Refused),
+    PhasesRefused: st.builds(PhasesRefused),
     Block: st.builds(
         Block,
         elapsed_ns=NANOSECONDS,

@@ -21,6 +21,7 @@ from bench.protocol.messages import (
     Hello,
     Measure,
     MeasureEnergy,
+    PhasesRefused,
     Prepare,
     PrepareCeiling,
     Prepared,
@@ -58,6 +59,7 @@ def block(kind: str = PHASES_KIND) -> Block:
 ANSWERS: list[tuple[Request, Reply]] = [
     (Prepare(CASE), PREPARED),
     *((Measure(ID, kind, 8), block(kind)) for kind in KINDS),
+    (Measure(ID, PHASES_KIND, 8), PhasesRefused(ID, "they cannot be told apart")),
     (Verify(CASE), CaseVerified(ID, VERIFIED)),
     (PrepareCeiling(Ceiling("op")), READY),
     (TimeCompile(CASE), COMPILED),
@@ -80,6 +82,7 @@ REPLIES: list[Reply] = [
     CaseVerified(ID, VERIFIED),
     COMPILED,
     Refused(OTHER, "failed", "no"),
+    PhasesRefused(ID, "no"),
     block(),
     READY,
     SPENT,
@@ -181,6 +184,11 @@ def test_an_impossible_compile_time_is_invalid() -> None:
 )
 def test_a_block_that_was_not_requested_is_invalid(reply: Reply) -> None:
     assert_invalid(Measure(ID, PHASES_KIND, 8), reply)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != PHASES_KIND])
+def test_phases_are_refused_only_where_they_were_requested(kind: str) -> None:
+    assert_invalid(Measure(ID, kind, 8), PhasesRefused(ID, "no"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

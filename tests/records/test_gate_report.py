@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bench.errors import MachineError, UsageError
-from bench.matrix.case import Case
+from bench.matrix.case import PHASES, Case
 from bench.matrix.comparison import Comparison
 from bench.records.gate_report import (
     SCHEMA,
@@ -37,6 +37,7 @@ def full() -> GateReport:
     ]
     found.sides[0].environment = {"OMP_NUM_THREADS": "1"}
     found.ended = {"another": "killed on head: SIGKILL"}
+    found.without_phases = {comparison.id: "no phases on head: unclear"}
     found.outcome, found.reason = "regressed", ""
     return found
 
@@ -68,6 +69,20 @@ def test_report_replaces_the_one_before_and_leaves_nothing_else(path: Path) -> N
 
 def test_new_report_says_that_it_was_cut_off() -> None:
     assert (report().outcome, report().reason) == ("invalid", "the run was cut off")
+
+
+def test_series_whose_measuring_ended_are_not_judged() -> None:
+    made = full()
+    (comparison,) = made.comparisons
+    other = Comparison(Case(batch=3), Case(batch=3))
+    made.series += [(other.id, name) for name in other.series]
+    assert made.unjudged == {
+        (comparison.id, phase): "no phases on head: unclear" for phase in PHASES
+    }
+    made.ended[comparison.id] = "failed on base: gone"
+    assert made.unjudged == {
+        (comparison.id, name): "failed on base: gone" for name in comparison.series
+    }
 
 
 def test_keys_that_are_unknown_are_passed_over(path: Path) -> None:

@@ -27,6 +27,7 @@ from bench.runner.events import (
     CaseEnded,
     Event,
     HealthSampled,
+    PhasesEnded,
     ReplicateDone,
     SessionEnded,
     SessionStarted,
@@ -159,6 +160,17 @@ def test_ended_case_keeps_status_reason_and_the_evidence_it_had(status: str) -> 
     assert (ended.status, ended.reason) == (status, "why")
     assert len(ended.blocks["phases"]) == 2
     assert (other.status, other.reason) == ("ok", None)
+
+
+def test_case_without_phases_keeps_the_rest_and_the_reason() -> None:
+    """Of its blocks of phases those that were clear are a selection, so none is kept."""
+    run = assembled([*FIRST, PhasesEnded(SGD.id, "why")])
+    without, other = run.cases
+    assert (without.status, without.reason, without.phases_reason) == ("ok", None, "why")
+    assert set(without.blocks) == {WHOLE}
+    assert other.phases_reason is None
+    assert decode(encode(run)) == run
+    assert inconsistency(run) is None
 
 
 def test_session_adds_up_what_its_time_went_to() -> None:

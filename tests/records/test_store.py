@@ -25,7 +25,7 @@ from bench.records.store import (
     resume_state,
     write_run,
 )
-from bench.runner.events import CaseEnded, Event, ReplicateDone, SessionEnded
+from bench.runner.events import CaseEnded, Event, PhasesEnded, ReplicateDone, SessionEnded
 from tests import synthetic
 from tests.synthetic import (
     EPOCH,
@@ -230,6 +230,7 @@ def test_events_settle_what_a_further_session_need_not_do() -> None:
         case_prepared(0, SGD),
         ReplicateDone(0, 0),
         CaseEnded(ADAM.id, "failed", "it broke"),
+        PhasesEnded(SGD.id, "unclear"),
         worker_started(1, EPOCH + 1),
         ReplicateDone(0, 1),
         ReplicateDone(1, 0),
@@ -239,6 +240,7 @@ def test_events_settle_what_a_further_session_need_not_do() -> None:
     ]
     settled = resume_state(events, 12.5)
     assert settled.ended == {ADAM.id, COPY.id}
+    assert settled.without_phases == {SGD.id}
     assert settled.done == {(0, 0), (0, 1), (1, 0)}
     assert settled.samples == dict.fromkeys((SGD.id, OP.id), synthetic.SAMPLES)
     assert settled.calls == {OP.id: synthetic.CALLS}
@@ -248,6 +250,7 @@ def test_events_settle_what_a_further_session_need_not_do() -> None:
     nothing = resume_state([SessionEnded(EPOCH)], 0.0)
     assert (nothing.ended, nothing.done, nothing.samples, nothing.workers) == (set(), set(), {}, 0)
     assert (nothing.expected, nothing.compile_timed, nothing.calls) == ({}, set(), {})
+    assert nothing.without_phases == set()
 
 
 # Run files

@@ -13,7 +13,7 @@ from bench.matrix.plan import Plan
 from bench.protocol.messages import CEILING
 from bench.report import progress
 from bench.report.progress import ProgressDisplay
-from bench.runner.events import CaseEnded, SessionEnded, SessionStarted
+from bench.runner.events import CaseEnded, PhasesEnded, SessionEnded, SessionStarted
 from tests.synthetic import (
     EPOCH,
     block_measured,
@@ -64,12 +64,14 @@ def test_without_a_terminal_there_are_plain_lines(clock: Clock) -> None:
         clock.now += 12
         display.on_event(block_measured(0, EPOCH, ADAM, WHOLE, 1e5))
         display.on_event(CaseEnded(SGD.id, "failed", "it [bold]broke[/bold] " + "so " * 60))
+        display.on_event(PhasesEnded(ADAM.id, "unclear"))
         display.on_event(SessionEnded(EPOCH))
     assert written(out).splitlines() == [
         "measuring 2 cases, 3 replicates, about 60 s",
         f"worker 1: prepared {SGD.id}; 0 blocks, 48 s left",
         f"worker 1: measuring {ADAM.id}; 1 blocks, 36 s left",
         f"failed: {SGD.id}: it [bold]broke[/bold] " + "so " * 60,
+        f"no phases: {ADAM.id}: unclear",
     ]
 
 

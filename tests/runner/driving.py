@@ -37,6 +37,19 @@ def facts():
 """
 
 
+UNCLEAR = """
+from bench.protocol.messages import PHASES_KIND, PhasesRefused
+clear_block, phases = block, 0
+
+def block(request):
+    global phases
+    unclear = request.kind == PHASES_KIND and "{}" in request.case
+    phases += unclear
+    return PhasesRefused(request.case, "no") if unclear and phases > 2 else clear_block(request)
+"""
+"""What makes a fake worker refuse the phases of some cases, named in part, from the third block."""
+
+
 def plan(cases: list[Case] = CASES, replicates: int = 1, budget_s: float = 0, **more: Any) -> Plan:
     return Plan(cases, replicates, budget_s, **more)
 

@@ -37,6 +37,7 @@ from tests.runner.driving import (
     GPUS,
     LAST,
     MINIMUM,
+    UNCLEAR,
     WRONG,
     blocks,
     ended,
@@ -311,15 +312,15 @@ def test_a_run_whose_every_case_ended_earlier_needs_no_further_worker(fake_side:
 
 
 def test_events_read_back_from_a_journal_as_they_were_reported(fake_side: MakeSide) -> None:
-    cases = [Case(), CUDA, Case(device="mps"), Case(compile="on")]
+    cases = [Case(), CUDA, Case(device="mps"), Case(compile="on"), Case(batch=3)]
     asked = plan(
         cases,
-        compile_timed=[cases[-1].id],
+        compile_timed=[cases[3].id],
         profiled=True,
         energy=True,
         ceilings=[Ceiling("op"), Ceiling("op", "mps"), Ceiling("copy", "cuda", size=2**20)],
     )
-    events = measure(asked, fake_side(GPUS))
+    events = measure(asked, fake_side(GPUS + UNCLEAR.format("/b3/")))
     healthy = Health(HostHealth(steal=0.01), GpuHealth(throttle=("thermal",)))
     events.append(HealthSampled(1.5, healthy))  # which whoever drives the coordinator tells
     assert {type(event) for event in events} == set(Event.__args__)

@@ -1,6 +1,8 @@
 """The coordinator where things go wrong: what a case that does costs, and how a run ends early."""
 
+from collections import Counter
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -8,14 +10,15 @@ import pytest
 from bench.errors import MachineError
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
-from bench.protocol.messages import kinds_of
-from bench.runner.coordinator import Coordinator
+from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, Measure, Request, kinds_of
+from bench.runner.coordinator import Coordinator, ResumeState
 from bench.runner.events import (
     BlockMeasured,
     CaseEnergy,
     CasePrepared,
     CaseProfiled,
     Event,
+    PhasesEnded,
     ReplicateDone,
     SessionEnded,
     SessionStarted,
@@ -31,6 +34,7 @@ from tests.runner.driving import (
     GPUS,
     LAST,
     MINIMUM,
+    UNCLEAR,
     WRONG,
     blocks,
     ended,
@@ -189,6 +193,11 @@ def prepared(request):
     assert set(blocks(events)) == {cases[0].id, cases[2].id}
 
 
+def test_a_block_of_phases_has_time_to_be_timed_twice() -> None:
+    phases, whole = (Deadlines().of(Measure(FIRST, k, 9)) for k in (PHASES_KIND, WHOLE_KIND))
+    assert phases == 2 * whole
+
+
 def test_a_case_that_ends_late_keeps_the_blocks_it_has_and_is_not_asked_again(
     fake_side: MakeSide,
 ) -> None:
@@ -212,6 +221,30 @@ def block(request):
     prepared = [(e.worker, e.prepared.case) for e in only(CasePrepared, events)]
     assert [worker for worker, case in prepared if case == WRONG] == [0, 1]
     assert [worker for worker, case in prepared if case == LAST] == [0, 1, 2, 3]
+
+
+def test_phases_that_cannot_be_told_apart_cost_no_more_than_themselves(
+    fake_side: MakeSide, asked: Callable[[], list[list[Request]]]
+) -> None:
+    events = measure(plan(replicates=2), fake_side(UNCLEAR.format("/b64/")))
+    assert only(PhasesEnded, events) == [PhasesEnded(WRONG, "no")]
+    assert ended(events) == {}
+    assert len(workers(events)) == 2
+    kinds = Counter(e.block.kind for e in only(BlockMeasured, events) if e.block.case == WRONG)
+    assert kinds == {PHASES_KIND: 2, WHOLE_KIND: 2 * MIN_SWEEPS}
+    assert blocks(events)[FIRST] == blocks(events)[LAST] == 2 * MINIMUM
+    requests = [r for of_worker in asked() for r in of_worker if isinstance(r, Measure)]
+    of_phases = [r for r in requests if (r.case, r.kind) == (WRONG, PHASES_KIND)]
+    assert len(of_phases) == 3, "two that were clear, one that was not, and none after it"
+
+
+def test_phases_that_an_earlier_session_gave_up_are_not_asked_for(
+    fake_side: MakeSide, asked: Callable[[], list[list[Request]]]
+) -> None:
+    measure(plan(), fake_side(), ResumeState(without_phases={WRONG}))
+    kinds = {(r.case, r.kind) for of in asked() for r in of if isinstance(r, Measure)}
+    every = set(product((FIRST, WRONG, LAST), (PHASES_KIND, WHOLE_KIND)))
+    assert kinds == every - {(WRONG, PHASES_KIND)}
 
 
 # A device that goes wrong: the first worker below is on the CPU

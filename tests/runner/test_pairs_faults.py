@@ -14,7 +14,7 @@ from bench.runner.pairs import Ended, Pairs
 from bench.runner.pool import Deadlines
 from bench.runner.process import Side
 from bench.runner.schedule import MIN_SWEEPS
-from tests.runner.driving import GPUS, gpus_lost
+from tests.runner.driving import GPUS, UNCLEAR, gpus_lost
 from tests.runner.processes import is_gone
 from tests.runner.sides import Match, fake, same
 
@@ -180,7 +180,7 @@ def test_a_reason_names_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert match.pairs.ended[WRONG.id].reason == "~/lib is broken"
 
 
-# A device that goes wrong
+# A device that goes wrong, and phases that cannot be told apart
 
 GPU_CASE = Case("cuda")
 LATER_GPU = [GPU_CASE, Case("cuda", threads=2)]
@@ -211,6 +211,21 @@ def test_a_device_that_one_side_never_had_ends_its_comparisons_there(
     assert sizes(match) == {FIRST.id: COMPLETE}
     why = Ended(wrong, "unsupported", "no context on ~")
     assert match.pairs.ended == {case.id: why for case in LATER_GPU}
+
+
+@WRONG_SIDES
+def test_phases_that_one_side_cannot_tell_apart_are_measured_on_neither(
+    tmp_path: Path, wrong: str
+) -> None:
+    match = Match.of(tmp_path, CASES, **{wrong: UNCLEAR.format("/b64/")})
+    assert sizes(match)[WRONG.id][WHOLE_KIND] == 2 * MIN_SWEEPS
+    assert match.pairs.without_phases == {WRONG.id: f"no phases on {wrong}: no"}
+    assert match.pairs.ended == {}
+    assert match.reported == [f"{WRONG.id}: no phases on {wrong}: no"]
+    only_whole = {WHOLE_KIND: 2 * MIN_SWEEPS}
+    for control in (True, False):
+        after = sizes(match, control=control)
+        assert after == {FIRST.id: COMPLETE, WRONG.id: only_whole, LAST.id: COMPLETE}
 
 
 # The survey

@@ -10,7 +10,7 @@ import pytest
 
 from bench.machine.circumstances import MeasuredDevice
 from bench.machine.sampling import Health, HostHealth
-from bench.matrix.case import DISPATCH, SERIES, THROUGHPUT, WHOLE, Case
+from bench.matrix.case import DISPATCH, PHASES, SERIES, THROUGHPUT, WHOLE, Case
 from bench.matrix.ceiling import Ceiling
 from bench.protocol.profile import StepProfile
 from bench.records.run_file import RunRecord
@@ -452,6 +452,17 @@ def test_energy_is_reported_for_a_million_samples_or_why_it_is_not() -> None:
     for case in (SMALL, LARGE):
         assert pd.isna(row(frame, case)["energy_reason"])
     assert np.isnan(row(frame, LARGE)["joules"])
+
+
+def test_a_case_without_phases_has_the_reason_there_and_its_other_times() -> None:
+    frame = frame_of(synthetic.run(TRUE_NS, without_phases={SMALL: "unclear"}))
+    assert pd.notna(row(frame, SMALL)["quiet_ns"])
+    assert pd.isna(row(frame, SMALL)["reason"])
+    for phase in PHASES:
+        found = row(frame, SMALL, phase)
+        assert pd.isna(found["quiet_ns"])
+        assert (found["status"], found["reason"]) == ("ok", "no phases: unclear")
+        assert pd.isna(row(frame, ADAM, phase)["reason"])
 
 
 def test_flags_of_a_case_are_in_each_of_its_rows() -> None:

@@ -174,6 +174,12 @@ def test_no_runs_at_all_are_refused(tmp_path: Path) -> None:
     assert f"no run files under {tmp_path}" in printed("--results", tmp_path, status=2)
 
 
+def test_phases_that_a_run_lacks_have_their_reason(tmp_path: Path) -> None:
+    saved(tmp_path, [a_run(0, {SGD: 1e5, ADAM: 2e5}, without_phases={SGD: "unclear"})])
+    text = printed("--results", tmp_path, "--phase", "forward")
+    assert f"left out: no phases: unclear: {SGD.id}." in text
+
+
 def test_the_console_prints_an_error_and_no_traceback(tmp_path: Path) -> None:
     cut_off = tmp_path / OURS / "20270101T080000Z-a.json"
     cut_off.parent.mkdir()

@@ -29,7 +29,7 @@ from bench.worker.prepared_case import (
     build,
     verified,
 )
-from bench.worker.refusals import InvalidCase, Unsupported
+from bench.worker.refusals import InvalidCase, PhasesUnclear, Unsupported
 from bench.worker.verify.float64_run import STEPS, expect
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from sumnet.precision import PRECISIONS
@@ -437,13 +437,13 @@ class CoarseCpu(Cpu):
         return CoarseClock()
 
 
-def test_phases_that_the_clock_cannot_tell_apart_make_the_case_invalid(
+def test_phases_that_the_clock_cannot_tell_apart_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("bench.worker.prepared_case.device_named", lambda name: CoarseCpu())
     prepared = PreparedCase(Case())
     assert prepared.prepared().step_ns == 333, "a step, of three"
-    with pytest.raises(InvalidCase, match=" backward "):
+    with pytest.raises(PhasesUnclear, match=" backward "):
         prepared.time(PHASES_KIND, 8)
 
 

@@ -34,6 +34,7 @@ from bench.protocol.messages import (
     EnergyMeasured,
     Measure,
     MeasureEnergy,
+    PhasesRefused,
     Prepare,
     PrepareCeiling,
     Prepared,
@@ -47,7 +48,7 @@ from bench.protocol.messages import (
 )
 from bench.protocol.reference_loops import DISPATCH, LARGE_BYTES, MEMORY, reference_loops_for
 from bench.protocol.subject import subject_hash
-from bench.worker.refusals import InvalidCase, TraceError
+from bench.worker.refusals import InvalidCase, PhasesUnclear, TraceError
 from bench.worker.server import Server
 from bench.worker.verify.float64_run import STEPS, expect
 from tests.synthetic import FACTS
@@ -245,6 +246,35 @@ def test_reference_loops_are_read_just_before_the_block_and_after_the_state_is_r
     monkeypatch.setattr("bench.worker.server.read_loop", noting("read", lambda *_: 1))
     with_case.answer(Measure(CASE.id, PHASES_KIND, 8))
     assert done == ["restore", "read", "time"]
+
+
+@pytest.mark.parametrize("unclear", [1, 2])
+def test_phases_that_are_unclear_are_timed_once_more_and_then_refused_alone(
+    with_case: Server, monkeypatch: pytest.MonkeyPatch, unclear: int
+) -> None:
+    case, done = prepared(with_case), list[str]()
+    restore, time_block = case.restore, case.time
+
+    def restoring() -> None:
+        done.append("restore")
+        restore()
+
+    def timing(kind: str, samples: int) -> Any:
+        done.append("time")
+        if done.count("time") <= unclear:
+            raise PhasesUnclear("no longer with step than without it")
+        return time_block(kind, samples)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(case, "restore", restoring)
+        patch.setattr(case, "time", timing)
+        reply = with_case.answer(Measure(CASE.id, PHASES_KIND, 8))
+    assert done == ["restore", "time"] * 2
+    if unclear == 1:
+        assert isinstance(reply, Block)
+    else:
+        assert reply == PhasesRefused(CASE.id, "no longer with step than without it")
+    assert isinstance(with_case.answer(Measure(CASE.id, WHOLE_KIND, 8)), Block)
 
 
 def test_no_garbage_is_collected_inside_a_block(

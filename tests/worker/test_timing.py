@@ -24,7 +24,7 @@ from bench.protocol.messages import (
     WAITING_KIND,
     WHOLE_KIND,
 )
-from bench.worker.refusals import InvalidCase
+from bench.worker.refusals import PhasesUnclear
 from bench.worker.timing import (
     IN_FLIGHT,
     Stopwatch,
@@ -400,7 +400,7 @@ def test_phases_by_a_clock_that_waits_add_up_to_the_whole_or_are_refused(
     whole = time_block(simulated_loop(device, **costs), ahead(device, REPEATS), WHOLE_KIND, 10)
     try:
         timed = phases_by_waiting(costs, latency)
-    except InvalidCase:
+    except PhasesUnclear:
         return
     assert [sum(step) for step in zip(*timed.values(), strict=True)] == whole[WHOLE]
     assert min(min(values) for values in timed.values()) > 0
@@ -417,7 +417,7 @@ def test_phases_by_a_clock_that_waits_add_up_to_the_whole_or_are_refused(
 def test_a_phase_that_hides_behind_the_others_is_refused(
     phase: str, costs: dict[str, Costs]
 ) -> None:
-    with pytest.raises(InvalidCase, match=f" {phase} "):
+    with pytest.raises(PhasesUnclear, match=f" {phase} "):
         phases_by_waiting(costs)
 
 
@@ -429,7 +429,7 @@ def test_one_sample_that_does_not_split_is_enough_to_refuse_them() -> None:
     def durations(phase: str, step: int) -> int:
         return 10 + (next(slow, 0) if phase == "backward" else 0)
 
-    with pytest.raises(InvalidCase, match=" step "):
+    with pytest.raises(PhasesUnclear, match=" step "):
         time_prefixes(prefixes_of(scripted_loop(clock, durations)), clock, 4, 2)
 
 
