@@ -1,0 +1,126 @@
+"""A machine whose GPU is its CPU under another name, and breaks: for workers of real commands.
+
+Python runs this at its start where its folder is on PYTHONPATH. FAULT says what goes wrong, and a
+file that BROKEN names is there from the moment it has:
+
+- `busy`: another process has the GPU to itself
+- `lost`: its error sticks, and no later process can use it
+- `sticky`: its error sticks, and a later process finds it well
+- `oom`: it runs out of memory
+- `coarse`: the clock, the CPU's too, does not tell phases apart
+"""
+
+import os
+import sys
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+FAULT, BROKEN = os.environ["FAULT"], Path(os.environ["BROKEN"])
+SEARCH = "\nSearch for it in https://docs.nvidia.com/ for more information."
+BUSY = f"CUDA error: CUDA-capable device(s) is/are busy or unavailable{SEARCH}"
+SICK = f"CUDA error: an illegal memory access was encountered{SEARCH}"
+FULL = "CUDA out of memory. Tried to allocate 2.00 GiB."
+BATCH, CALLS = 64, 40
+"""The fault is that of cases of this batch, after so many forward passes on their own."""
+
+
+def install() -> None:
+    """Have the worker see the GPU."""
+    import msgspec
+    import torch
+
+    from bench import devices
+    from bench.devices.cpu import Cpu, WallClock
+    from bench.devices.facts import DeviceFacts
+    from bench.worker import prepared_case
+    from bench.worker.ceilings import prepared_ceiling
+
+    errors: list[str] = []
+
+    def fail_if_sick() -> None:
+        if errors:
+            raise torch.AcceleratorError(errors[0])
+
+    class Gpu(Cpu):
+        kind, asynchronous, pinned = "cuda", True, False
+
+        def facts(self) -> DeviceFacts:
+            return DeviceFacts(name="Test GPU", memory_bytes=2**33)
+
+        def enter(self, threads: int) -> list[int]:
+            if FAULT == "busy" or (FAULT == "lost" and BROKEN.exists()):
+                errors.append(BUSY)
+            fail_if_sick()
+            return []
+
+        def synchronize(self) -> None:
+            fail_if_sick()
+
+    class CoarseClock(WallClock):
+        def read(self) -> list[int]:
+            return [1000 * place for place, _ in enumerate(super().read())]
+
+    class CoarseCpu(Cpu):
+        repeats = 3
+
+        def clock(self) -> WallClock:
+            return CoarseClock()
+
+    devices.DEVICES["cuda"] = Gpu
+    if FAULT == "coarse":
+        devices.DEVICES["cpu"] = CoarseCpu
+    build_loop, verify = prepared_case.build_loop, prepared_case.verify
+
+    def build(batch: int, *rest: Any, device: str, **more: Any) -> Any:
+        loop = build_loop(batch, *rest, device="cpu", **more)
+        forward, calls = loop.forward, 0
+
+        def faulty() -> Any:
+            nonlocal calls
+            calls += 1
+            if batch == BATCH and calls > CALLS and FAULT != "busy":
+                BROKEN.touch()
+                if FAULT == "oom":
+                    raise torch.OutOfMemoryError(FULL)
+                errors.append(SICK)
+            fail_if_sick()
+            return forward()
+
+        if device == "cuda":
+            object.__setattr__(loop, "forward", faulty)
+        return loop
+
+    def on_cpu(what: Any) -> Any:
+        return msgspec.structs.replace(what, device="cpu")
+
+    prepared_case.build_loop = build
+    prepared_case.verify = lambda case, *rest, **more: verify(on_cpu(case), *rest, **more)
+    made = dict(prepared_ceiling.MICROBENCHMARKS)
+    for name, make in made.items():
+        prepared_ceiling.MICROBENCHMARKS[name] = lambda what, on, make=make: make(on_cpu(what), on)
+
+
+class Installing(Loader):
+    """Loads the worker's server, and installs the GPU when that is there."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        install()
+
+
+class Finder:
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path) if name == "bench.worker.server" else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = Installing(spec.loader)
+        return spec
+
+
+sys.meta_path.insert(0, Finder)
