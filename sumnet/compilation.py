@@ -24,11 +24,6 @@ class Compilation(NamedTuple):
     def compiles(self) -> bool:
         return self.loss or self.step
 
-    @property
-    def replays(self) -> bool:
-        """Whether graphs launch its kernels, on a device that has them."""
-        return self.captured or self.mode in GRAPH_MODES
-
 
 def _with_modes(name: str, *, loss: bool = False, step: bool = False) -> dict[str, Compilation]:
     return {

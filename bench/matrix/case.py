@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from bench.devices import DEVICES
+from bench.devices import kind_of
 from bench.errors import UsageError
 from bench.matrix.axes import AXES, Value
 from sumnet.compilation import COMPILATIONS, Compilation
@@ -41,11 +41,6 @@ class Case(msgspec.Struct, frozen=True):
         return self.device.partition(":")[0]
 
     @property
-    def asynchronous(self) -> bool:
-        """Whether the host runs ahead of its device."""
-        return DEVICES[self.kind].asynchronous
-
-    @property
     def compilation(self) -> Compilation:
         return COMPILATIONS[self.compile]
 
@@ -56,14 +51,15 @@ class Case(msgspec.Struct, frozen=True):
 
     @property
     def replays(self) -> bool:
-        """Whether graphs launch its kernels."""
-        return self.compilation.replays and DEVICES[self.kind].graphs
+        """Whether graphs launch its kernels: all modes but the default one record them."""
+        asked = self.compilation
+        return (asked.captured or asked.mode != "default") and kind_of(self.device).graphs
 
     @property
     def series(self) -> tuple[str, ...]:
         """What is timed of it, in the order of SERIES."""
         phases = PHASES if self.splits else ()
-        ahead = (DISPATCH, LATENCY, THROUGHPUT) if self.asynchronous else ()
+        ahead = (DISPATCH, LATENCY, THROUGHPUT) if kind_of(self.device).asynchronous else ()
         return (*phases, WHOLE, *ahead)
 
     @property

@@ -1,15 +1,12 @@
 """What is asked of a case once, when its blocks are measured: its energy, and its profile."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.devices import device_named
-from bench.errors import MachineError
-from bench.machine.redact import redacted
 from bench.matrix.case import Case
 from bench.matrix.plan import Plan
 from bench.protocol import messages
-from bench.protocol.verified import Expected
 from bench.runner import events
 from bench.runner.pool import Pool
 
@@ -22,14 +19,12 @@ def ask_after_timing(
     cases: Sequence[Case],
     pool: Pool,
     on_event: Callable[[events.Event], None],
-    expected: Mapping[str, Expected],
     traces: Path | None = None,
 ) -> None:
     """Ask the present worker, which holds these cases, for what the plan wants of them.
 
     Nothing may be timed after it. A failure costs a case this one answer, and nothing that was
-    measured. Where it takes fresh workers, they replace the present one. `expected` is what is
-    known of a case's training, by its id.
+    measured.
     """
     lost: str | None = None
 
@@ -51,40 +46,11 @@ def ask_after_timing(
                 on_event(events.CaseEnergy(case.id, spent))
             case str() as reason:
                 on_event(events.CaseEnergy(case.id, reason=reason))
-
-    profiled = [
-        case
-        for case in cases
+    for case in cases:
         # Where a device has kernels, only a profiler shows how long it is at work.
-        if plan.profiled or device_named(case.device).shows_kernels
-    ]
-    for case in sorted(profiled, key=lambda case: case.replays):
-        profile = messages.Profile(case.id, None if traces is None else str(traces))
-        if case.replays:
-            prepare = messages.Prepare(case, plan.lr, expected.get(case.id))
-            reply = _in_a_fresh_worker(pool, prepare, profile)
-        else:
-            reply = answer(profile)
-        match reply:
-            case messages.Profiled(profile=found):
-                on_event(events.CaseProfiled(case.id, found))
-            case str() as reason:
-                on_event(events.CaseProfiled(case.id, reason=reason))
-
-
-def _in_a_fresh_worker(
-    pool: Pool, prepare: messages.Prepare, profile: messages.Profile
-) -> messages.Reply | str:
-    """The profile of a case whose kernels graphs launch, or why there is none.
-
-    CUPTI before CUDA 13.1 takes kernels of graphs for those of other launches from a process's
-    second profile on (its release notes).
-    """
-    try:
-        pool.provide([prepare.case])
-    except MachineError as error:
-        return redacted(str(error))
-    reply = pool.ask(prepare)
-    if not isinstance(reply, messages.Refused):
-        reply = pool.ask(profile)
-    return reply.reason if isinstance(reply, messages.Refused) else reply
+        if plan.profiled or device_named(case.device).shows_kernels:
+            match answer(messages.Profile(case.id, None if traces is None else str(traces))):
+                case messages.Profiled(profile=profile):
+                    on_event(events.CaseProfiled(case.id, profile))
+                case str() as reason:
+                    on_event(events.CaseProfiled(case.id, reason=reason))

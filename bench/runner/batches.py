@@ -50,14 +50,17 @@ def _packed(
     """Batches of one setting, each up to a quarter of the memory, MAX_BYTES and MAX_CASES.
 
     `cases_of` an item are one a side, as `facts` are. Where torch cannot keep compiled loops apart
-    in one process, what is compiled stands alone.
+    in one process, what is compiled stands alone. So does what graphs launch: to record or to
+    destroy a graph frees cuBLAS workspaces that another graph goes on to write to (pytorch issue
+    193402), and a profiler shows it rightly only in a process's first profile (CUPTI's release
+    notes, before CUDA 13.1).
     """
     isolates = all(side.isolates_compiled for side in facts)
     batches: list[list[T]] = []
     open_batches: dict[Hashable, tuple[list[T], int]] = {}
     for item in items:
         cases = cases_of(item)
-        if not isolates and any(case.compilation.compiles for case in cases):
+        if any(case.replays or (case.compilation.compiles and not isolates) for case in cases):
             batches.append([item])
             continue
         memories = (f.of(c.device).memory_bytes for f, c in zip(facts, cases, strict=True))

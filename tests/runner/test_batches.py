@@ -99,9 +99,13 @@ def test_compiled_cases_stand_alone_where_torch_does_not(compile: str) -> None:
     assert groups == [[cases[0], cases[2]], [cases[1]], [cases[3]]]
 
 
-def test_a_captured_graph_is_not_compiled_and_shares_a_worker() -> None:
-    cases = [Case("cuda", batch=batch, compile="graph") for batch in (2, 4)]
-    assert group_cases(cases, machine(isolates_compiled=False)) == [cases]
+@pytest.mark.parametrize("compile", ["graph", "on+reduce-overhead", "loss+max-autotune"])
+def test_what_graphs_launch_stands_alone(compile: str) -> None:
+    """To record or destroy one frees what others write to."""
+    cases = [Case("cuda"), Case("cuda", compile=compile), Case("cuda", batch=4, compile="on")]
+    cases.append(Case("cuda", batch=4, compile=compile))
+    groups = group_cases(cases, machine())
+    assert groups == [[cases[0], cases[2]], [cases[1]], [cases[3]]]
 
 
 @given(

@@ -95,7 +95,6 @@ def test_a_name_says_what_is_compiled_and_in_which_mode(name: str) -> None:
         captured=scope == "graph",
     )
     assert COMPILATIONS[name].compiles == (scope not in ("off", "graph"))
-    assert COMPILATIONS[name].replays == (scope == "graph" or mode != "")
 
 
 # What torch.compile is given
