@@ -4,6 +4,8 @@ import inspect
 import re
 import sys
 
+import msgspec
+
 from bench.devices.base import Device
 from bench.devices.cpu import Cpu
 from bench.devices.cuda import Cuda
@@ -16,6 +18,7 @@ from bench.errors import UsageError
 
 DEVICES: dict[str, type[Device]] = {device.kind: device for device in (Cpu, Cuda, Mps, Xpu)}
 """Kind to its device."""
+TF32_REFUSAL = "tf32 is a mode of CUDA's matrix units: {} has none"
 
 
 def kind_of(name: str) -> type[Device]:
@@ -74,9 +77,13 @@ def _facts(device: type[Device], torch: str) -> tuple[DeviceFacts, ...]:
 
     def of(index: int) -> DeviceFacts:
         try:
-            return device(index).facts()
+            facts = device(index).facts()
         except Exception as error:
             return broken(error)
+        if device.tf32:
+            return facts
+        refused = facts.refused_dtypes | {"tf32": TF32_REFUSAL.format(device.kind)}
+        return msgspec.structs.replace(facts, refused_dtypes=refused)
 
     try:
         count = device.count()

@@ -32,8 +32,12 @@ class Accelerator(Device):
         return self.module().get_device_properties(self.index)
 
     def identity(self) -> str:
-        """A hash of what torch tells it by; empty where that is nothing."""
-        known = getattr(self.properties(), "uuid", None)
+        """A hash of its UUID, else of its place on the PCI bus; empty where torch tells neither."""
+        properties = self.properties()
+        place = [
+            getattr(properties, f"pci_{part}_id", None) for part in ("domain", "bus", "device")
+        ]
+        known = getattr(properties, "uuid", None) or (None if None in place else place)
         if known is None:
             return ""
         return hashlib.sha256(f"sumnet-bench {self.kind} {known}".encode()).hexdigest()[:12]

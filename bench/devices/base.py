@@ -45,6 +45,8 @@ class Device(ABC):
     repeats: ClassVar[int] = 1
     """Steps between two marks: more than one where marking disturbs what it marks."""
 
+    tf32: ClassVar[bool] = False
+    """Whether torch's switch for products in tf32 is about it."""
     fused: ClassVar[frozenset[str]] = frozenset()
     """The classes of torch.optim that have a fused kernel for it."""
     capturable: ClassVar[bool] = False
@@ -65,14 +67,14 @@ class Device(ABC):
     def __init__(self, index: int = 0) -> None:
         self.index = index
 
-    def hides_graphs(self) -> str | None:
-        """Why torch.profiler misses kernels that a graph launches; None where it shows them."""
-        return None
-
     @property
     def shows_kernels(self) -> bool:
         """Whether torch.profiler watches more of it than the host."""
         return self.activities != ("CPU",)
+
+    def hides_graphs(self) -> str | None:
+        """Why torch.profiler misses kernels that a graph launches; None where it shows them."""
+        return None
 
     @classmethod
     @abstractmethod
@@ -92,7 +94,22 @@ class Device(ABC):
         """Wait until the device is idle."""
 
     def warm_up(self) -> None:
-        """Have libraries take the memory that they keep once they have used the current stream."""
+        """Have its libraries start, and take what they keep for the current stream.
+
+        For each thread and stream, cuBLAS keeps a workspace from its first use on (8 to 128 MiB, by
+        GPU; pytorch issue 95668): the forward pass has this thread's, the backward pass that of
+        autograd's own. Where there is a bias, cuBLASLt may have one more.
+        """
+        import torch
+
+        where = f"{self.kind}:{self.index}" if self.indexed else self.kind
+        square = torch.ones(8, 8, device=where, requires_grad=True)
+        loss = torch.nn.functional.linear(square, square @ square, square[0]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.synchronize()
+
+    def drop_workspaces(self) -> None:
+        """Give back what `warm_up` had libraries keep."""
         return
 
     def reset_peak(self) -> None:

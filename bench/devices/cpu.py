@@ -49,7 +49,6 @@ class Cpu(Device):
         return DeviceFacts(
             name=platform.machine(),
             memory_bytes=available_memory(),
-            refused_dtypes={"tf32": "tf32 is a mode of CUDA's matrix units: a CPU has none"},
             compile_refusal=cpp_refusal(),
         )
 
@@ -58,6 +57,9 @@ class Cpu(Device):
 
     def synchronize(self) -> None:
         pass
+
+    def warm_up(self) -> None:
+        """Nothing: its libraries keep nothing for streams, and every worker has used them."""
 
     def reset_peak(self) -> None:
         self._held = figure(int, _new_peak)

@@ -11,6 +11,7 @@ from bench.devices.facts import DeviceFacts
 
 class Cuda(Accelerator):
     kind = "cuda"
+    tf32 = True
     fused = frozenset({"SGD", "Adam", "AdamW", "Adagrad"})
     capturable = True
     graphs = True
@@ -38,9 +39,14 @@ class Cuda(Accelerator):
             memory_bytes=properties.total_memory,
             refused_dtypes=refused,
             compile_refusal=triton_refusal(properties.name, capability),
-            platform=f"CUDA {torch.version.cuda}" if hip is None else f"ROCm {hip}",
+            platform=f"CUDA {torch.version.cuda}" if hip is None else f"ROCm {_rocm()}",
             identity=self.identity(),
         )
+
+    def drop_workspaces(self) -> None:
+        import torch
+
+        torch._C._cuda_clearCublasWorkspaces()
 
     def hides_graphs(self) -> str | None:
         import torch
@@ -48,21 +54,9 @@ class Cuda(Accelerator):
         if torch.version.hip is None:
             return None
         return (
-            "ROCm's roctracer loses kernels that a graph launches (ROCm issue 6102): "
-            "profile the case without graphs"
+            "roctracer before ROCm 7.2.2 loses kernels of graphs (ROCm issue 6102), and "
+            "torch brings its own: profile the case without graphs"
         )
-
-    def warm_up(self) -> None:
-        """For each thread and stream, cuBLAS keeps a workspace from its first use on (8 MiB, 32 on
-        Hopper; pytorch issue 95668): the forward pass has this thread's, the backward pass that of
-        autograd's own. Where there is a bias, cuBLASLt may have one more.
-        """
-        import torch
-
-        square = torch.ones(8, 8, device=torch.device(self.kind, self.index), requires_grad=True)
-        loss = torch.nn.functional.linear(square, square @ square, square[0]).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.synchronize()
 
     def joules(self) -> float | None:
         where = self.bus_id()
@@ -80,12 +74,19 @@ class Cuda(Accelerator):
         )
 
 
+def _rocm() -> str:
+    """ROCm's version; HIP's, which was the same until ROCm 7, where torch tells no other."""
+    import torch
+
+    return str(getattr(torch.version, "rocm", None) or torch.version.hip)
+
+
 def _no_kernels(properties: Any, built: list[str], hip: str | None) -> str | None:
     """Why this torch has no kernels for a GPU; None where it has, or does not say.
 
     `built` is what it was built for: machine code (sm_90), or code that the driver translates for
     newer GPUs (compute_90). Wheels leave old GPUs out, and torch only warns of it (pytorch issue
-    172352).
+    172352). A generic target of ROCm is taken to run: which GPUs it covers is its driver's to know.
     """
     if hip is None:
         own = f"sm_{properties.major}{properties.minor}"

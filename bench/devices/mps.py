@@ -37,10 +37,7 @@ class Mps(Device):
         return DeviceFacts(
             name="Apple GPU",
             memory_bytes=torch.mps.recommended_max_memory(),
-            refused_dtypes={
-                "float64": "torch has no float64 on mps",
-                "tf32": "tf32 is a mode of CUDA's matrix units: mps has none",
-            },
+            refused_dtypes={"float64": "torch has no float64 on mps"},
         )
 
     def clock(self) -> WaitingClock:

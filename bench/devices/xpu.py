@@ -17,7 +17,7 @@ class Xpu(Accelerator):
 
     def facts(self) -> DeviceFacts:
         properties = self.properties()
-        refused = {"tf32": "how xpu multiplies float32 is not torch's tf32 switch, which is CUDA's"}
+        refused = {}
         if not properties.has_fp64:
             refused["float64"] = f"{properties.name} has no units for float64"
         return DeviceFacts(

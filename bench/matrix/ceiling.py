@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from bench.devices import DEVICES, kind_of
+from bench.devices import kind_of
 from bench.matrix.case import Case
 from sumnet.precision import PRECISIONS
 
@@ -40,16 +40,6 @@ class Ceiling(msgspec.Struct, frozen=True):
     """Of the matrices, a value of the dtype axis."""
     size: int | None = None
     """Bytes that the arrays take together, or rows and columns of the matrices."""
-
-    @property
-    def kind(self) -> str:
-        """Of its device: `cuda` for `cuda:1`."""
-        return self.device.partition(":")[0]
-
-    @property
-    def asynchronous(self) -> bool:
-        """Whether the host runs ahead of its device."""
-        return DEVICES[self.kind].asynchronous
 
     @property
     def unit(self) -> str | None:

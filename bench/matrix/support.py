@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bench.devices import DEVICES
+from bench.devices import kind_of
 from bench.devices.facts import Facts
 from bench.matrix.case import Case
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
@@ -28,7 +28,7 @@ def estimated_bytes(case: Case) -> int:
 
 def objections(case: Case, facts: Facts) -> Iterator[str]:
     """Why this case cannot run on the machine of `facts`: the first reason is the one to give."""
-    device, kind, features = facts.of(case.device), case.kind, DEVICES[case.kind]
+    device, kind, features = facts.of(case.device), case.kind, kind_of(case.device)
     spec, scaled = OPTIMIZERS[case.optimizer], PRECISIONS[case.dtype].scaled
     name, asked = spec.torch_class, IMPLEMENTATIONS[case.implementation]
     compilation = case.compilation

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.devices import kind_of
 from bench.machine.circumstances import MACHINE, SOFTWARE, key
 from bench.matrix.ceiling import COPY, LAUNCH, MATMUL, NODE, OP, PEAK_WIDTH, TRIAD
 from bench.protocol.messages import CEILING
@@ -41,7 +42,7 @@ def _row(run: RunRecord, record: CeilingRecord, floors: Floors) -> dict[str, Any
             worker,
             CEILING,
             {name: floors[floor_key(run, above, name)].serving_ns for name in worker.readings_ns},
-            on_host=not above.asynchronous,
+            on_host=not kind_of(above.device).asynchronous,
         )
         for worker in record.blocks
         if record.status == "ok" and len(worker) >= MIN_BLOCKS

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.devices import kind_of
 from bench.matrix.axes import AXES
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.matrix.ceiling import products_dtype
@@ -108,7 +109,7 @@ def _overhead_ns(case: Case, series: str, profile: StepProfile, rates: Rates) ->
     Elsewhere the host may launch a phase while the device runs the one before, so that only the
     whole step is bound by it.
     """
-    if case.asynchronous and series != WHOLE:
+    if kind_of(case.device).asynchronous and series != WHOLE:
         return 0.0
     phases = profile.phases.values() if series == WHOLE else [profile.phases[series]]
     # Launches from C++ cost less than the measured one: they count only where the profile has

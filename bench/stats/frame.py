@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.devices import kind_of
 from bench.machine.circumstances import PLACE, PLAN, SYSTEM, VARIABLES, key
 from bench.matrix.axes import AXES
 from bench.matrix.case import DISPATCH, PHASES, THROUGHPUT, WHOLE
@@ -189,7 +190,7 @@ def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
             workers = [worker for worker in blocks if series in worker.p10_ns]
             whole = [worker for worker in workers if len(worker) >= estimates.MIN_BLOCKS]
             replicates = [
-                replicate_of(worker, series, valid, on_host=not case.asynchronous)
+                replicate_of(worker, series, valid, on_host=not kind_of(case.device).asynchronous)
                 for worker in whole or workers
             ]
             quiet = [r.quiet_ns for r in replicates if r.quiet]

@@ -1,6 +1,7 @@
 """A case resident in a worker: built, verified, warm, and put back to one state every block."""
 
 import copy
+import inspect
 import statistics
 import time
 from collections.abc import Callable
@@ -42,9 +43,14 @@ def build(case: Case, lr: float | None, device: Device) -> TrainingLoop:
 
     def before_steps() -> None:
         device.warm_up()
+        if case.replays and not case.compilation.captured:
+            device.drop_workspaces()  # as torch does before it records a graph
         device.reset_peak()
 
-    return build_loop(
+    # A gate's base may be from before the subject knew of it.
+    knows = "before_steps" in inspect.signature(build_loop).parameters
+    hooks: dict[str, Any] = {"before_steps": before_steps} if knows else {}
+    loop = build_loop(
         case.batch,
         hidden=case.hidden,
         optimizer=case.optimizer,
@@ -53,8 +59,11 @@ def build(case: Case, lr: float | None, device: Device) -> TrainingLoop:
         device=case.device,
         precision=case.dtype,
         compilation=case.compile,
-        before_steps=before_steps,
+        **hooks,
     )
+    if not knows:
+        before_steps()
+    return loop
 
 
 def verified(case: Case, lr: float | None) -> Verified:

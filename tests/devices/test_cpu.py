@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from bench.devices import available_cores
+from bench.devices import available_cores, probe
 from bench.devices.base import Device
 from bench.devices.cpu import CLEAR_REFS, Cpu, WallClock
 from bench.devices.energy import RaplCounter
@@ -52,7 +52,7 @@ def test_the_cpu_is_a_device_that_is_always_there_alone() -> None:
 
 
 def test_the_cpu_has_every_dtype_but_tf32() -> None:
-    assert Cpu().facts().refused_dtypes.keys() == {"tf32"}
+    assert probe().of("cpu").refused_dtypes.keys() == {"tf32"}
 
 
 def test_what_its_compiler_lacks_is_why_it_does_not_compile(

@@ -35,7 +35,8 @@ def test_a_device_refuses_the_dtypes_it_lacks(monkeypatch: pytest.MonkeyPatch) -
     facts = Mps().facts()
     assert facts.unavailable is None
     assert facts.memory_bytes == 2**34
-    assert facts.refused_dtypes.keys() == {"float64", "tf32"}
+    assert facts.refused_dtypes.keys() == {"float64"}
+    assert probe().of("mps").refused_dtypes.keys() == {"float64", "tf32"}
 
 
 def test_a_mark_is_the_wall_clocks_time_once_the_device_has_done_all(waits: list[int]) -> None:

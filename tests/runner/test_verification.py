@@ -1,5 +1,6 @@
 """Verification: every case is reported once, as what it is or with the reason why it is not."""
 
+import shutil
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -13,6 +14,7 @@ from bench.errors import MachineError
 from bench.matrix.case import Case
 from bench.matrix.support import unsupported_reason
 from bench.protocol.messages import Refused
+from bench.protocol.subject import ROOT
 from bench.protocol.verified import Verified
 from bench.runner.pool import Deadlines
 from bench.runner.process import Side
@@ -298,6 +300,21 @@ def test_compiled_cases_are_verified_with_their_graphs() -> None:
     assert not neither.graphs.step and not neither.graphs.loss
     assert {reported.graphs.recompiled for reported in (both, step, neither)} == {0}
     assert both.path == step.path == "compiled"
+
+
+def test_a_subject_whose_loop_has_no_hook_before_its_steps_is_measured_too(tmp_path: Path) -> None:
+    """As that of a gate's base may be, from before there was one."""
+    shutil.copytree(ROOT / "sumnet", tmp_path / "sumnet")
+    train = tmp_path / "sumnet" / "train.py"
+    text = train.read_text()
+    for line in (
+        "    before_steps: Callable[[], object] = lambda: None,\n",
+        "        before_steps=before_steps,\n",
+    ):
+        assert line in text
+        text = text.replace(line, "", 1)
+    train.write_text(text)
+    assert statuses(outcomes([Case()], Side(subject=tmp_path))) == ["verified"]
 
 
 # Every compile scope, by the rules

@@ -7,6 +7,8 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -287,6 +289,63 @@ def test_the_peak_is_taken_from_a_warm_device_and_a_net_that_is_complete(
 def test_a_case_that_is_verified_twice_has_one_peak(workspace: WorkspaceCpu) -> None:
     """What libraries take once for a process is none of the case that came first."""
     assert [verified(Case(), None).peak_bytes for _ in range(2)] == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("compilation", "dropped"),
+    [
+        ("off", False),
+        ("on", False),
+        ("graph", False),
+        ("on+reduce-overhead", True),
+        ("loss+max-autotune", True),
+    ],
+)
+def test_workspaces_are_given_back_before_a_mode_that_does_so_itself(
+    compilation: str, dropped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what torch frees before it records a graph would hide as much of the steps' own."""
+    log: list[str] = []
+    device = SimpleNamespace(
+        **{name: partial(log.append, name) for name in ("warm_up", "drop_workspaces", "reset_peak")}
+    )
+    before = lambda *batch, before_steps, **options: before_steps()  # noqa: E731
+    monkeypatch.setattr("bench.worker.prepared_case.build_loop", before)
+    build(Case("cuda", compile=compilation), None, device)  # type: ignore[arg-type]
+    assert log == ["warm_up", *["drop_workspaces"] * dropped, "reset_peak"]
+
+
+def test_a_subject_from_before_the_hook_is_built_and_its_peak_begins_after_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the base of a gate may be."""
+    log: list[str] = []
+
+    class Noting(Cpu):
+        def reset_peak(self) -> None:
+            log.append("reset")
+
+    def older(batch: int, *, device: str, **options: Any) -> Any:
+        assert "before_steps" not in options
+        log.append("built")
+        return build_loop(batch, device=device)
+
+    def named(
+        batch: int,
+        *,
+        hidden: int,
+        optimizer: str,
+        implementation: str,
+        lr: float | None,
+        device: str,
+        precision: str,
+        compilation: str,
+    ) -> Any:
+        return older(batch, device=device)
+
+    monkeypatch.setattr("bench.worker.prepared_case.build_loop", named)
+    assert build(Case(), None, Noting()).trained == 0
+    assert log == ["built", "reset"]
 
 
 def test_a_case_verified_elsewhere_is_held_to_what_was_expected_of_it() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import os
 import platform
 import shutil
@@ -19,6 +20,7 @@ import torch
 import sumnet
 from bench.devices import DEVICES, available_cores, device_named
 from bench.devices.cpu import Cpu
+from bench.devices.energy import CounterCheck
 from bench.matrix.case import PHASES, Case
 from bench.matrix.ceiling import Ceiling
 from bench.protocol.messages import (
@@ -393,6 +395,27 @@ def test_energy_is_measured_where_the_device_counts_it_and_refused_elsewhere(
     assert (spent.case, spent.joules) == (CASE.id, 12.5)
 
 
+def test_a_counter_is_checked_once_a_worker(
+    with_case: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = itertools.count(100)
+    device = prepared(with_case)._device
+    monkeypatch.setattr(device, "joules", lambda: float(next(counts)))
+    checks: list[CounterCheck] = []
+
+    def unchecked(counter: CounterCheck, train: object) -> str:
+        checks.append(counter)
+        return "no power"
+
+    monkeypatch.setattr(CounterCheck, "unchecked", unchecked)
+    for _ in range(2):
+        spent = with_case.answer(MeasureEnergy(CASE.id, 0.01))
+        assert isinstance(spent, EnergyMeasured)
+        assert spent.unchecked == "no power"
+    first, second = checks
+    assert first is second
+
+
 @pytest.mark.parametrize("ask", [lambda case: MeasureEnergy(case, 0.01), Profile])
 def test_a_case_that_was_not_prepared_cannot_be_profiled(
     answers: Server, ask: Callable[[str], MeasureEnergy | Profile]
@@ -428,7 +451,7 @@ def test_a_sample_of_a_ceiling_is_as_many_calls_as_it_is_asked(answers: Server) 
 @pytest.mark.parametrize(
     ("ceiling", "status", "said"),
     [
-        (Ceiling("matmul", dtype="tf32", size=64), "unsupported", "a CPU has none"),
+        (Ceiling("matmul", dtype="tf32", size=64), "unsupported", "cpu has none"),
         (Ceiling("matmul", dtype="float8", size=64), "failed", "KeyError: 'float8'"),
         (Ceiling("juggling"), "failed", "KeyError: 'juggling'"),
     ],

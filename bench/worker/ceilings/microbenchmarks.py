@@ -102,7 +102,7 @@ def _triad(ceiling: Ceiling, device: Device) -> Microbenchmark:
 
 def _unless_queued(ceiling: Ceiling, call: Callable[[], object]) -> Run | None:
     """On a CPU, what the same call costs for one number; elsewhere the host pays that meanwhile."""
-    return None if ceiling.asynchronous else _repeat(call)
+    return None if kind_of(ceiling.device).asynchronous else _repeat(call)
 
 
 def _matmul(ceiling: Ceiling, device: Device) -> Microbenchmark:
