@@ -68,6 +68,7 @@ class Coordinator:
         )
         self._schedule = Schedule(
             self._pool,
+            (self._side.name,),
             self._settled,
             random.Random(plan.seed + self._settled.workers),
             one_side,
@@ -77,6 +78,7 @@ class Coordinator:
             on_prepared=self._on_prepared,
             on_phases_ended=self._on_phases_ended,
             lr=plan.lr,
+            named=plan.named,
         )
         self._overhead_s: dict[int, float] = {}
         """Batch to what its last replicate spent on its worker before the first block."""
@@ -167,8 +169,7 @@ class Coordinator:
         if replicate == self.plan.replicates - 1:
             left = [what for item in self._schedule.pending(batch) for what in item.sides]
             cases = [what for what in left if isinstance(what, Case)]
-            known = self._settled.expected
-            ask_after_timing(self.plan, cases, self._pool, self._on_event, known, self._traces)
+            ask_after_timing(self.plan, cases, self._pool, self._on_event, self._traces)
         self._pool.end()
         self._on_event(events.ReplicateDone(replicate, index))
 

@@ -182,6 +182,7 @@ class Pairs:
         pool = Pool(lambda: self._alike(sides), self._deadlines, on_start=on_start, draw=self._draw)
         return Schedule(
             pool,
+            [side.name for side in sides],
             self._known,
             self._draw,
             abba,

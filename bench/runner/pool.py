@@ -15,6 +15,15 @@ from bench.matrix.ceiling import Ceiling
 from bench.protocol import messages
 from bench.runner.process import Side, WorkerLost, WorkerProcess, id_in
 
+
+class NotStarted(MachineError):
+    """A worker did not start; `side` is the number of its side."""
+
+    def __init__(self, side: int, text: str) -> None:
+        super().__init__(text)
+        self.side = side
+
+
 Measurable = Case | Ceiling
 """What a worker measures: each has an id, a device and a number of threads."""
 
@@ -92,8 +101,8 @@ class Pool:
     def provide(self, what: Sequence[Measurable], *, unused: bool = True) -> None:
         """Have workers on the devices and threads of `what`, an item a side: these, or new ones.
 
-        `unused` ones were asked nothing. Raises MachineError, which names the side where there are
-        two, where one does not start.
+        `unused` ones were asked nothing. Raises NotStarted, whose text names the side where there
+        are two, where one does not start.
         """
         settings = [(item.device, item.threads) for item in what]
         if [worker.setting for worker in self.workers] == settings and (self._unused or not unused):
@@ -102,16 +111,16 @@ class Pool:
         began = time.monotonic()
         sides = self._sides()
         order = self._draw.sample(range(len(sides)), len(sides))
-        name = ""
+        side = order[0]
         try:
             for side in order:
-                name = sides[side].name
                 self._workers[side] = WorkerProcess(sides[side], *settings[side])
             for side in order:
-                name = sides[side].name
                 self._workers[side].greet(self._deadlines.hello_s)
         except MachineError as error:
-            raise MachineError(f"{name}: {error}" if len(sides) > 1 else str(error)) from None
+            self.end()
+            whose = f"{sides[side].name}: " if len(sides) > 1 else ""
+            raise NotStarted(side, f"{whose}{error}") from None
         self.startup_s = time.monotonic() - began
         self.started += len(sides)
         self._unused = True

@@ -8,16 +8,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from bench.devices import kind_of
 from bench.machine.redact import redacted
 from bench.matrix.ceiling import Ceiling
 from bench.protocol import messages
 from bench.protocol.verified import Expected
-from bench.runner.pool import Measurable, Pool
+from bench.runner.pool import Measurable, NotStarted, Pool
 
 BLOCK_NS = 3_000_000
 MIN_SAMPLES, MAX_SAMPLES = 8, 40
 MIN_CEILING_SAMPLES = 4
 """A product in a dtype without units for it may take a tenth of a second."""
+RENUMBERED = (
+    "{} is another device than the one that was measured: one of several was lost and the others "
+    "were numbered anew, so see what the driver's tools show, and start a new run"
+)
 MIN_SWEEPS = 5
 """Every item is swept so often by its workers, whatever the deadline."""
 
@@ -44,8 +49,10 @@ class Known:
     """Ids of items that are not measured any further."""
     without_phases: set[str] = field(default_factory=set)
     """Ids of items whose phases are not."""
-    unusable: dict[tuple[int, str], str] = field(default_factory=dict)
-    """Side and device to why a worker could not use it: no other one tries."""
+    identities: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Side's name and device to the identity that its first worker found."""
+    unusable: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Side's name and device to why a worker could not use it: no other one tries."""
     samples: dict[str, int] = field(default_factory=dict)
     """Id of an item to the samples its blocks hold, all through the run."""
     calls: dict[str, int] = field(default_factory=dict)
@@ -74,6 +81,8 @@ class Schedule:
     """The loop over one pool of workers."""
 
     pool: Pool
+    names: Sequence[str]
+    """Of the sides."""
     known: Known
     draw: random.Random
     block_order: Callable[[random.Random], Sequence[int]]
@@ -91,6 +100,8 @@ class Schedule:
     on_phases_ended: Callable[[Item, int, str], None] = lambda item, side, reason: None
     """Given the item, the side and why its phases are not measured any further."""
     lr: float | None = None
+    named: bool = False
+    """Whether the items were asked for by name."""
 
     def pending(self, items: Sequence[Item]) -> list[Item]:
         """Those that have not ended."""
@@ -106,7 +117,7 @@ class Schedule:
         self._end_unusable(items)
         while pending := self.pending(items):
             try:
-                self.pool.provide(pending[0].sides)
+                self._provide(pending[0])
                 if self._end_unusable(pending):
                     continue
                 started = time.monotonic()
@@ -116,23 +127,41 @@ class Schedule:
             except WorkersLost:
                 continue
 
-    def _end_unusable(self, items: Sequence[Item]) -> bool:
-        """End those whose device cannot be used, as a worker's hello says; whether there are any.
+    def _provide(self, item: Item) -> None:
+        """Have unused workers, or know why a device other than the CPU cannot be used.
 
-        Of an item that was measured before it is a failure of this run.
+        Raises NotStarted for a worker on the CPU.
         """
-        for side, worker in enumerate(self.pool.workers):
+        try:
+            self.pool.provide(item.sides)
+        except NotStarted as error:
+            device = item.sides[error.side].device
+            if not kind_of(device).asynchronous:
+                raise
+            self.known.unusable[self.names[error.side], device] = redacted(str(error))
+            return
+        for name, worker in zip(self.names, self.pool.workers, strict=True):
             device, _ = worker.setting
-            reason = worker.hello.facts.of(device).unavailable
+            facts = worker.hello.facts.of(device)
+            reason = facts.unavailable
+            seen = self.known.identities.setdefault((name, device), facts.identity)
+            if reason is None and facts.identity != seen:
+                reason = RENUMBERED.format(device)
             if reason is not None:
-                self.known.unusable[side, device] = redacted(reason)
+                self.known.unusable[name, device] = redacted(reason)
+
+    def _end_unusable(self, items: Sequence[Item]) -> bool:
+        """End those whose device cannot be used; whether there are any.
+
+        Of an item that was measured before, or asked for by its name, it is a failure of this run.
+        """
         ended = False
         for item in items:
-            for side, what in enumerate(item.sides):
-                reason = self.known.unusable.get((side, what.device))
+            for side, (name, what) in enumerate(zip(self.names, item.sides, strict=True)):
+                reason = self.known.unusable.get((name, what.device))
                 if reason is not None and item.id not in self.known.ended:
-                    before = item.id in self.known.samples
-                    status: messages.Status = "failed" if before else "unsupported"
+                    failed = self.named or item.id in self.known.samples
+                    status: messages.Status = "failed" if failed else "unsupported"
                     self._end(item, side, messages.Refused(what.id, status, reason))
                     ended = True
         return ended

@@ -97,9 +97,10 @@ class Measurement:
         def on_event(event: Event) -> None:
             nonlocal worker
             if isinstance(event, WorkerStarted):
+                if worker is None:  # a device that is lost later ends its own cases alone
+                    _check_devices(devices, event)
                 worker = event
                 _check_torch(header, worker)
-                _check_devices(devices, worker)
             keep(event)
             display.on_event(event)
             if worker is not None and monitor.due():  # no block is measured meanwhile
@@ -192,7 +193,7 @@ def _check_torch(header: Header, started: WorkerStarted) -> None:
 
 
 def _check_devices(earlier: Mapping[str, MeasuredDevice], started: WorkerStarted) -> None:
-    """Raise UsageError where a worker does not find what earlier sessions were measured on.
+    """Raise UsageError where a session's first worker lacks what earlier ones were measured on.
 
     A worker knows of all devices, also of those that its own cases do not run on.
     """

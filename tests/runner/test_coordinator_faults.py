@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import MachineError
+from bench.errors import MachineError, UsageError
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, Measure, Request, kinds_of
+from bench.records.assembly import assemble
 from bench.runner.coordinator import Coordinator, ResumeState
 from bench.runner.events import (
     BlockMeasured,
@@ -27,6 +28,7 @@ from bench.runner.events import (
 from bench.runner.pool import Deadlines
 from bench.runner.process import Side
 from bench.runner.schedule import MIN_SWEEPS
+from tests import synthetic
 from tests.runner.conftest import MakeSide
 from tests.runner.driving import (
     CASES,
@@ -301,6 +303,56 @@ def test_a_device_that_is_lost_in_the_middle_costs_its_cases_and_one_start(
     assert isinstance(events[-1], SessionEnded)
 
 
+def test_a_name_that_has_become_another_device_ends_what_is_left_of_it(
+    fake_side: MakeSide,
+) -> None:
+    """A driver that lost one of several may number the others anew."""
+    body = """
+identity = "first" if place < 2 else "second"
+ACCELERATORS = {"cuda": (DeviceFacts(name="a GPU", memory_bytes=2**33, identity=identity),)}
+"""
+    events = measure(plan(MIXED[:2], replicates=2), fake_side(TOOLS + "place = number()" + body))
+    ((name, (status, reason)),) = ended(events).items()
+    assert (name, status) == (GPU[0].id, "failed")
+    assert reason.startswith("cuda is another device than the one that was measured")
+    assert blocks(events)[FIRST] == 2 * MINIMUM
+    run = assemble(synthetic.header(MIXED[:2], replicates=2), events)
+    assert run.devices["cuda"].identity == "first", "on which alone it was measured"
+
+
+def test_a_worker_that_dies_at_its_start_on_a_device_costs_that_device(
+    fake_side: MakeSide, settings: Callable[[], list[str]]
+) -> None:
+    """A driver can end a process without an exception."""
+    start = """
+good_start = start
+
+def start():
+    return os._exit(3) if DEVICE == "cuda" else good_start()
+"""
+    asked = plan([*MIXED, Case(threads=2)], replicates=2)
+    events = measure(asked, fake_side(gpus_lost("False") + start))
+    reason = "a worker did not start: the worker exited with status 3"
+    lost = {case.id: ("unsupported", reason) for case in MIXED[1:]}
+    assert ended(events) == lost
+    assert blocks(events)[FIRST] == blocks(events)[Case(threads=2).id] == 2 * MINIMUM
+    assert settings().count("cuda 1") == 1
+    assert isinstance(events[-1], SessionEnded)
+
+
+@pytest.mark.parametrize("cases", [MIXED[:2], MIXED[1::-1]], ids=["cpu first", "gpu first"])
+def test_a_case_asked_for_by_name_whose_device_another_process_has_is_no_success(
+    fake_side: MakeSide, cases: list[Case]
+) -> None:
+    asked = plan(cases, named=True)
+    if cases[0] is MIXED[0]:
+        found = ended(measure(asked, fake_side(gpus_lost("True"))))
+        assert found == {GPU[0].id: ("failed", "no context on ~")}
+    else:
+        with pytest.raises(UsageError, match="cannot run here"):
+            measure(asked, fake_side(gpus_lost("True")))
+
+
 @pytest.mark.parametrize("status", ["failed", "oom"])
 def test_a_device_that_comes_back_costs_one_case(
     fake_side: MakeSide, settings: Callable[[], list[str]], status: str
@@ -386,38 +438,6 @@ def test_a_failure_on_a_gpu_after_timing_leaves_the_others_theirs(fake_side: Mak
     events = measure(plan(cases), fake_side(body))
     reasons = [event.reason for event in only(CaseProfiled, events)]
     assert reasons == [None, "no kernels", None]
-
-
-@pytest.mark.parametrize(
-    ("what", "deed", "reason"),
-    [
-        ("start", "os._exit(3)", "a worker did not start: the worker exited with status 3"),
-        ("prepared", "Refused(given[0].case.id, 'invalid', 'not again')", "not again"),
-        ("prepared", "os._exit(4)", "the worker exited with status 4"),
-        ("profiled", "Refused(given[0].case, 'failed', 'no kernels')", "no kernels"),
-        ("profiled", "os._exit(5)", "the worker exited with status 5"),
-        ("profiled", "__import__('time').sleep(600)", "no answer within"),
-    ],
-)
-def test_a_fresh_worker_that_goes_wrong_costs_its_case_a_profile_and_no_other(
-    fake_side: MakeSide, what: str, deed: str, reason: str
-) -> None:
-    """The first worker times, and then each case has one; that of the second goes wrong."""
-    body = f"""{TOOLS}
-mine, good_answer = number(), {what}
-
-def {what}(*given):
-    return {deed} if mine == 2 else good_answer(*given)
-"""
-    cases = [Case("cuda", batch=batch, compile="graph") for batch in (2, 64, 1024)]
-    events = measure(plan(cases), fake_side(GPUS + body), deadlines=Deadlines(measure_s=1.5))
-    assert ended(events) == {}
-    reported = {event.case: event for event in only(CaseProfiled, events)}
-    assert list(reported) == [case.id for case in cases]
-    for case, wrong in zip(reported, (None, reason, None), strict=True):
-        assert said(reported[case].reason, wrong)
-        assert (reported[case].profile is None) == (wrong is not None)
-    assert [type(event) for event in events[-2:]] == [ReplicateDone, SessionEnded]
 
 
 # A ceiling that goes wrong: the others are well, and so are the cases

@@ -213,6 +213,17 @@ def test_a_device_that_one_side_never_had_ends_its_comparisons_there(
     assert match.pairs.ended == {case.id: why for case in LATER_GPU}
 
 
+def test_sides_on_two_gpus_are_each_held_to_their_own_in_pairs_and_controls(
+    tmp_path: Path,
+) -> None:
+    gpu = 'ACCELERATORS = {{"cuda": (DeviceFacts(memory_bytes=2**33, identity="{}"),)}}\n'
+    case = Case(device="cuda")
+    match = Match.of(tmp_path, same(case), base=gpu.format("one"), head=gpu.format("two"))
+    for control in (False, True, False):
+        assert sizes(match, control=control) == {case.id: FULL}
+    assert match.pairs.ended == {}
+
+
 @WRONG_SIDES
 def test_phases_that_one_side_cannot_tell_apart_are_measured_on_neither(
     tmp_path: Path, wrong: str

@@ -213,6 +213,20 @@ def facts_with(gpu: DeviceFacts) -> Facts:
     )
 
 
+def test_a_device_that_is_lost_after_a_run_was_resumed_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = facts_with(DeviceFacts(name="A GPU", identity="a" * 12))
+    gone = facts_with(DeviceFacts(unavailable="it fell off the bus"))
+    journal = interrupted(tmp_path, there)
+    first, *rest = session(there, "cpu")
+    second = [event for event in session(gone, "cpu") if isinstance(event, WorkerStarted)]
+    tell(monkeypatch, [first, *rest, *second])
+    header, _ = read_journal(journal)
+    run = Measurement(header.plan, tmp_path, resume=journal).measured(Console(file=io.StringIO()))
+    assert len(run.workers) == 3, "that of the first session and both of this one"
+
+
 @pytest.mark.parametrize(
     ("gpu", "here"),
     [
