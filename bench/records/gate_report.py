@@ -131,6 +131,18 @@ class GateReport(msgspec.Struct):
     schema: int = SCHEMA
 
     @property
+    def counted(self) -> list[SeriesVerdict]:
+        """The verdicts that the outcome is made of: without phases that no side could be timed by.
+
+        They are reported, as comparisons are that can run on neither side.
+        """
+        return [
+            v
+            for v in self.verdicts
+            if not (v.series in PHASES and v.comparison in self.without_phases)
+        ]
+
+    @property
     def unjudged(self) -> dict[tuple[str, str], str]:
         """Comparison and series to why it cannot be judged, where measuring it has ended."""
         reasons = {

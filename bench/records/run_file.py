@@ -229,12 +229,15 @@ class RunRecord(msgspec.Struct, omit_defaults=True):
 
     @property
     def devices(self) -> dict[str, MeasuredDevice]:
-        """Those that were measured besides the CPU, by what cases call them."""
+        """Those that were measured besides the CPU, by what cases call them.
+
+        Each as its first worker found it: one that finds another device measures nothing on it.
+        """
         return {
             worker.device: MeasuredDevice(
                 worker.device_name, worker.device_platform, worker.device_identity
             )
-            for worker in self.workers
+            for worker in reversed(self.workers)
             if worker.device != "cpu" and worker.device_name
         }
 

@@ -8,17 +8,20 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
+from bench.devices import is_device_name
 from bench.errors import MachineError, UsageError
+from bench.matrix.case import Case
+from bench.matrix.ceiling import Ceiling
 from bench.records import run_file
 from bench.records.assembly import assemble
-from bench.records.run_file import SCHEMA, Header, RunRecord
+from bench.records.run_file import SCHEMA, Header, RunRecord, WorkerRecord
 from bench.runner import events as happened
 from bench.runner.coordinator import ResumeState
 from bench.runner.events import Event
@@ -150,7 +153,17 @@ def read_journal(path: Path) -> tuple[Header, list[Event]]:
     try:
         _check_schema(path, msgspec.json.decode(first, type=_Version))
         header = msgspec.json.decode(first, type=Header)
+    except NOT_JSON as error:
+        raise UsageError(f"{path} is not a journal of this suite: {error}") from None
+    _check_devices(path, header.plan.cases)
+    _check_devices(path, header.plan.ceilings)
+    try:
         return header, msgspec.json.Decoder(Event).decode_lines(rest)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"{path} is not a journal of this version of the suite: {error}; go on with the "
+            "version that wrote it, or measure again"
+        ) from None
     except NOT_JSON as error:
         raise UsageError(f"{path} is not a journal of this suite: {error}") from None
 
@@ -212,9 +225,21 @@ def load_run(path: Path) -> RunRecord:
         record = run_file.decode(document["sumnet"])
     except msgspec.ValidationError as error:
         raise UsageError(f"{path} is not a run file: {error}") from None
+    _check_devices(path, [case.case for case in record.cases])
+    _check_devices(path, [ceiling.ceiling for ceiling in record.ceilings])
+    _check_devices(path, record.workers)
     if (wrong := run_file.inconsistency(record)) is not None:
         raise UsageError(f"{path} contradicts itself: {wrong}")
     return record
+
+
+def _check_devices(path: Path, named: Sequence[Case | Ceiling | WorkerRecord]) -> None:
+    for each in named:
+        if not is_device_name(each.device):
+            raise UsageError(
+                f"{path} names the device {each.device!r}, which this version of the suite does "
+                "not know: use the version that wrote it, or measure again"
+            )
 
 
 def stored_runs(folder: Path, newest: int | None = None) -> tuple[list[RunRecord], list[str]]:

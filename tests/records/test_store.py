@@ -147,6 +147,31 @@ def test_reopening_a_journal_that_is_not_there_is_refused(tmp_path: Path) -> Non
         Journal.reopen(tmp_path / "nowhere.journal", HEADER)
 
 
+@pytest.mark.parametrize("where", ["case", "ceiling", "worker"])
+def test_a_run_file_of_a_device_that_is_unknown_here_says_what_to_do(
+    tmp_path: Path, where: str
+) -> None:
+    run = copy.deepcopy(RUN)
+    if where == "case":
+        run.cases[0].case = msgspec.structs.replace(run.cases[0].case, device="hpu:1")
+    elif where == "ceiling":
+        run.ceilings.append(CeilingRecord(Ceiling("op", "hpu:1")))
+    else:
+        run.workers[0].device = "hpu:1"
+    path = saved(tmp_path / "run.json", run)
+    with pytest.raises(UsageError, match=r"run\.json names the device 'hpu:1'.* measure again"):
+        load_run(path)
+
+
+def test_a_journal_of_a_device_that_is_unknown_here_says_what_to_do(tmp_path: Path) -> None:
+    plan = msgspec.structs.replace(HEADER.plan, cases=[Case("hpu")])
+    journal = Journal.create(tmp_path, msgspec.structs.replace(HEADER, plan=plan))
+    journal.close()
+    for read in (load_run, read_journal):
+        with pytest.raises(UsageError, match=r"names the device 'hpu'.* measure again"):
+            read(journal.path)
+
+
 @pytest.mark.parametrize(
     "garbage", [b"garbage", b'{"type":"Unknown"}', b"{}", b'{"type":"SittingStarted"', b"\xff\x00"]
 )
