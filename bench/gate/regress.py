@@ -77,7 +77,7 @@ class Gate:
                 if decided(report.verdicts, report.rules):
                     break
             moved = None if report.recorded else control_moved(report.pairs)
-            report.outcome, report.reason = outcome_of(report.verdicts, moved)
+            report.outcome, report.reason = outcome_of(report.counted, moved)
         except MachineError as error:  # a side that started before does not start any more
             report.verdicts = [SeriesVerdict(c, s, INVALID, str(error)) for c, s in report.series]
             report.outcome, report.reason = INVALID, str(error)

@@ -134,12 +134,17 @@ def _notes(report: GateReport) -> list[str]:
         own = ", ".join(f"{share:.1%} for {name}" for name, share in rules.thresholds.items())
         notes.append(f"Thresholds of their own: {own}.")
     for side in report.sides:
-        devices = "".join(f"{name}: {device.model}, " for name, device in side.devices.items())
+        devices = "".join(f"{name}: {device}, " for name, device in side.devices.items())
         notes.append(
             f"{side.name}: {side.what}; {devices}subject {side.subject_hash}, torch {side.torch}, "
             f"Python {side.python}, {side.threads} thread{'s' * (side.threads != 1)} in the first "
             "case."
         )
+    labels: dict[str, set[str]] = {}
+    for name, device in (each for side in report.sides for each in side.devices.items()):
+        labels.setdefault(name, set()).add(device.label)
+    if any(len(found) > 1 for found in labels.values()):
+        notes.append("The sides ran on different devices: what differs may be theirs.")
     machine = report.machine
     notes.append(
         f"{machine.label}: {machine.cpu}, {machine.cores_used}; instrument {machine.revision}, "

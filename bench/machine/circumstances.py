@@ -113,7 +113,7 @@ def circumstances(run: Measured, names: Iterable[str]) -> dict[str, str]:
         "replicates": str(plan.replicates),
         "budget": f"{plan.budget_s:g} s",
     }
-    devices = {name: str(device) for name, device in run.devices.items()}
+    devices = {name: str(device) for name, device in sorted(run.devices.items())}
     found: dict[str, str] = {}
     for name in names:
         if name in VARIABLES:

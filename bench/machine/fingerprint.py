@@ -8,6 +8,7 @@ from importlib import metadata
 
 import msgspec
 import psutil
+import pynvml
 
 from bench.devices import available_cores, torch_missing
 from bench.devices.limits import CGROUPS
@@ -138,8 +139,6 @@ def _gpus() -> Sequence[tuple[str, str]]:
 
 
 def _driver_gpus() -> list[tuple[str, str]]:
-    import pynvml
-
     pynvml.nvmlInit()
     handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
     name, uuid = pynvml.nvmlDeviceGetName, pynvml.nvmlDeviceGetUUID

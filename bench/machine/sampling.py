@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import psutil
+import pynvml as nvml
 
 from bench.devices.limits import CGROUPS, ControlGroups, Throttling
 from bench.devices.nvml import Untold, gpu_at
@@ -164,8 +165,6 @@ def read_host(
 
 def read_gpu(bus_id: str | None, worker_pid: int | None) -> GpuHealth:
     """The GPU at a PCI bus id; None stands for one of another maker than NVIDIA."""
-    import pynvml as nvml
-
     if bus_id is None:
         return GpuHealth(unavailable=NOT_SAMPLED)
     try:
@@ -262,8 +261,6 @@ def _hottest_c() -> float | None:
 
 
 def _temperature_c(gpu: Any) -> int | None:
-    import pynvml as nvml
-
     celsius = figure(int, lambda: nvml.nvmlDeviceGetTemperatureV(gpu, nvml.NVML_TEMPERATURE_GPU))
     if celsius is None:  # an older driver
         celsius = figure(int, lambda: nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU))
@@ -271,8 +268,6 @@ def _temperature_c(gpu: Any) -> int | None:
 
 
 def _clock_reasons(gpu: Any) -> int | None:
-    import pynvml as nvml
-
     reasons = figure(int, lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(gpu))
     if reasons is None:  # an older driver
         reasons = figure(int, lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu))
@@ -280,22 +275,16 @@ def _clock_reasons(gpu: Any) -> int | None:
 
 
 def _throttled_ns(gpu: Any) -> int:
-    import pynvml as nvml
-
     policies = (nvml.NVML_PERF_POLICY_POWER, nvml.NVML_PERF_POLICY_THERMAL)
     return sum(nvml.nvmlDeviceGetViolationStatus(gpu, of).violationTime for of in policies)
 
 
 def _ecc_errors(gpu: Any) -> Any:
-    import pynvml as nvml
-
     uncorrected, since = nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
     return nvml.nvmlDeviceGetTotalEccErrors(gpu, uncorrected, since)
 
 
 def _other_processes(gpu: Any, worker_pid: int | None) -> int | None:
     """None where the driver does not see the worker: in a container it may number otherwise."""
-    import pynvml as nvml
-
     pids = {process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses_v3(gpu)}
     return len(pids - {worker_pid}) if worker_pid is None or worker_pid in pids else None

@@ -154,14 +154,16 @@ def history_name(environment: str, version: int, *others: str) -> str:
 
 
 def _hardware(history: Mapping[str, RunRecord], chosen: pd.DataFrame) -> list[str]:
-    """Which of several devices of one name each row's case ran on; empty where there is one."""
+    """What each row's case ran on, where runs call several devices the same; else empty."""
     labels: dict[str, set[str]] = {}
     for run in history.values():
         for name, device in run.devices.items():
             labels.setdefault(name, set()).add(device.label)
     several = {name for name, found in labels.items() if len(found) > 1}
     return [
-        history[run].devices[name].label if name in several & history[run].devices.keys() else ""
+        (history[run].devices[name].label if name in history[run].devices else str(name))
+        if several
+        else ""
         for run, name in zip(chosen["run"], chosen["device"], strict=True)
     ]
 

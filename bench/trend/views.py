@@ -81,7 +81,8 @@ def _rows(history: History, trend: Trend, names: Sequence[str], flagged: bool) -
 def _change_cells(history: History, change: "pd.Series[Any]") -> Row:
     after = history[change["run"]]
     differing = _differing(history, change["changed_since"], change["run"])
-    shown = {name: differing.pop(name) for name in WITH_VALUES if name in differing}
+    with_values = (*WITH_VALUES, *after.devices)
+    shown = {name: differing.pop(name) for name in with_values if name in differing}
     parts = [*([_in_full(shown)] if shown else []), *differing]
     return {
         "changed at": f"{moment(after)}, {after.machine.revision}",
@@ -158,13 +159,24 @@ def _moves(history: History, found: Sequence[Trend]) -> dict[tuple[str, str], li
         labels[run.plan.environment, run.reference_loop_version].append(label)
     neighbours = itertools.chain.from_iterable(map(itertools.pairwise, labels.values()))
     cases: dict[tuple[str, str], list[str]] = {
-        pair: [] for pair in neighbours if set(_differing(history, *pair)) - EXPECTED
+        pair: []
+        for pair in neighbours
+        if set(_differing(history, *pair)) - EXPECTED - _exchanged(*(history[run] for run in pair))
     }
     for trend in found:
         for _, change in trend.changes.iterrows():
             cases.setdefault((change["changed_since"], change["run"]), []).append(trend.case)
     order = list(history)
     return dict(sorted(cases.items(), key=lambda item: order.index(item[0][1])))
+
+
+def _exchanged(before: RunRecord, after: RunRecord) -> set[str]:
+    """What two runs call the same and is two devices: there a case has a history on each."""
+    return {
+        name
+        for name in before.devices.keys() & after.devices.keys()
+        if before.devices[name].label != after.devices[name].label
+    }
 
 
 def _missing(row: "pd.Series[Any]", statistic: str) -> str:

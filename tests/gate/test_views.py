@@ -295,8 +295,12 @@ def test_devices_of_a_side_are_named_with_their_platform() -> None:
     found = of(verdict(EQUIVALENT))
     found.sides[0].devices = {"cuda": MeasuredDevice("AMD Instinct MI300X", "ROCm 6.4", "c" * 12)}
     assert line(found, "base: ").startswith(
-        "base: commit 0123456789; cuda: AMD Instinct MI300X (ROCm 6.4), subject aaaaaaaaaaaaaaaa"
+        "base: commit 0123456789; cuda: AMD Instinct MI300X-cccccc (ROCm 6.4), subject "
     )
+    found.sides[1].devices = {"cuda": MeasuredDevice("AMD Instinct MI300X", "ROCm 6.4", "d" * 12)}
+    assert "different devices" in line(found, "The sides ran")
+    found.sides[1].devices = {"cuda": MeasuredDevice("AMD Instinct MI300X", "ROCm 7", "c" * 12)}
+    assert not any("different devices" in note for note in notes(found))
 
 
 def test_rules_sides_and_machine_are_reported() -> None:

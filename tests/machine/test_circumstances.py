@@ -117,6 +117,13 @@ def test_two_devices_of_one_machine_are_two_circumstances() -> None:
     }
 
 
+def test_the_order_in_which_devices_were_used_is_no_circumstance() -> None:
+    run, other = (synthetic.run({CUDA: 1e5, SECOND: 1e5}) for _ in range(2))
+    other.workers.reverse()
+    assert list(run.devices) != list(other.devices)
+    assert key(run, DEVICES) == key(other, DEVICES)
+
+
 def test_devices_of_a_worker_are_those_that_can_be_measured_besides_the_cpu() -> None:
     found = measured_devices(FACTS, ("cpu", "cuda", "mps"))
     assert found == {"cuda": MeasuredDevice("Test GPU")}

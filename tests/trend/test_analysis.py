@@ -219,7 +219,7 @@ def test_case_has_a_history_on_each_of_several_devices(other: MeasuredDevice) ->
     assert histories == {
         (cuda.id, GPU.label): ["r0", "r2"],
         (cuda.id, other.label): ["r1", "r3"],
-        (SGD.id, ""): ["r4"],
+        (SGD.id, "cpu"): ["r4"],
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import msgspec
 import pandas as pd
 import pytest
 
@@ -22,7 +23,7 @@ from tests import synthetic
 from tests.commands import invoke
 from tests.roofline.test_chart import browsed, in_browser, marks, texts_of
 from tests.suite.driving import ROOT
-from tests.synthetic import Moods
+from tests.synthetic import GPU, OTHER_GPUS, Moods, measured_on
 
 SGD = Case()
 ADAM = Case(batch=1024, optimizer="adam")
@@ -325,3 +326,22 @@ def test_the_page_draws_itself_without_a_network(tmp_path: Path) -> None:
     dom = browsed(page, tmp_path, "--dump-dom")
     (chart,) = re.findall(r'<svg [^>]*class="marks".*?</svg>', dom, flags=re.DOTALL)
     assert len(marks(ElementTree.fromstring(chart))) == 14
+
+
+def test_another_gpu_is_another_history_and_no_cause_of_a_change(tmp_path: Path) -> None:
+    gpus = (GPU, OTHER_GPUS[1])
+    times = {Case(device="cuda"): 1e5, SGD: 1e5}
+    text = printed(*saved(tmp_path, [measured_on(a_run(n, times), gpus[n % 2]) for n in range(8)]))
+    assert "\nFrom " not in text
+    (apart,) = (line for line in text.splitlines() if "do not compare" in line)
+    assert all(gpu.label in apart for gpu in gpus)
+    assert ", cpu" in apart
+
+
+def test_another_driver_of_one_gpu_is_named_between_the_runs(tmp_path: Path) -> None:
+    times = {Case(device="cuda"): 1e5}
+    platforms = [GPU, msgspec.structs.replace(GPU, platform="CUDA 14.0")]
+    runs = [measured_on(a_run(n, times), platforms[n // 4]) for n in range(8)]
+    text = printed(*saved(tmp_path, runs))
+    (between,) = (line for line in text.splitlines() if line.startswith("From "))
+    assert "CUDA 14.0" in between and "no case changed" in between
