@@ -51,3 +51,16 @@ def lost(events: list[TraceEvent]) -> int:
         if event.category in cuda.kernel_categories
     }
     return len(launched - kernels)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+def test_a_profile_of_the_cpu_before_it_takes_nothing_from_a_gpus() -> None:
+    on_cpu, on_cuda = PreparedCase(Case()), PreparedCase(Case("cuda"))
+    before = on_cuda.profile()
+    on_cpu.profile()
+    after = on_cuda.profile()
+    for phase, profile in before.phases.items():
+        assert (profile.launches, profile.kernels) == (
+            after.phases[phase].launches,
+            after.phases[phase].kernels,
+        )

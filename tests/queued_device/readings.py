@@ -24,7 +24,7 @@ MS = 1_000_000
 WORK_NS = dict(zip(PHASES, (20 * MS, 40 * MS, 30 * MS), strict=True))
 """What the device works in each phase at least."""
 FLIGHT_WORK_NS = dict.fromkeys(PHASES, MS)
-SAMPLES = 3
+SAMPLES = 8
 
 queued = torch.ops.queued
 

@@ -1,4 +1,4 @@
-"""Runs of real workers on a device that is asynchronous indeed."""
+"""Runs of real workers on a real asynchronous device."""
 
 import shlex
 import shutil

@@ -1,4 +1,4 @@
-"""The stopwatch on a device that is asynchronous indeed, by the work that it is known to do.
+"""The stopwatch on a real asynchronous device, by the work that it is known to do.
 
 The device may take longer than that work, by as much as this machine is busy: so every sample is at
 least the work, and only the least of some samples is compared with anything above it.

@@ -78,7 +78,7 @@ class PhaseTrace(NamedTuple):
 class _Written(msgspec.Struct):
     """An event as the file has it; times in microseconds.
 
-    Of a clock that begins when the machine starts: a float loses nanoseconds of it within weeks.
+    Of a clock that begins when the machine starts: a float loses nanoseconds of it within months.
     """
 
     name: str
@@ -167,7 +167,7 @@ def _lost(trace: PhaseTrace) -> list[str]:
         if event.category != OPERATOR and KERNEL_LAUNCH.search(event.name):
             # A runtime may launch through its driver: whichever of the two the kernel is of.
             calling = [caller for caller in callers if caller.category != OPERATOR]
-            launches[id((*calling, event)[0])].append(event)
+            launches[id((*calling, event)[0])] += [*calling, event]
     return [
         calls[0].name
         for calls in launches.values()

@@ -193,6 +193,9 @@ def on_xpu() -> ChromeTrace:
         trace.event("urEnqueueKernelLaunch", at, 9, "xpu_runtime", correlation=phase)
         trace.launch(at + 3, 10 + phase, call="zeCommandListAppendLaunchKernel")
         trace.kernel(name, at + 70, 20, phase)
+    trace.event("urEnqueueUSMFill", 1230, 9, "xpu_runtime", correlation=6)
+    trace.launch(1233, 16, call="zeCommandListAppendLaunchKernel")
+    trace.kernel("fill", 1300, 5, 6)
     trace.launch(1150, 5, ENGINE, "urEnqueueUSMMemcpy")
     trace.kernel("Memcpy D2D", 1255, 5, 5, "gpu_memcpy")
     return trace

@@ -263,7 +263,7 @@ TRITONS = [
         (CUDA, compiled_by_triton, TRITONS),
         (Cuda2021(), in_the_categories_of_2021, TRITONS),
         (CUDA, replayed_graphs, [["node 0"] * 20, ["node 1"] * 20, ["node 2"] * 20]),
-        (XPU, on_xpu, [["gemm_kernel"], ["gemm_kernel", "Memcpy D2D"], ["fill"]]),
+        (XPU, on_xpu, [["gemm_kernel"], ["gemm_kernel", "Memcpy D2D"], ["fill", "fill"]]),
         (
             CUDA,
             on_rocm,
@@ -368,6 +368,13 @@ def test_a_kernel_that_nothing_launches_is_refused_by_name(tmp_path: Path) -> No
     trace.kernel("stray", 1250, 5, correlation=999)
     with pytest.raises(TraceError, match="nothing in the trace launches the kernel stray"):
         phase_traces(trace.read(tmp_path), PHASES, CUDA)
+
+
+def test_a_kernel_that_nothing_launches_before_the_kept_steps_is_nobodys(tmp_path: Path) -> None:
+    trace = cuda_steps()
+    trace.kernel("stray", 900, 5, correlation=999)
+    found = phase_traces(trace.read(tmp_path), PHASES, CUDA)
+    assert not any(trace.counts["stray"] for trace in found)
 
 
 def test_a_step_that_is_cut_off_is_refused(tmp_path: Path) -> None:
