@@ -12,6 +12,7 @@ class Accelerator(Device):
 
     indexed = True
     streams = True
+    kernel_categories = ("kernel", "gpu_memcpy", "gpu_memset")  # kineto's own, whoever's kernels
 
     def __init__(self, index: int = 0) -> None:
         super().__init__(index)

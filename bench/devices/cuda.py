@@ -17,7 +17,6 @@ class Cuda(Accelerator):
     graphs = True
     activities = ("CPU", "CUDA")
     launch_categories = ("cuda_runtime", "cuda_driver")
-    kernel_categories = ("kernel", "gpu_memcpy", "gpu_memset")
     memory_type = 1
 
     def facts(self) -> DeviceFacts:

@@ -12,7 +12,6 @@ class Xpu(Accelerator):
     capturable = True
     activities = ("CPU", "XPU")
     launch_categories = ("xpu_runtime", "xpu_driver")
-    kernel_categories = ("kernel", "gpu_memcpy", "gpu_memset")
     memory_type = 12
 
     def facts(self) -> DeviceFacts:
