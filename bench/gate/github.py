@@ -45,7 +45,8 @@ def annotations(report: GateReport) -> list[str]:
     """
     if report.outcome == INVALID:
         return [_command("error", "Training step: invalid", [report.reason])]
-    found = {word: [v for v in report.verdicts if v.verdict == word] for word in VERDICTS}
+    counted = report.counted
+    found = {word: [v for v in counted if v.verdict == word] for word in VERDICTS}
     named = {
         word: [f"{v.comparison}, {_measured(v)}" for v in verdicts]
         for word, verdicts in found.items()
@@ -59,8 +60,11 @@ def annotations(report: GateReport) -> list[str]:
     )
     for word, level, lines in sections:
         if lines:
-            title = f"{word.capitalize()}: {len(named[word])} of {len(report.verdicts)} series"
+            title = f"{word.capitalize()}: {len(named[word])} of {len(counted)} series"
             commands.append(_command(level, title, lines))
+    if report.without_phases:
+        lines = [f"{name}: {reason}" for name, reason in report.without_phases.items()]
+        commands.append(_command("notice", "Not timed by phase", lines))
     return commands
 
 

@@ -49,12 +49,13 @@ def report_view(report: GateReport, path: Path | None = None) -> View:
 
 def headline(report: GateReport) -> str:
     """The outcome in one line."""
-    count = sum(verdict.verdict == report.outcome for verdict in report.verdicts)
-    of = f"{count} of {len(report.verdicts)} series"
+    counted = report.counted
+    count = sum(verdict.verdict == report.outcome for verdict in counted)
+    of = f"{count} of {len(counted)} series"
     found = {
         REGRESSED: f"{of} slower",
         IMPROVED: f"{of} faster, none regressed",
-        EQUIVALENT: f"all {len(report.verdicts)} series within the margin",
+        EQUIVALENT: f"all {len(counted)} series within the margin",
         INCONCLUSIVE: f"{of} not settled, none regressed",
         INVALID: report.reason,
     }

@@ -132,9 +132,9 @@ class GateReport(msgspec.Struct):
 
     @property
     def counted(self) -> list[SeriesVerdict]:
-        """The verdicts that the outcome is made of: without phases that no side could be timed by.
+        """The verdicts that the outcome is made of: without phases that a side cannot be timed by.
 
-        They are reported, as comparisons are that can run on neither side.
+        Neither side was timed by them then. They are reported, and the whole step is judged.
         """
         return [
             v

@@ -107,6 +107,10 @@ class Pairs:
             first = self._comparisons[0]
             pool.provide((first.base, first.head))
             base, head = pair.hellos
+            for side, hello in zip(self._sides, pair.hellos, strict=True):
+                for case in (case for c in self._comparisons for case in (c.base, c.head)):
+                    identity = hello.facts.of(case.device).identity
+                    self._known.identities[side.name, case.device] = identity
             for comparison in self._comparisons:
                 cases = comparison.base, comparison.head
                 reasons = {
@@ -121,9 +125,9 @@ class Pairs:
             self._batches = group_comparisons(self.open(), (base.facts, head.facts))
             for batch in self._batches[:1]:
                 items = self._items(batch, control=False)
-                pool.provide(items[0].sides)
                 with contextlib.suppress(WorkersLost):
-                    schedule.prepare(items)
+                    if schedule.start(items):
+                        schedule.prepare(items)
         return base, head
 
     def open(self) -> list[Comparison]:

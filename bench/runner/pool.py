@@ -17,11 +17,12 @@ from bench.runner.process import Side, WorkerLost, WorkerProcess, id_in
 
 
 class NotStarted(MachineError):
-    """A worker did not start; `side` is the number of its side."""
+    """A worker did not start; `side` is the number of its side, `reason` why, without its name."""
 
-    def __init__(self, side: int, text: str) -> None:
-        super().__init__(text)
+    def __init__(self, side: int, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}" if name else reason)
         self.side = side
+        self.reason = reason
 
 
 Measurable = Case | Ceiling
@@ -119,8 +120,7 @@ class Pool:
                 self._workers[side].greet(self._deadlines.hello_s)
         except MachineError as error:
             self.end()
-            whose = f"{sides[side].name}: " if len(sides) > 1 else ""
-            raise NotStarted(side, f"{whose}{error}") from None
+            raise NotStarted(side, sides[side].name * (len(sides) > 1), str(error)) from None
         self.startup_s = time.monotonic() - began
         self.started += len(sides)
         self._unused = True

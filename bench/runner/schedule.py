@@ -117,8 +117,7 @@ class Schedule:
         self._end_unusable(items)
         while pending := self.pending(items):
             try:
-                self._provide(pending[0])
-                if self._end_unusable(pending):
+                if not self.start(pending):
                     continue
                 started = time.monotonic()
                 self.prepare(pending)
@@ -127,18 +126,23 @@ class Schedule:
             except WorkersLost:
                 continue
 
-    def _provide(self, item: Item) -> None:
-        """Have unused workers, or know why a device other than the CPU cannot be used.
+    def start(self, items: Sequence[Item]) -> bool:
+        """Have unused workers for items of one setting; whether they can use its devices.
 
-        Raises NotStarted for a worker on the CPU.
+        Where they cannot, the items end. Raises NotStarted for a worker on the CPU.
         """
+        self._provide(items[0])
+        return not self._end_unusable(items)
+
+    def _provide(self, item: Item) -> None:
+        """Have unused workers, or know why a device other than the CPU cannot be used."""
         try:
             self.pool.provide(item.sides)
         except NotStarted as error:
             device = item.sides[error.side].device
             if not kind_of(device).asynchronous:
                 raise
-            self.known.unusable[self.names[error.side], device] = redacted(str(error))
+            self.known.unusable[self.names[error.side], device] = redacted(error.reason)
             return
         for name, worker in zip(self.names, self.pool.workers, strict=True):
             device, _ = worker.setting

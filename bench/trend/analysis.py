@@ -30,11 +30,11 @@ class Trend:
 
     `table` has the rows of the tidy frame, in the order in which they were measured, and columns
     reference loop (its version), state (how much slower the machine was than at its best), hardware
-    (which of several devices that runs call the same), time_ns and half (of the statistic asked
-    for), level (a number from 0 on, or NO_LEVEL), level_ns and level_half (NaN where there is
-    none), and lone (a time on no level). The first run after a change of level has changed_since
-    (the last run on the level before), change (the level after over the level before) and
-    change_half (of its 95% confidence interval, a logarithm).
+    (what the case ran on, where runs call several devices the same; else empty), time_ns and half
+    (of the statistic asked for), level (a number from 0 on, or NO_LEVEL), level_ns and level_half
+    (NaN where there is none), and lone (a time on no level). The first run after a change of level
+    has changed_since (the last run on the level before), change (the level after over the level
+    before) and change_half (of its 95% confidence interval, a logarithm).
     """
 
     case: str

@@ -234,3 +234,14 @@ def test_summary_leaves_room_for_what_is_there(
     for _ in range(2):
         report_to_github(report(verdict("regressed")), lines_view("a line", rows=100))
     assert SUMMARY_BYTES - 4 <= path.stat().st_size <= SUMMARY_BYTES
+
+
+def test_phases_that_do_not_count_are_a_notice_and_in_no_headline() -> None:
+    why = "no phases on head: unclear"
+    phases = [verdict(INVALID, series=name, reason=why) for name in ("forward", "backward", "step")]
+    found = report(verdict("equivalent"), *phases, outcome="equivalent")
+    found.without_phases = {phases[0].comparison: why}
+    assert headline(found) == "EQUIVALENT: all 1 series within the margin."
+    assert decoded_annotations(found) == [
+        ("notice", "Not timed by phase", f"{phases[0].comparison}: {why}")
+    ]

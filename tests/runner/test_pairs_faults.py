@@ -224,6 +224,49 @@ def test_sides_on_two_gpus_are_each_held_to_their_own_in_pairs_and_controls(
     assert match.pairs.ended == {}
 
 
+DIES = """
+good_start = start
+
+def start():
+    return os._exit(3) if DEVICE == "cuda" else good_start()
+"""
+
+
+@WRONG_SIDES
+def test_a_worker_that_dies_at_its_start_on_a_device_ends_its_comparisons_on_that_side(
+    tmp_path: Path, wrong: str
+) -> None:
+    sides = {"base": GPUS, "head": GPUS} | {wrong: GPUS + DIES}
+    cuda = Case(device="cuda")
+    match = Match.of(tmp_path, same(FIRST, cuda), **sides)
+    assert sizes(match) == {FIRST.id: COMPLETE}
+    why = "a worker did not start: the worker exited with status 3"
+    assert match.pairs.ended == {cuda.id: Ended(wrong, "unsupported", why)}
+
+
+def test_the_survey_goes_on_without_a_device_on_which_a_worker_dies(tmp_path: Path) -> None:
+    too_many, cuda = Case(threads=64), Case(device="cuda")
+    comparisons = same(too_many, cuda, FIRST)
+    match = Match.of(tmp_path, comparisons, base=GPUS, head=GPUS + DIES)
+    assert sizes(match) == {FIRST.id: COMPLETE}
+    assert match.pairs.ended[cuda.id].side == "head"
+
+
+@WRONG_SIDES
+def test_a_device_that_is_another_than_in_the_survey_is_not_measured(
+    tmp_path: Path, wrong: str
+) -> None:
+    """The report names those of the survey."""
+    one = 'ACCELERATORS = {"cuda": (DeviceFacts(memory_bytes=2**33, identity="one"),)}\n'
+    later = one.replace('"one"', '"one" if number() < 2 else "two"')
+    sides = {"base": one, "head": one} | {wrong: later}
+    cuda = Case(device="cuda")
+    match = Match.of(tmp_path, same(FIRST, cuda), **sides)
+    assert sizes(match) == {FIRST.id: COMPLETE}
+    ended = match.pairs.ended[cuda.id]
+    assert (ended.side, ended.reason.partition(" than")[0]) == (wrong, "cuda is another device")
+
+
 @WRONG_SIDES
 def test_phases_that_one_side_cannot_tell_apart_are_measured_on_neither(
     tmp_path: Path, wrong: str
