@@ -196,9 +196,7 @@ def _about_ratios(comparison: Ratios | None) -> list[str]:
 def _about_times(frame: pd.DataFrame) -> list[str]:
     """What times mean on an asynchronous device, flags, and what is missing and why."""
     untimed = [
-        (f"{row['status']}: {row['reason']}", row)
-        if row["status"] != "ok"
-        else ("no block was measured" if pd.isna(row["reason"]) else row["reason"], row)
+        (notes.untimed(row), row)
         for _, row in frame.iterrows()
         if row["status"] != "ok" or pd.isna(row["quiet_ns"])
     ]

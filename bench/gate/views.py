@@ -7,6 +7,7 @@ from pathlib import Path
 from msgspec import structs
 
 from bench.gate.verdicts import clearly_regressed
+from bench.machine.circumstances import exchanged
 from bench.matrix.axes import AXES
 from bench.records.gate_report import GateReport, SeriesVerdict
 from bench.records.verdicts import EQUIVALENT, IMPROVED, INCONCLUSIVE, INVALID, REGRESSED, VERDICTS
@@ -141,10 +142,7 @@ def _notes(report: GateReport) -> list[str]:
             f"Python {side.python}, {side.threads} thread{'s' * (side.threads != 1)} in the first "
             "case."
         )
-    labels: dict[str, set[str]] = {}
-    for name, device in (each for side in report.sides for each in side.devices.items()):
-        labels.setdefault(name, set()).add(device.label)
-    if any(len(found) > 1 for found in labels.values()):
+    if exchanged(side.devices for side in report.sides):
         notes.append("The sides ran on different devices: what differs may be theirs.")
     machine = report.machine
     notes.append(

@@ -76,6 +76,15 @@ def measured_devices(facts: Facts, names: Iterable[str]) -> dict[str, MeasuredDe
     }
 
 
+def exchanged(found: Iterable[Mapping[str, MeasuredDevice]]) -> set[str]:
+    """The names that stand for more than one device there, as where a GPU was exchanged."""
+    labels: dict[str, set[str]] = {}
+    for devices in found:
+        for name, device in devices.items():
+            labels.setdefault(name, set()).add(device.label)
+    return {name for name, of_name in labels.items() if len(of_name) > 1}
+
+
 class Measured(Protocol):
     """A run, or the header of its journal."""
 

@@ -33,6 +33,13 @@ def time_cell(entry: "pd.Series[Any]", statistic: str) -> str:
     return marked(interval(duration(time), half), entry["marks"], statistic)
 
 
+def untimed(entry: "pd.Series[Any]") -> str:
+    """Why a series has no time."""
+    if entry["status"] != "ok":
+        return f"{entry['status']}: {entry['reason']}"
+    return "no block was measured" if pd.isna(entry["reason"]) else str(entry["reason"])
+
+
 def marked(text: str, marks: Sequence[str], statistic: str) -> str:
     """A figure of a statistic with its marks."""
     shown = "".join(MARKS[mark] for mark in _of(statistic, marks))

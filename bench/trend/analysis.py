@@ -11,6 +11,7 @@ from ruptures.detection import Pelt
 from scipy import special
 
 from bench.errors import UsageError
+from bench.machine.circumstances import exchanged
 from bench.records.run_file import RunRecord
 from bench.stats.estimates import CONFIDENCE, SIGMAS, Floats
 from bench.stats.frame import BUSY, FEW, QUIET, tidy
@@ -155,17 +156,11 @@ def history_name(environment: str, version: int, *others: str) -> str:
 
 def _hardware(history: Mapping[str, RunRecord], chosen: pd.DataFrame) -> list[str]:
     """What each row's case ran on, where runs call several devices the same; else empty."""
-    labels: dict[str, set[str]] = {}
-    for run in history.values():
-        for name, device in run.devices.items():
-            labels.setdefault(name, set()).add(device.label)
-    several = {name for name, found in labels.items() if len(found) > 1}
-    return [
-        (history[run].devices[name].label if name in history[run].devices else str(name))
-        if several
-        else ""
-        for run, name in zip(chosen["run"], chosen["device"], strict=True)
-    ]
+    if not exchanged(run.devices for run in history.values()):
+        return [""] * len(chosen)
+    places = zip(chosen["run"], chosen["device"], strict=True)
+    devices = ((name, history[run].devices.get(name)) for run, name in places)
+    return [device.label if device else str(name) for name, device in devices]
 
 
 def _states(chosen: pd.DataFrame) -> "pd.Series[str]":

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.machine.circumstances import CODE, DEVICES, SHARE, SYSTEM, VARIABLES, differences
+from bench.machine.circumstances import (
+    CODE,
+    DEVICES,
+    SHARE,
+    SYSTEM,
+    VARIABLES,
+    differences,
+    exchanged,
+)
 from bench.records.run_file import RunRecord
 from bench.report import notes
 from bench.report.view import Row, Table, View, Worth, records
@@ -161,7 +169,8 @@ def _moves(history: History, found: Sequence[Trend]) -> dict[tuple[str, str], li
     cases: dict[tuple[str, str], list[str]] = {
         pair: []
         for pair in neighbours
-        if set(_differing(history, *pair)) - EXPECTED - _exchanged(*(history[run] for run in pair))
+        # On two devices a case has two histories.
+        if set(_differing(history, *pair)) - EXPECTED - exchanged(history[r].devices for r in pair)
     }
     for trend in found:
         for _, change in trend.changes.iterrows():
@@ -170,22 +179,12 @@ def _moves(history: History, found: Sequence[Trend]) -> dict[tuple[str, str], li
     return dict(sorted(cases.items(), key=lambda item: order.index(item[0][1])))
 
 
-def _exchanged(before: RunRecord, after: RunRecord) -> set[str]:
-    """What two runs call the same and is two devices: there a case has a history on each."""
-    return {
-        name
-        for name in before.devices.keys() & after.devices.keys()
-        if before.devices[name].label != after.devices[name].label
-    }
-
-
 def _missing(row: "pd.Series[Any]", statistic: str) -> str:
     """Why a run lacks a time."""
     if row["status"] != "ok":
-        return f"{row['status']}: {row['reason']}"
+        return notes.untimed(row)
     why = notes.mark_reason(row, (FEW, BUSY) if statistic == QUIET else (FEW,))
-    unmeasured = "no block was measured" if pd.isna(row["reason"]) else row["reason"]
-    return f"left out: {why or unmeasured}"
+    return f"left out: {why or notes.untimed(row)}"
 
 
 def _numbers(history: History, trend: Trend) -> list[Row]:
