@@ -9,7 +9,7 @@ import msgspec
 from bench.devices.base import Device
 from bench.devices.cpu import Cpu
 from bench.devices.cuda import Cuda
-from bench.devices.facts import DeviceFacts, Facts
+from bench.devices.facts import DeviceFacts, Facts, place_of
 from bench.devices.limits import available_cores as available_cores
 from bench.devices.limits import thread_limit
 from bench.devices.mps import Mps
@@ -23,12 +23,13 @@ TF32_REFUSAL = "tf32 is a mode of CUDA's matrix units: {} has none"
 
 def kind_of(name: str) -> type[Device]:
     """What the device called `name` is, for example `cuda:1`."""
-    return DEVICES[name.partition(":")[0]]
+    return DEVICES[place_of(name)[0]]
 
 
 def device_named(name: str) -> Device:
     """The device called `cpu`, `mps`, `cuda` or `cuda:1`."""
-    return kind_of(name)(int(name.partition(":")[2] or 0))
+    kind, index = place_of(name)
+    return DEVICES[kind](index)
 
 
 def is_device_name(text: str) -> bool:

@@ -123,7 +123,7 @@ class Device(ABC):
     def joules(self) -> float | None:
         """What its energy counter shows, which only grows; None where it has none.
 
-        Raises nvml.Untold, with the reason, where the driver tells nothing of it.
+        Raises nvml.Unavailable, with the reason, where the driver tells nothing of it.
         """
         return None
 

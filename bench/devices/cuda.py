@@ -24,7 +24,7 @@ class Cuda(Accelerator):
 
         properties, hip = self.properties(), torch.version.hip
         if (reason := _no_kernels(properties, torch.cuda.get_arch_list(), hip)) is not None:
-            return DeviceFacts(unavailable=reason, name=properties.name)
+            return DeviceFacts(unavailable=reason)
         refused = {}
         if properties.major < 8 and hip is None:
             refused = {

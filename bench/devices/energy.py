@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.devices.base import Device
-from bench.devices.nvml import Untold, gpu_at
+from bench.devices.nvml import Unavailable, gpu_at
 from bench.devices.readings import count_in, figure, reading
 
 POWERCAP = Path("/sys/class/powercap")
@@ -57,7 +57,7 @@ class RaplCounter:
 def nvml_joules(bus_id: str) -> float | None:
     """Joules that the GPU at a PCI bus id used since its driver was loaded; None if not counted.
 
-    Raises Untold where NVML tells nothing of it.
+    Raises Unavailable where NVML tells nothing of it.
     """
     return _thousandth("nvmlDeviceGetTotalEnergyConsumption", bus_id)
 
@@ -66,7 +66,7 @@ def nvml_watts(bus_id: str) -> float | None:
     """Watts that the GPU at a PCI bus id takes; None where they are not measured.
 
     The mean of the last second on Ampere and newer, but GA100 (nvml.h, nvmlDeviceGetPowerUsage).
-    Raises Untold where NVML tells nothing of it.
+    Raises Unavailable where NVML tells nothing of it.
     """
     return _thousandth("nvmlDeviceGetPowerUsage", bus_id)
 
@@ -85,18 +85,18 @@ class CounterCheck:
         self._clock = clock
         self._done = False
         self._unchecked: str | None = None
-        self._wrong: Untold | None = None
+        self._wrong: Unavailable | None = None
 
     def unchecked(self, train: Train) -> str | None:
         """Why the counter was not checked; None where it was, or there is none of a GPU.
 
-        Raises Untold where the two contradict each other, and where NVML tells nothing. The first
-        call trains for some seconds.
+        Raises Unavailable where the two contradict each other, and where NVML tells nothing. The
+        first call trains for some seconds.
         """
         if not self._done:
             try:
                 self._unchecked = self._check(train)
-            except Untold as wrong:
+            except Unavailable as wrong:
                 self._wrong = wrong
             self._done = True
         if self._wrong is not None:
@@ -121,7 +121,7 @@ class CounterCheck:
             for (then, earlier), (now, watts) in itertools.pairwise(known)
         )
         if counted * MOST_APART < shown or shown * MOST_APART < counted:
-            raise Untold(
+            raise Unavailable(
                 f"in {known[-1][0] - known[0][0]:.1f} s of training the GPU's energy counter rose "
                 f"by {counted:.0f} J, and its power readings add up to {shown:.0f} J: one of them "
                 "is wrong"

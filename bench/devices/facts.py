@@ -5,6 +5,12 @@ from typing import Self
 import msgspec
 
 
+def place_of(device: str) -> tuple[str, int]:
+    """A device's kind and its index among those of that kind, for example of `cuda:1`."""
+    kind, _, index = device.partition(":")
+    return kind, int(index or 0)
+
+
 class DeviceFacts(msgspec.Struct, frozen=True):
     """What is known of one device."""
 
@@ -39,11 +45,10 @@ class Facts(msgspec.Struct, frozen=True):
 
     def of(self, device: str) -> DeviceFacts:
         """Of a device by its name, such as `cuda:1`; unavailable where it is not there."""
-        kind, _, index = device.partition(":")
+        kind, index = place_of(device)
         there = self.devices[kind]
-        place = int(index or 0)
-        if place < len(there):
-            return there[place]
+        if index < len(there):
+            return there[index]
         if all(facts.unavailable is not None for facts in there):
             return there[0]
         reason = f"there is no {device} here: the last is {kind}:{len(there) - 1}"
@@ -51,7 +56,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     def without(self, device: str, reason: str) -> Self:
         """The same but for a device that is there and, for this reason, cannot be used."""
-        kind, _, index = device.partition(":")
+        kind, index = place_of(device)
         there = list(self.devices[kind])
-        there[int(index or 0)] = DeviceFacts(unavailable=reason)
+        there[index] = DeviceFacts(unavailable=reason)
         return msgspec.structs.replace(self, devices={**self.devices, kind: tuple(there)})

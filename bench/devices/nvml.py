@@ -19,12 +19,12 @@ REASONS = {
 MIG = "it is a MIG instance, and what NVML shows is of its whole GPU, which other instances may use"
 
 
-class Untold(Exception):
+class Unavailable(Exception):
     """Of a GPU there are no figures to rely on; why."""
 
 
 def gpu_at(bus_id: str) -> Any:
-    """NVML's handle of the GPU at a PCI bus id. Raises Untold where it has none, or of a parent.
+    """NVML's handle of the GPU at a PCI bus id. Raises Unavailable for none, and for a MIG parent.
 
     A GPU in MIG mode runs CUDA on its instances alone, whose bus id is that of the GPU.
     """
@@ -34,8 +34,8 @@ def gpu_at(bus_id: str) -> Any:
         pynvml.nvmlInit()
         gpu = pynvml.nvmlDeviceGetHandleByPciBusId(bus_id)
     except Exception as error:  # for the reason that `reading` gives
-        raise Untold(REASONS.get(type(error).__name__) or f"NVML: {error}") from None
+        raise Unavailable(REASONS.get(type(error).__name__) or f"NVML: {error}") from None
     # The present mode, and that after a reset. GPUs without MIG raise NotSupported.
     if reading(lambda: pynvml.nvmlDeviceGetMigMode(gpu)[0] == pynvml.NVML_DEVICE_MIG_ENABLE):
-        raise Untold(MIG)
+        raise Unavailable(MIG)
     return gpu

@@ -14,7 +14,7 @@ import psutil
 import pynvml as nvml
 
 from bench.devices.limits import CGROUPS, ControlGroups, Throttling
-from bench.devices.nvml import Untold, gpu_at
+from bench.devices.nvml import Unavailable, gpu_at
 from bench.devices.readings import figure, reading
 
 EVERY_S = 2.0
@@ -169,7 +169,7 @@ def read_gpu(bus_id: str | None, worker_pid: int | None) -> GpuHealth:
         return GpuHealth(unavailable=NOT_SAMPLED)
     try:
         gpu = gpu_at(bus_id)
-    except Untold as reason:
+    except Unavailable as reason:
         return GpuHealth(unavailable=str(reason))
     reasons = _clock_reasons(gpu)
     held = None if reasons is None else [name for name, bits in THROTTLES.items() if reasons & bits]

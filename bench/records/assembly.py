@@ -111,7 +111,6 @@ def _same(message: msgspec.Struct | None, kind: type[T]) -> T | None:
 def _worker_record(event: happened.WorkerStarted) -> WorkerRecord:
     hello = event.hello
     facts = hello.facts.of(event.device)
-    there = facts.unavailable is None
     return WorkerRecord(
         side=event.side,
         started_at=event.at,
@@ -122,7 +121,7 @@ def _worker_record(event: happened.WorkerStarted) -> WorkerRecord:
         threads=hello.threads,
         cores=hello.cores,
         device=event.device,
-        device_name=facts.name if there else "",
+        device_name=facts.name,
         device_platform=facts.platform,
         device_identity=facts.identity,
         sync_ns=hello.sync_ns,

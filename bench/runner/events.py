@@ -43,7 +43,7 @@ class BlockMeasured(msgspec.Struct, tag=True, frozen=True):
 
 
 class CaseProfiled(msgspec.Struct, tag=True, frozen=True):
-    """A case's profile, once it is timed; or why there is none."""
+    """A case's profile, by a worker that had timed it; or why there is none."""
 
     case: str
     profile: StepProfile | None = None

@@ -127,22 +127,22 @@ def health_note(samples: Sequence[HealthSample]) -> str | None:
     facts = _facts(hosts, HOST)
     if _values(hosts, "cpu_quota"):
         facts |= _facts(hosts, QUOTA)
-    told = [gpu for gpu in gpus if gpu.unavailable is None]
-    if told:
-        facts |= _facts(told, GPU)
+    sampled = [gpu for gpu in gpus if gpu.unavailable is None]
+    if sampled:
+        facts |= _facts(sampled, GPU)
         reasons = {reason for held in _held_back(samples) for reason in held}
         if reasons:
             facts["throttling"] = f"throttled ({_listed(reasons)})"
         else:
-            facts["throttling"] = "never throttled" if _values(told, "throttle") else None
+            facts["throttling"] = "never throttled" if _values(sampled, "throttle") else None
     found = [text for text in facts.values() if text]
     missing = [name for name, text in facts.items() if not text]
     if missing:
         found.append(f"unavailable: {', '.join(missing)}")
     lines = [f"Health: {', '.join(found)}."]
-    if untold := _values(gpus, "unavailable"):
-        times = f" in {len(untold)} of {len(gpus)} samples" if told else ""
-        lines.append(f"GPU health unavailable{times}: {'; '.join(dict.fromkeys(untold))}.")
+    if causes := _values(gpus, "unavailable"):
+        times = f" in {len(causes)} of {len(gpus)} samples" if sampled else ""
+        lines.append(f"GPU health unavailable{times}: {'; '.join(dict.fromkeys(causes))}.")
     return " ".join(lines)
 
 

@@ -14,7 +14,7 @@ from bench.devices import device_named
 from bench.devices.base import Device
 from bench.devices.cpu import WallClock
 from bench.devices.energy import CounterCheck
-from bench.devices.nvml import Untold
+from bench.devices.nvml import Unavailable
 from bench.matrix.case import WHOLE, Case
 from bench.protocol.messages import WHOLE_KIND, EnergyMeasured, Prepared
 from bench.protocol.profile import StepProfile
@@ -134,7 +134,7 @@ class PreparedCase:
             started = time.perf_counter_ns()
             steps = self._train(seconds)
             elapsed, after = time.perf_counter_ns() - started, self._device.joules()
-        except Untold as reason:
+        except Unavailable as reason:
             raise Unsupported(str(reason)) from None
         if after is None or after <= before:
             raise Unsupported("the energy counter did not advance")

@@ -18,7 +18,7 @@ from bench.devices.energy import (
     nvml_joules,
     nvml_watts,
 )
-from bench.devices.nvml import Untold
+from bench.devices.nvml import Unavailable
 
 RANGE_UJ = 262_143_328_850
 
@@ -157,7 +157,7 @@ def test_energy_of_a_gpu_is_none_where_the_driver_does_not_count_it(
     assert nvml_watts("0000:5E:00.0") == 312.4
     monkeypatch.setattr(pynvml, "nvmlInit", not_supported)
     for question in (nvml_joules, nvml_watts):
-        with pytest.raises(Untold, match="Not Supported"):
+        with pytest.raises(Unavailable, match="Not Supported"):
             question("0000:5E:00.0")
 
 
@@ -223,7 +223,7 @@ def test_counter_that_power_contradicts_is_refused_with_both_figures(
     gpu = Meters(counted, shown)
     check = gpu.check()
     for _ in range(2):
-        with pytest.raises(Untold, match=figures):
+        with pytest.raises(Unavailable, match=figures):
             check.unchecked(gpu.train)
     assert gpu.trained_s == [LEAD_S, CHECKED_S]
 

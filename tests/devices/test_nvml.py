@@ -8,7 +8,7 @@ from typing import Any
 import pynvml
 import pytest
 
-from bench.devices.nvml import REASONS, Untold, gpu_at
+from bench.devices.nvml import REASONS, Unavailable, gpu_at
 
 BUS_ID = "0000:3B:00.0"
 BENCH = Path(__file__).parents[2] / "bench"
@@ -49,7 +49,7 @@ def test_gpu_is_found_by_its_bus_id(without_mig: int, driver: Callable[..., None
 
 def test_of_a_mig_instance_nothing_is_told(driver: Callable[..., None]) -> None:
     driver(nvmlDeviceGetMigMode=lambda gpu: [1, 1])
-    with pytest.raises(Untold, match="MIG instance"):
+    with pytest.raises(Unavailable, match="MIG instance"):
         gpu_at(BUS_ID)
 
 
@@ -71,7 +71,7 @@ def test_driver_that_is_not_there_says_why(
     code: int, words: str, function: str, driver: Callable[..., None]
 ) -> None:
     driver(**{function: raising(code)})
-    with pytest.raises(Untold, match=words):
+    with pytest.raises(Unavailable, match=words):
         gpu_at(BUS_ID)
 
 

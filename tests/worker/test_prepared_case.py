@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from bench.devices import probe
-from bench.devices.cpu import Cpu, WallClock
+from bench.devices.cpu import Cpu
 from bench.devices.energy import CounterCheck
-from bench.devices.nvml import Untold
+from bench.devices.nvml import Unavailable
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.matrix.support import unsupported_reason
 from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, kinds_of
@@ -36,6 +36,7 @@ from bench.worker.verify.float64_run import STEPS, expect
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from sumnet.precision import PRECISIONS
 from sumnet.train import INITIAL_SCALE, TrainingLoop, build_loop
+from tests.faults.fake_gpu.coarse_clock import CoarseCpu
 
 CXX = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 
@@ -458,7 +459,7 @@ def test_energy_that_the_driver_does_not_tell_or_contradicts_is_unsupported_for_
     for reason in ("it is a MIG instance", "120 J, and its power readings add up to 240 J"):
 
         def untold(train: object, reason: str = reason) -> None:
-            raise Untold(reason)
+            raise Unavailable(reason)
 
         counter = CounterCheck(Cpu())
         monkeypatch.setattr(counter, "unchecked", untold)
@@ -480,20 +481,6 @@ def test_energy_says_why_its_counter_was_not_checked_and_trains_for_the_check(
     spent = metered(monkeypatch, Case(), 100.0, 112.5).measure_energy(0.01, counter)
     assert (spent.joules, spent.unchecked) == (12.5, "no power")
     assert len(called) >= 2, "before the first steps, and after them"
-
-
-class CoarseClock(WallClock):
-    """However much is done between two marks, it says the same."""
-
-    def read(self) -> list[int]:
-        return [1000 * place for place, _ in enumerate(super().read())]
-
-
-class CoarseCpu(Cpu):
-    repeats = 3
-
-    def clock(self) -> WallClock:
-        return CoarseClock()
 
 
 def test_phases_that_the_clock_cannot_tell_apart_are_refused(

@@ -31,9 +31,10 @@ def install() -> None:
     """Have the worker see the GPU."""
     import msgspec
     import torch
+    from coarse_clock import CoarseCpu  # beside this file
 
     from bench import devices
-    from bench.devices.cpu import Cpu, WallClock
+    from bench.devices.cpu import Cpu
     from bench.devices.facts import DeviceFacts
     from bench.worker import prepared_case
     from bench.worker.ceilings import prepared_ceiling
@@ -58,16 +59,6 @@ def install() -> None:
 
         def synchronize(self) -> None:
             fail_if_sick()
-
-    class CoarseClock(WallClock):
-        def read(self) -> list[int]:
-            return [1000 * place for place, _ in enumerate(super().read())]
-
-    class CoarseCpu(Cpu):
-        repeats = 3
-
-        def clock(self) -> WallClock:
-            return CoarseClock()
 
     devices.DEVICES["cuda"] = Gpu
     if FAULT == "coarse":
