@@ -1,5 +1,5 @@
 """`python -m bench VERB`."""
 
-from bench.cli import main
+from .cli import main
 
 main()

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError
-from bench.matrix.axes import AXES
-from bench.matrix.case import SERIES, WHOLE, Case, case_from_id
-from bench.matrix.plan import ENVIRONMENTS
-from bench.matrix.presets import DEFAULT_PRESET, GATE_PRESET, PRESETS, select
-from bench.units import Reader, number, one_of, share_in, some_of, whole_number
+from .errors import UsageError
+from .matrix.axes import AXES
+from .matrix.case import SERIES, WHOLE, Case, case_from_id
+from .matrix.plan import ENVIRONMENTS
+from .matrix.presets import DEFAULT_PRESET, GATE_PRESET, PRESETS, select
+from .units import Reader, number, one_of, share_in, some_of, whole_number
 
 COMMAND = "python -m bench"
 PYTEST, PYPROJECT = "pytest", "pyproject"

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from bench import __version__
-from bench.cli.verbs import BODIES
-from bench.errors import BenchError, UsageError
-from bench.matrix.case import case_from_id
-from bench.options import COMMAND, VERBS, parser_of, values_of
+from .. import __version__
+from ..errors import BenchError, UsageError
+from ..matrix.case import case_from_id
+from ..options import COMMAND, VERBS, parser_of, values_of
+from .verbs import BODIES
 
 PASSED_ON = "--benchmark-"
 """What the options begin with that `run` leaves to pytest-benchmark."""

@@ -5,20 +5,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import UsageError
-from bench.matrix.case import WHOLE
-from bench.matrix.presets import select
-from bench.options import selected
+from ..errors import UsageError
+from ..matrix.case import WHOLE
+from ..matrix.presets import select
+from ..options import selected
 
 if TYPE_CHECKING:
-    from bench.matrix.plan import Plan
-    from bench.report.view import View
+    from ..matrix.plan import Plan
+    from ..report.view import View
 
 
 def _show(view: "View", asked: Namespace, status: int = 0) -> int:
     """Print a view; the exit status."""
-    from bench.report.render import render
-    from bench.report.terminal import table_width
+    from ..report.render import render
+    from ..report.terminal import table_width
 
     style = asked.format if "format" in asked else "github"
     print(render(view, style, table_width(asked.wide)), flush=True)
@@ -28,11 +28,11 @@ def _show(view: "View", asked: Namespace, status: int = 0) -> int:
 def list_cases(asked: Namespace) -> int:
     cases = selected(asked)
     if asked.verify:
-        from bench.verification.verb import verify
+        from ..verification.verb import verify
 
         return verify(cases, lambda line: print(line, flush=True))
-    from bench.devices import probe
-    from bench.matrix.support import unsupported_reason
+    from ..devices import probe
+    from ..matrix.support import unsupported_reason
 
     facts = probe()
     for case in cases:
@@ -46,7 +46,7 @@ def run(asked: Namespace) -> int:
         raise UsageError(
             f"-p {blocked[0]}: only what -p names is loaded, so there is nothing to block"
         )
-    from bench.suite.plan import plan_from
+    from ..suite.plan import plan_from
 
     words = [*asked.passed_on, *(["--collect-only"] if asked.collect_only else [])]
     words += ["-m", asked.marker] if asked.marker is not None else []
@@ -60,9 +60,9 @@ def _measure(
     words: Sequence[str] = (),
     plugins: Sequence[str] = (),
 ) -> int:
-    from bench.suite.measurement import measurement_of
-    from bench.suite.plugin import Suite
-    from bench.suite.session import run_suite
+    from ..suite.measurement import measurement_of
+    from ..suite.plugin import Suite
+    from ..suite.session import run_suite
 
     suite = Suite(measurement_of(asked, plan), wide=asked.wide)
     chosen = ["-k", asked.keyword] if asked.keyword is not None else []
@@ -74,13 +74,13 @@ def profile(asked: Namespace) -> int:
     if files:
         if len(files) < len(asked.cases) or set(asked.given) - {"CASE|RUN", "--wide"}:
             raise UsageError("run files are printed and nothing is profiled: name files alone")
-        from bench.profiles.verb import stored
+        from ..profiles.verb import stored
 
         return _show(stored(files), asked)
     cases = selected(asked)
     from rich.console import Console
 
-    from bench.profiles.verb import profile
+    from ..profiles.verb import profile
 
     def show(view: "View") -> None:
         status.stop()  # while it runs, what is printed goes to stderr and is wrapped
@@ -96,12 +96,12 @@ def ceilings(asked: Namespace) -> int:
     if not asked.files:
         if "--format" in asked.given:
             raise UsageError("--format is for printing run files: name some")
-        from bench.suite.plan import ceilings_plan
+        from ..suite.plan import ceilings_plan
 
         return _measure("test_ceilings", asked, ceilings_plan)
     if others := [flag for flag in asked.given if flag not in ("RUN", "--format", "--wide")]:
         raise UsageError(f"files are printed and nothing is measured: drop {', '.join(others)}")
-    from bench.roofline.verb import ceilings
+    from ..roofline.verb import ceilings
 
     return _show(ceilings(asked.files), asked)
 
@@ -115,18 +115,18 @@ def compare(asked: Namespace) -> int:
     status = 0
     if asked.verdicts:
         _refuse_layout("--verdicts", asked, [*layout, "--phase", "--limits"])
-        from bench.compare.verb import verdicts
+        from ..compare.verb import verdicts
 
         view, status = verdicts(
             asked.files, asked.results, margin=asked.margin, threshold=asked.threshold
         )
     elif asked.limits:
         _refuse_layout("--limits", asked, layout)
-        from bench.roofline.verb import limits
+        from ..roofline.verb import limits
 
         view = limits(asked.files, asked.results, phase=asked.phase, charts=asked.roofline)
     else:
-        from bench.compare.verb import compare
+        from ..compare.verb import compare
 
         view = compare(
             asked.files,
@@ -149,20 +149,20 @@ def _refuse_layout(table: str, asked: Namespace, layout: list[str]) -> None:
 
 
 def rank(asked: Namespace) -> int:
-    from bench.rank.verb import rank
+    from ..rank.verb import rank
 
     return _show(rank(asked.files, asked.results, by=asked.by, statistic=asked.statistic), asked)
 
 
 def trend(asked: Namespace) -> int:
-    from bench.trend.verb import trend
+    from ..trend.verb import trend
 
     how = {"phase": asked.phase, "statistic": asked.statistic, "charts": asked.chart}
     return _show(trend(asked.files, asked.results, **how), asked)
 
 
 def repeatability(asked: Namespace) -> int:
-    from bench.repeatability.verb import repeatability
+    from ..repeatability.verb import repeatability
 
     return _show(repeatability(asked.files), asked)
 
@@ -171,12 +171,12 @@ def regress(asked: Namespace) -> int:
     cases = selected(asked)
     from rich.console import Console
 
-    from bench.gate.github import report_to_github
-    from bench.gate.settings import overridden, read_settings
-    from bench.gate.side_spec import parse_side
-    from bench.gate.verb import regress
-    from bench.gate.views import headline, report_view
-    from bench.records.verdicts import EXIT_STATUS
+    from ..gate.github import report_to_github
+    from ..gate.settings import overridden, read_settings
+    from ..gate.side_spec import parse_side
+    from ..gate.verb import regress
+    from ..gate.views import headline, report_view
+    from ..records.verdicts import EXIT_STATUS
 
     console = Console(stderr=True, highlight=False)
     done = regress(
@@ -202,8 +202,8 @@ def regress(asked: Namespace) -> int:
 
 
 def calibrate(asked: Namespace) -> int:
-    from bench.gate.calibrate import calibrate
-    from bench.gate.settings import read_settings
+    from ..gate.calibrate import calibrate
+    from ..gate.settings import read_settings
 
     view = calibrate(
         asked.reports,

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.errors import UsageError
-from bench.matrix.axes import AXES
-from bench.stats.estimates import ratio_half
-from bench.stats.frame import DIMENSIONS, varying
+from ..errors import UsageError
+from ..matrix.axes import AXES
+from ..stats.estimates import ratio_half
+from ..stats.frame import DIMENSIONS, varying
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.compare.verdicts import StoredRules, bounds, evidence, words
-from bench.machine.circumstances import DEVICES, PLACE, PLAN, VARIABLES, differences, key
-from bench.matrix.case import PHASES, WHOLE
-from bench.records.run_file import RunRecord
-from bench.records.verdicts import EQUIVALENT, IMPROVED, REGRESSED
-from bench.stats.calibration import at_most, slowed_parts
-from bench.stats.frame import tidy
+from ..machine.circumstances import DEVICES, PLACE, PLAN, VARIABLES, differences, key
+from ..matrix.case import PHASES, WHOLE
+from ..records.run_file import RunRecord
+from ..records.verdicts import EQUIVALENT, IMPROVED, REGRESSED
+from ..stats.calibration import at_most, slowed_parts
+from ..stats.frame import tidy
+from .verdicts import StoredRules, bounds, evidence, words
 
 SLOWDOWNS = (0.02, 0.05, 0.10, 0.20)
 """Of one phase's time, that calibration makes up."""

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from bench.records.run_file import CaseRecord, RunRecord
-from bench.stats.estimates import ratio_half
-from bench.stats.frame import steps
+from ..records.run_file import CaseRecord, RunRecord
+from ..stats.estimates import ratio_half
+from ..stats.frame import steps
 
 NEVER = math.inf
 UNCLEAR = math.nan

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.compare.calibration import aa_runs, calibrate
-from bench.compare.verdicts import StoredRules, check_comparable, judge, outcome_of
-from bench.compare.verdicts_views import verdicts_view
-from bench.compare.views import comparison_view
-from bench.errors import UsageError
-from bench.records.loading import load_runs
-from bench.records.store import stored_runs
-from bench.records.verdicts import EXIT_STATUS
-from bench.report.view import View
-from bench.stats.frame import tidy
-from bench.units import check_within_margin
+from ..errors import UsageError
+from ..records.loading import load_runs
+from ..records.store import stored_runs
+from ..records.verdicts import EXIT_STATUS
+from ..report.view import View
+from ..stats.frame import tidy
+from ..units import check_within_margin
+from .calibration import aa_runs, calibrate
+from .verdicts import StoredRules, check_comparable, judge, outcome_of
+from .verdicts_views import verdicts_view
+from .views import comparison_view
 
 
 def compare(

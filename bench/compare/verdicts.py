@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special
 
-from bench.errors import UsageError
-from bench.machine.circumstances import PLACE, differences
-from bench.matrix.axes import AXES
-from bench.records.run_file import RunRecord
-from bench.records.verdicts import (
+from ..errors import UsageError
+from ..machine.circumstances import PLACE, differences
+from ..matrix.axes import AXES
+from ..records.run_file import RunRecord
+from ..records.verdicts import (
     EQUIVALENT,
     IMPROVED,
     INCONCLUSIVE,
@@ -27,8 +27,8 @@ from bench.records.verdicts import (
     Verdict,
     worst,
 )
-from bench.stats.estimates import MIN_REPLICATES, POWER_SIGMAS, SIGMAS, Floats, ratio_half
-from bench.stats.frame import BUSY, FEW
+from ..stats.estimates import MIN_REPLICATES, POWER_SIGMAS, SIGMAS, Floats, ratio_half
+from ..stats.frame import BUSY, FEW
 
 ALPHA = 0.01
 """How often A/A runs may have a series called regressed, over all series of both runs; and as often

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from bench.compare.calibration import MIN_AA_RUNS, Calibration
-from bench.compare.verdicts import ALPHA, StoredRules, outcome_of
-from bench.matrix.case import WHOLE
-from bench.records.run_file import RunRecord
-from bench.records.verdicts import INVALID, VERDICTS
-from bench.report import notes
-from bench.report.view import Row, Table, View, Worth, records
-from bench.stats.frame import RUN, varying
-from bench.units import duration, percent, share
+from ..matrix.case import WHOLE
+from ..records.run_file import RunRecord
+from ..records.verdicts import INVALID, VERDICTS
+from ..report import notes
+from ..report.view import Row, Table, View, Worth, records
+from ..stats.frame import RUN, varying
+from ..units import duration, percent, share
+from .calibration import MIN_AA_RUNS, Calibration
+from .verdicts import ALPHA, StoredRules, outcome_of
 
 ELSEWHERE = (
     "6 A/A runs of 24 series: of their 15 pairs none raised a false alarm (at most 63% do, with "

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.compare.analysis import Ratios, ratios
-from bench.compare.compile_costs import NEVER, NO_EAGER_CASE, compile_frame
-from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
-from bench.records.run_file import RunRecord
-from bench.report import notes
-from bench.report.view import Row, Table, View, Worth, records
-from bench.stats.frame import DIMENSIONS, QUIET, RUN, STATISTICS, tidy, varying
-from bench.units import duration, rate
+from ..matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
+from ..records.run_file import RunRecord
+from ..report import notes
+from ..report.view import Row, Table, View, Worth, records
+from ..stats.frame import DIMENSIONS, QUIET, RUN, STATISTICS, tidy, varying
+from ..units import duration, rate
+from .analysis import Ratios, ratios
+from .compile_costs import NEVER, NO_EAGER_CASE, compile_frame
 
 ASYNCHRONOUS = (
     "On an asynchronous device, quiet, typical and the phases are device time. host dispatch: host "

@@ -6,15 +6,15 @@ import sys
 
 import msgspec
 
-from bench.devices.base import Device
-from bench.devices.cpu import Cpu
-from bench.devices.cuda import Cuda
-from bench.devices.facts import DeviceFacts, Facts, place_of
-from bench.devices.limits import available_cores as available_cores
-from bench.devices.limits import thread_limit
-from bench.devices.mps import Mps
-from bench.devices.xpu import Xpu
-from bench.errors import UsageError
+from ..errors import UsageError
+from .base import Device
+from .cpu import Cpu
+from .cuda import Cuda
+from .facts import DeviceFacts, Facts, place_of
+from .limits import available_cores as available_cores
+from .limits import thread_limit
+from .mps import Mps
+from .xpu import Xpu
 
 DEVICES: dict[str, type[Device]] = {device.kind: device for device in (Cpu, Cuda, Mps, Xpu)}
 """Kind to its device."""

@@ -3,8 +3,8 @@
 import hashlib
 from typing import Any
 
-from bench.devices.base import Device, Event
-from bench.devices.event_clock import EventClock
+from .base import Device, Event
+from .event_clock import EventClock
 
 
 class Accelerator(Device):

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar, Protocol
 
-from bench.devices.facts import DeviceFacts
+from .facts import DeviceFacts
 
 
 class Clock(Protocol):

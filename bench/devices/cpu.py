@@ -5,12 +5,12 @@ import re
 import time
 from pathlib import Path
 
-from bench.devices.base import Device
-from bench.devices.compilers import cpp_refusal
-from bench.devices.energy import RaplCounter
-from bench.devices.facts import DeviceFacts
-from bench.devices.limits import available_memory
-from bench.devices.readings import figure, reading
+from .base import Device
+from .compilers import cpp_refusal
+from .energy import RaplCounter
+from .facts import DeviceFacts
+from .limits import available_memory
+from .readings import figure, reading
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 

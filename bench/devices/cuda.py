@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-from bench.devices.accelerator import Accelerator
-from bench.devices.compilers import triton_refusal
-from bench.devices.energy import nvml_joules
-from bench.devices.facts import DeviceFacts
+from .accelerator import Accelerator
+from .compilers import triton_refusal
+from .energy import nvml_joules
+from .facts import DeviceFacts
 
 
 class Cuda(Accelerator):

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.devices.base import Device
-from bench.devices.nvml import Unavailable, gpu_at
-from bench.devices.readings import count_in, figure, reading
+from .base import Device
+from .nvml import Unavailable, gpu_at
+from .readings import count_in, figure, reading
 
 POWERCAP = Path("/sys/class/powercap")
 LEAD_S = 1.0

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 
-from bench.devices.base import Event
+from .base import Event
 
 EVENTS = 256
 """Made beforehand: making one inside a block would cost the host as much as a launch."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from bench.devices.readings import count_in, figure, reading
+from .readings import count_in, figure, reading
 
 
 class Throttling(NamedTuple):

@@ -1,9 +1,9 @@
 """Apple's GPU. Its events have hung and run backwards (pytorch issues 162872 and 193578), so its
 clock is the wall clock after a wait for the device, over so many steps that the wait is small."""
 
-from bench.devices.base import Device
-from bench.devices.cpu import WallClock
-from bench.devices.facts import DeviceFacts
+from .base import Device
+from .cpu import WallClock
+from .facts import DeviceFacts
 
 
 class WaitingClock(WallClock):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bench.devices.readings import reading
+from .readings import reading
 
 REASONS = {
     "NVMLError_LibraryNotFound": "NVML (libnvidia-ml.so.1) is missing: it comes with NVIDIA's "

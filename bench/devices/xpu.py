@@ -1,8 +1,8 @@
 """Intel's GPUs, through torch.xpu. Written from torch's sources and never run on one."""
 
-from bench.devices.accelerator import Accelerator
-from bench.devices.compilers import triton_refusal
-from bench.devices.facts import DeviceFacts
+from .accelerator import Accelerator
+from .compilers import triton_refusal
+from .facts import DeviceFacts
 
 
 class Xpu(Accelerator):

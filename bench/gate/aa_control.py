@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from bench.gate.reduction import rows
-from bench.gate.signflip import LEAST_SPREAD
-from bench.records.gate_report import PairRecord
-from bench.stats.estimates import Floats
+from ..records.gate_report import PairRecord
+from ..stats.estimates import Floats
+from .reduction import rows
+from .signflip import LEAST_SPREAD
 
 CONTROL_ALPHA = 0.002
 """How often chance alone makes the control fail, over all columns, were pairs normally distributed.

@@ -9,20 +9,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.gate import replay
-from bench.gate.calibration_view import calibration_view
-from bench.gate.regress import Gate
-from bench.gate.settings import Settings
-from bench.gate.side_spec import SideSpec
-from bench.gate.sides import make_sides
-from bench.gate.verb import judged, report_path
-from bench.matrix.case import Case
-from bench.matrix.comparison import Comparison
-from bench.records.gate_report import GateReport, Rules, load_report
-from bench.records.loading import load_each
-from bench.records.store import Kind, OtherKind
-from bench.report.view import View
-from bench.runner.process import end_as_if_interrupted
+from ..matrix.case import Case
+from ..matrix.comparison import Comparison
+from ..records.gate_report import GateReport, Rules, load_report
+from ..records.loading import load_each
+from ..records.store import Kind, OtherKind
+from ..report.view import View
+from ..runner.process import end_as_if_interrupted
+from . import replay
+from .calibration_view import calibration_view
+from .regress import Gate
+from .settings import Settings
+from .side_spec import SideSpec
+from .sides import make_sides
+from .verb import judged, report_path
 
 BATCH = 100
 """Replays that one process makes at a time, from a seed of their own."""

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from bench.gate.replay import Pool, Slowdown
-from bench.records.gate_report import Rules
-from bench.report.view import Row, Table, View, Worth
-from bench.stats.calibration import at_most, share_between
+from ..records.gate_report import Rules
+from ..report.view import Row, Table, View, Worth
+from ..stats.calibration import at_most, share_between
+from .replay import Pool, Slowdown
 
 AA_WORTH: Worth = (
     ("series equivalent",),

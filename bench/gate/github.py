@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.gate.views import effect_text, how_to_settle
-from bench.records.gate_report import GateReport, SeriesVerdict
-from bench.records.verdicts import IMPROVED, INCONCLUSIVE, INVALID, REGRESSED, VERDICTS, Verdict
-from bench.report.render import render
-from bench.report.view import View
+from ..records.gate_report import GateReport, SeriesVerdict
+from ..records.verdicts import IMPROVED, INCONCLUSIVE, INVALID, REGRESSED, VERDICTS, Verdict
+from ..report.render import render
+from ..report.view import View
+from .views import effect_text, how_to_settle
 
 ANNOTATIONS = 10
 """GitHub shows so many errors of a step."""

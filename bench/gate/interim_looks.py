@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from bench.records.gate_report import PairRecord
+from ..records.gate_report import PairRecord
 
 FIRST_LOOKS = (9, 16, 32)
 """Pairs at which the test looks; then at twice as many each time, and when time is up. Nine pairs

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from bench.errors import UsageError
-from bench.protocol import interpreter
-from bench.protocol.messages import Interpreter
+from ..errors import UsageError
+from ..protocol import interpreter
+from ..protocol.messages import Interpreter
 
 IMPORTS = {"msgspec": "msgspec", "psutil": "psutil", "pynvml": "nvidia-ml-py", "torch": "torch"}
 """What a worker imports beside this suite, and what to install for it."""

@@ -8,10 +8,10 @@ from typing import get_args
 import numpy as np
 from scipy import stats
 
-from bench.protocol.messages import KINDS, QUANTILES, Block
-from bench.records.gate_report import PairRecord, Statistic
-from bench.runner.pairs import BlockPair, ProcessPair
-from bench.stats.estimates import Floats
+from ..protocol.messages import KINDS, QUANTILES, Block
+from ..records.gate_report import PairRecord, Statistic
+from ..runner.pairs import BlockPair, ProcessPair
+from ..stats.estimates import Floats
 
 COLUMNS: tuple[Statistic, ...] = get_args(Statistic)
 """A pair's log-ratios of a series."""

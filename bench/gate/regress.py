@@ -7,23 +7,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.errors import MachineError, UsageError
-from bench.gate.aa_control import control_moved
-from bench.gate.interim_looks import CONTROLS, FIRST_LOOKS, interim_looks
-from bench.gate.reduction import reduce_pair
-from bench.gate.settings import Settings
-from bench.gate.verdicts import decided, judge, outcome_of
-from bench.machine.circumstances import measured_devices
-from bench.machine.fingerprint import fingerprint
-from bench.machine.redact import redacted
-from bench.matrix.comparison import Comparison
-from bench.matrix.plan import ENVIRONMENTS
-from bench.protocol.messages import Hello, Interpreter
-from bench.records.gate_report import GateReport, SeriesVerdict, SideRecord, write_report
-from bench.records.verdicts import INVALID
-from bench.runner.pairs import Pairs
-from bench.runner.pool import shareable
-from bench.runner.process import Side
+from ..errors import MachineError, UsageError
+from ..machine.circumstances import measured_devices
+from ..machine.fingerprint import fingerprint
+from ..machine.redact import redacted
+from ..matrix.comparison import Comparison
+from ..matrix.plan import ENVIRONMENTS
+from ..protocol.messages import Hello, Interpreter
+from ..records.gate_report import GateReport, SeriesVerdict, SideRecord, write_report
+from ..records.verdicts import INVALID
+from ..runner.pairs import Pairs
+from ..runner.pool import shareable
+from ..runner.process import Side
+from .aa_control import control_moved
+from .interim_looks import CONTROLS, FIRST_LOOKS, interim_looks
+from .reduction import reduce_pair
+from .settings import Settings
+from .verdicts import decided, judge, outcome_of
 
 ENVIRONMENT = "steady"
 """Of both sides: what malloc gives back to the kernel differs from process to process."""

@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 from msgspec import structs
 
-from bench.errors import UsageError
-from bench.gate.aa_control import control_moved
-from bench.gate.interim_looks import CONTROLS, FIRST_LOOKS, interim_looks
-from bench.gate.reduction import COLUMNS
-from bench.gate.verdicts import decided, judge, outcome_of
-from bench.matrix.case import PHASES
-from bench.records.gate_report import GateReport, PairRecord, Rules, SeriesVerdict
-from bench.records.verdicts import EQUIVALENT, IMPROVED, INVALID, REGRESSED, SLOWER, Verdict
-from bench.report.view import Row
-from bench.stats.calibration import slowed_parts
-from bench.stats.estimates import Floats
+from ..errors import UsageError
+from ..matrix.case import PHASES
+from ..records.gate_report import GateReport, PairRecord, Rules, SeriesVerdict
+from ..records.verdicts import EQUIVALENT, IMPROVED, INVALID, REGRESSED, SLOWER, Verdict
+from ..report.view import Row
+from ..stats.calibration import slowed_parts
+from ..stats.estimates import Floats
+from .aa_control import control_moved
+from .interim_looks import CONTROLS, FIRST_LOOKS, interim_looks
+from .reduction import COLUMNS
+from .verdicts import decided, judge, outcome_of
 
 REPLAY_PATTERNS = 4000
 """Of signs at a look: a fifth of a run's, for speed; a p of 0.2% is then known to 0.07%."""

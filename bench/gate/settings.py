@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from bench.devices.readings import reading
-from bench.errors import UsageError
-from bench.matrix.comparison import Comparison
-from bench.options import PYPROJECT, TABLE, Option, options_of
-from bench.records.gate_report import Rules
-from bench.units import check_within_margin
+from ..devices.readings import reading
+from ..errors import UsageError
+from ..matrix.comparison import Comparison
+from ..options import PYPROJECT, TABLE, Option, options_of
+from ..records.gate_report import Rules
+from ..units import check_within_margin
 
 FILE = "pyproject.toml"
 BUDGET_S = 280.0

@@ -7,11 +7,11 @@ from typing import Any
 
 from msgspec import structs
 
-from bench.errors import UsageError
-from bench.matrix.axes import AXES, Value
-from bench.matrix.case import Case
-from bench.matrix.comparison import Comparison
-from bench.runner.pairs import PADDING
+from ..errors import UsageError
+from ..matrix.axes import AXES, Value
+from ..matrix.case import Case
+from ..matrix.comparison import Comparison
+from ..runner.pairs import PADDING
 
 OURS = {
     "PYTHONPATH": "both sides import from the same folders; --base names a subject, and "

@@ -8,13 +8,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.errors import MachineError, UsageError
-from bench.gate.interpreters import make_interpreter, named_interpreter
-from bench.gate.side_spec import SideSpec
-from bench.machine.checkout import SUBJECT, Checkout
-from bench.machine.redact import redacted
-from bench.protocol.subject import ROOT, subject_hash
-from bench.runner.process import Side
+from ..errors import MachineError, UsageError
+from ..machine.checkout import SUBJECT, Checkout
+from ..machine.redact import redacted
+from ..protocol.subject import ROOT, subject_hash
+from ..runner.process import Side
+from .interpreters import make_interpreter, named_interpreter
+from .side_spec import SideSpec
 
 
 @contextlib.contextmanager

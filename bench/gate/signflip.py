@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from bench.stats.estimates import Floats
+from ..stats.estimates import Floats
 
 EXACT_PAIRS = 14
 """Up to so many pairs every pattern of signs is tried."""

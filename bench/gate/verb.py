@@ -7,17 +7,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.errors import UsageError
-from bench.gate.regress import Gate
-from bench.gate.settings import Settings, unmatched
-from bench.gate.side_spec import SideSpec, comparisons
-from bench.gate.sides import make_sides
-from bench.machine.fingerprint import commit_unknown, fingerprint
-from bench.matrix.case import Case
-from bench.matrix.comparison import Comparison
-from bench.matrix.presets import PRESETS, select
-from bench.records.gate_report import GateReport
-from bench.runner.process import end_as_if_interrupted
+from ..errors import UsageError
+from ..machine.fingerprint import commit_unknown, fingerprint
+from ..matrix.case import Case
+from ..matrix.comparison import Comparison
+from ..matrix.presets import PRESETS, select
+from ..records.gate_report import GateReport
+from ..runner.process import end_as_if_interrupted
+from .regress import Gate
+from .settings import Settings, unmatched
+from .side_spec import SideSpec, comparisons
+from .sides import make_sides
 
 
 def regress(

@@ -9,11 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from bench.gate.interim_looks import FIRST_LOOKS, shares
-from bench.gate.reduction import COLUMNS, rows
-from bench.gate.signflip import PATTERNS, adjusted_p, critical_t, sign_patterns, statistics_under
-from bench.records.gate_report import PairRecord, Rules, SeriesVerdict
-from bench.records.verdicts import (
+from ..records.gate_report import PairRecord, Rules, SeriesVerdict
+from ..records.verdicts import (
     EQUIVALENT,
     FASTER,
     IMPROVED,
@@ -24,7 +21,10 @@ from bench.records.verdicts import (
     Verdict,
     worst,
 )
-from bench.stats.estimates import CONFIDENCE, POWER_SIGMAS, Floats
+from ..stats.estimates import CONFIDENCE, POWER_SIGMAS, Floats
+from .interim_looks import FIRST_LOOKS, shares
+from .reduction import COLUMNS, rows
+from .signflip import PATTERNS, adjusted_p, critical_t, sign_patterns, statistics_under
 
 EQUIVALENCE_ALPHA = 0.05
 """Of each of the two one-sided tests; spent over the looks as alpha is."""

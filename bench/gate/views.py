@@ -6,13 +6,13 @@ from pathlib import Path
 
 from msgspec import structs
 
-from bench.gate.verdicts import clearly_regressed
-from bench.machine.circumstances import exchanged
-from bench.matrix.axes import AXES
-from bench.records.gate_report import GateReport, SeriesVerdict
-from bench.records.verdicts import EQUIVALENT, IMPROVED, INCONCLUSIVE, INVALID, REGRESSED, VERDICTS
-from bench.report.view import Row, Table, View, Worth
-from bench.units import duration, percent
+from ..machine.circumstances import exchanged
+from ..matrix.axes import AXES
+from ..records.gate_report import GateReport, SeriesVerdict
+from ..records.verdicts import EQUIVALENT, IMPROVED, INCONCLUSIVE, INVALID, REGRESSED, VERDICTS
+from ..report.view import Row, Table, View, Worth
+from ..units import duration, percent
+from .verdicts import clearly_regressed
 
 LONGEST_S = 3600.0
 """More time than that is not worth a proposal."""

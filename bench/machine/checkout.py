@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.errors import MachineError, UsageError
-from bench.protocol.subject import modules_in
+from ..errors import MachineError, UsageError
+from ..protocol.subject import modules_in
 
 SUBJECT = "sumnet"
 """The package that is measured, a folder of that name."""

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import msgspec
 
-from bench.devices.facts import Facts
-from bench.machine.fingerprint import Machine
-from bench.matrix.plan import Plan
+from ..devices.facts import Facts
+from ..matrix.plan import Plan
+from .fingerprint import Machine
 
 MACHINE = ("machine",)
 """One machine, by its identity."""

@@ -10,16 +10,16 @@ import msgspec
 import psutil
 import pynvml
 
-from bench.devices import available_cores, torch_missing
-from bench.devices.limits import CGROUPS
-from bench.devices.readings import figure, reading
-from bench.errors import UsageError
-from bench.machine.checkout import Checkout, NoCheckout
-from bench.machine.identity import command_output, cpu_info, machine_identity
-from bench.machine.redact import redacted
-from bench.protocol.subject import ROOT, subject_hash
+from ..devices import available_cores, torch_missing
+from ..devices.limits import CGROUPS
+from ..devices.readings import figure, reading
+from ..errors import UsageError
+from ..protocol.subject import PACKAGE, ROOT, subject_hash
+from .checkout import Checkout, NoCheckout
+from .identity import command_output, cpu_info, machine_identity
+from .redact import redacted
 
-CODE = ("bench", "sumnet")
+CODE = (PACKAGE.name, "sumnet")
 """What a timing depends on: results land in the same tree and do not make it dirty."""
 
 ENVIRONMENT = re.compile(

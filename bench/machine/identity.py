@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.devices.readings import reading
+from ..devices.readings import reading
 
 APPLICATION = b"sumnet-bench machine identity 1"
 """Makes the hash specific to this program, as machine-id(5) asks: the id itself stays secret."""

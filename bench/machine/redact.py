@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from bench.devices.readings import reading
+from ..devices.readings import reading
 
 
 def redacted(text: str) -> str:

@@ -13,9 +13,9 @@ import msgspec
 import psutil
 import pynvml as nvml
 
-from bench.devices.limits import CGROUPS, ControlGroups, Throttling
-from bench.devices.nvml import Unavailable, gpu_at
-from bench.devices.readings import figure, reading
+from ..devices.limits import CGROUPS, ControlGroups, Throttling
+from ..devices.nvml import Unavailable, gpu_at
+from ..devices.readings import figure, reading
 
 EVERY_S = 2.0
 """Over these seconds the kernel's count, in hundredths of one, has a step of half a percent."""

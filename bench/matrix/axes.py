@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.devices import device_names, is_device_name
-from bench.errors import UsageError
 from sumnet.compilation import COMPILATIONS
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from sumnet.precision import PRECISIONS
+
+from ..devices import device_names, is_device_name
+from ..errors import UsageError
 
 Value = str | int
 

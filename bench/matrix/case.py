@@ -4,11 +4,12 @@ from typing import Any
 
 import msgspec
 
-from bench.devices import kind_of
-from bench.errors import UsageError
-from bench.matrix.axes import AXES, Value
 from sumnet.compilation import COMPILATIONS, Compilation
 from sumnet.optimizers import OPTIMIZERS
+
+from ..devices import kind_of
+from ..errors import UsageError
+from .axes import AXES, Value
 
 PHASES = ("forward", "backward", "step")
 WHOLE = "train_step"

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from bench.devices import kind_of
-from bench.matrix.case import Case
 from sumnet.precision import PRECISIONS
+
+from ..devices import kind_of
+from .case import Case
 
 COPY, TRIAD, MATMUL = "copy", "triad", "matmul"
 OP, NODE = "op", "node"

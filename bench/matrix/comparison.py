@@ -2,8 +2,8 @@
 
 import msgspec
 
-from bench.matrix.axes import AXES
-from bench.matrix.case import Case
+from .axes import AXES
+from .case import Case
 
 
 class Comparison(msgspec.Struct, frozen=True):

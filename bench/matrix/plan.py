@@ -2,8 +2,8 @@
 
 import msgspec
 
-from bench.matrix.case import Case
-from bench.matrix.ceiling import Ceiling
+from .case import Case
+from .ceiling import Ceiling
 
 ENVIRONMENTS: dict[str, dict[str, str]] = {
     "stock": {},

@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
-from bench.devices import DEVICES, kind_of
-from bench.matrix.axes import AXES, Value
-from bench.matrix.case import Case
 from sumnet.compilation import COMPILATIONS
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from sumnet.precision import PRECISIONS
+
+from ..devices import DEVICES, kind_of
+from .axes import AXES, Value
+from .case import Case
 
 Grid = Mapping[str, Sequence[Value]]
 

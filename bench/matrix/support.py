@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from bench.devices import kind_of
-from bench.devices.facts import Facts
-from bench.matrix.case import Case
 from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from sumnet.precision import PRECISIONS
+
+from ..devices import kind_of
+from ..devices.facts import Facts
+from .case import Case
 
 ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.errors import UsageError
-from bench.matrix.case import Case
-from bench.matrix.plan import Plan
-from bench.profiles.views import ABOUT, profile_tables
-from bench.protocol.profile import StepProfile
-from bench.records.loading import load_runs
-from bench.report.view import Table, View
-from bench.runner.coordinator import Coordinator
-from bench.runner.events import CaseEnded, CasePrepared, CaseProfiled, Event
+from ..errors import UsageError
+from ..matrix.case import Case
+from ..matrix.plan import Plan
+from ..protocol.profile import StepProfile
+from ..records.loading import load_runs
+from ..report.view import Table, View
+from ..runner.coordinator import Coordinator
+from ..runner.events import CaseEnded, CasePrepared, CaseProfiled, Event
+from .views import ABOUT, profile_tables
 
 
 def profile(cases: Sequence[Case], traces: Path | None, show: Callable[[View], None]) -> int:

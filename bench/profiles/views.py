@@ -2,9 +2,9 @@
 
 import math
 
-from bench.protocol.profile import PhaseProfile, StepProfile
-from bench.report.view import Row, Table, Worth
-from bench.units import duration, memory, rate, share
+from ..protocol.profile import PhaseProfile, StepProfile
+from ..report.view import Row, Table, Worth
+from ..units import duration, memory, rate, share
 
 OPERATORS = 5
 """Shown of each phase."""

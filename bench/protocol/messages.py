@@ -4,11 +4,11 @@ from typing import Literal
 
 import msgspec
 
-from bench.devices.facts import Facts
-from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
-from bench.matrix.ceiling import Ceiling
-from bench.protocol.profile import StepProfile
-from bench.protocol.verified import Expected, Verified
+from ..devices.facts import Facts
+from ..matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
+from ..matrix.ceiling import Ceiling
+from .profile import StepProfile
+from .verified import Expected, Verified
 
 PHASES_KIND = "phases"
 WHOLE_KIND = WHOLE

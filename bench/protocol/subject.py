@@ -3,9 +3,9 @@
 import hashlib
 from pathlib import Path
 
-import bench
-
-ROOT = Path(bench.__file__).parent.parent
+PACKAGE = Path(__file__).parents[1]
+"""This instrument's own package: `bench` in a source tree, `sumnet_bench` where installed."""
+ROOT = PACKAGE.parent
 """The folder that holds this instrument: a source tree, or the site-packages it is installed in."""
 
 

@@ -1,7 +1,7 @@
 """Which reply is a valid one to a request, and which leaves the worker unusable."""
 
-from bench.devices import kind_of
-from bench.protocol import messages
+from ..devices import kind_of
+from . import messages
 
 
 class InvalidReply(Exception):

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.errors import UsageError
-from bench.matrix.axes import AXES
-from bench.options import CHOICES
-from bench.stats.estimates import ratio_half
-from bench.stats.frame import RUN, steps
+from ..errors import UsageError
+from ..matrix.axes import AXES
+from ..options import CHOICES
+from ..stats.estimates import ratio_half
+from ..stats.frame import RUN, steps
 
 TASK = tuple(name for name in AXES if name not in CHOICES)
 

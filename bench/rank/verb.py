@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.options import CHOICES
-from bench.rank.views import ranking_view
-from bench.records.loading import load_runs
-from bench.report.view import View
+from ..options import CHOICES
+from ..records.loading import load_runs
+from ..report.view import View
+from .views import ranking_view
 
 
 def rank(files: Sequence[Path], results: Path, *, by: Sequence[str] | None, statistic: str) -> View:

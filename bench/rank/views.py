@@ -5,15 +5,15 @@ from typing import Any
 
 import pandas as pd
 
-from bench.matrix.axes import AXES
-from bench.matrix.case import THROUGHPUT, WHOLE
-from bench.options import CHOICES
-from bench.rank.analysis import Crossover, Ranking, crossovers, rankings
-from bench.records.run_file import RunRecord
-from bench.report import notes
-from bench.report.view import Row, Table, View, Worth
-from bench.stats.frame import QUIET, tidy
-from bench.units import interval, rate
+from ..matrix.axes import AXES
+from ..matrix.case import THROUGHPUT, WHOLE
+from ..options import CHOICES
+from ..records.run_file import RunRecord
+from ..report import notes
+from ..report.view import Row, Table, View, Worth
+from ..stats.frame import QUIET, tidy
+from ..units import interval, rate
+from .analysis import Crossover, Ranking, crossovers, rankings
 
 WORTH: Worth = (("samples/s",), ("bound",), ("tied", "configurations"), ("next", "slower by"))
 ABOUT = (

@@ -6,9 +6,11 @@ from typing import TypeVar
 
 import msgspec
 
-from bench.machine.sampling import HealthSample
-from bench.protocol.messages import CEILING, PHASES_KIND, QUANTILES
-from bench.records.run_file import (
+from ..machine.sampling import HealthSample
+from ..protocol.messages import CEILING, PHASES_KIND, QUANTILES
+from ..runner import events as happened
+from ..runner.events import BlockMeasured, Event
+from .run_file import (
     Blocks,
     CasePreparation,
     CaseRecord,
@@ -22,8 +24,6 @@ from bench.records.run_file import (
     Session,
     WorkerRecord,
 )
-from bench.runner import events as happened
-from bench.runner.events import BlockMeasured, Event
 
 T = TypeVar("T")
 

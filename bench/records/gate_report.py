@@ -5,14 +5,14 @@ from typing import Literal
 
 import msgspec
 
-from bench.errors import UsageError
-from bench.machine.circumstances import MeasuredDevice
-from bench.machine.fingerprint import Machine
-from bench.matrix.case import PHASES
-from bench.matrix.comparison import Comparison
-from bench.protocol.messages import Interpreter
-from bench.records.store import REPORT, OtherKind, kind_of, read_bytes, write_atomically
-from bench.records.verdicts import INVALID, Verdict, Way
+from ..errors import UsageError
+from ..machine.circumstances import MeasuredDevice
+from ..machine.fingerprint import Machine
+from ..matrix.case import PHASES
+from ..matrix.comparison import Comparison
+from ..protocol.messages import Interpreter
+from .store import REPORT, OtherKind, kind_of, read_bytes, write_atomically
+from .verdicts import INVALID, Verdict, Way
 
 SCHEMA = 2
 

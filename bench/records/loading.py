@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from bench.errors import UsageError
-from bench.records.run_file import RunRecord
-from bench.records.store import OtherKind, latest_runs, load_cases
+from ..errors import UsageError
+from .run_file import RunRecord
+from .store import OtherKind, latest_runs, load_cases
 
 T = TypeVar("T")
 

@@ -18,17 +18,17 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from bench.errors import UsageError
-from bench.machine.circumstances import MeasuredDevice
-from bench.machine.fingerprint import Machine
-from bench.machine.sampling import HealthSample
-from bench.matrix.case import Case, case_from_id
-from bench.matrix.ceiling import Ceiling
-from bench.matrix.plan import Plan
-from bench.protocol.messages import CEILING, KINDS
-from bench.protocol.profile import StepProfile
-from bench.protocol.reference_loops import VERSION
-from bench.protocol.verified import Verified
+from ..errors import UsageError
+from ..machine.circumstances import MeasuredDevice
+from ..machine.fingerprint import Machine
+from ..machine.sampling import HealthSample
+from ..matrix.case import Case, case_from_id
+from ..matrix.ceiling import Ceiling
+from ..matrix.plan import Plan
+from ..protocol.messages import CEILING, KINDS
+from ..protocol.profile import StepProfile
+from ..protocol.reference_loops import VERSION
+from ..protocol.verified import Verified
 
 SCHEMA = 4
 

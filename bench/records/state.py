@@ -13,10 +13,10 @@ import msgspec
 import platformdirs
 from filelock import FileLock
 
-from bench.errors import MachineError, UsageError
-from bench.machine.circumstances import SOFTWARE, circumstances
-from bench.records.run_file import RunRecord
-from bench.records.store import NOT_JSON, read_bytes, write_atomically
+from ..errors import MachineError, UsageError
+from ..machine.circumstances import SOFTWARE, circumstances
+from .run_file import RunRecord
+from .store import NOT_JSON, read_bytes, write_atomically
 
 STATE = "SUMNET_STATE"
 RECENT = 20

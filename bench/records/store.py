@@ -15,16 +15,16 @@ from typing import Any, Self
 
 import msgspec
 
-from bench.devices import is_device_name
-from bench.errors import MachineError, UsageError
-from bench.matrix.case import Case
-from bench.matrix.ceiling import Ceiling
-from bench.records import run_file
-from bench.records.assembly import assemble
-from bench.records.run_file import SCHEMA, Header, RunRecord, WorkerRecord
-from bench.runner import events as happened
-from bench.runner.coordinator import ResumeState
-from bench.runner.events import Event
+from ..devices import is_device_name
+from ..errors import MachineError, UsageError
+from ..matrix.case import Case
+from ..matrix.ceiling import Ceiling
+from ..runner import events as happened
+from ..runner.coordinator import ResumeState
+from ..runner.events import Event
+from . import run_file
+from .assembly import assemble
+from .run_file import SCHEMA, Header, RunRecord, WorkerRecord
 
 JOURNAL_SUFFIX = ".journal"
 RUN_FILES = "[0-9]*Z-*.json"

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.errors import UsageError
-from bench.machine.circumstances import DEVICES, MACHINE, SOFTWARE, differences
-from bench.matrix.case import PHASES, WHOLE
-from bench.records.run_file import RunRecord
-from bench.stats.frame import tidy
+from ..errors import UsageError
+from ..machine.circumstances import DEVICES, MACHINE, SOFTWARE, differences
+from ..matrix.case import PHASES, WHOLE
+from ..records.run_file import RunRecord
+from ..stats.frame import tidy
 
 IDENTICAL = (*MACHINE, *DEVICES, "cases", "replicates", "environment", *SOFTWARE, "code")
 """Circumstances that runs must share for their agreement to be the machine's."""

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.records.loading import load_each
-from bench.records.store import load_cases
-from bench.repeatability.analysis import check_identical
-from bench.repeatability.views import repeatability_view
-from bench.report.view import View
+from ..records.loading import load_each
+from ..records.store import load_cases
+from ..report.view import View
+from .analysis import check_identical
+from .views import repeatability_view
 
 
 def repeatability(files: Sequence[Path]) -> View:

@@ -3,16 +3,16 @@
 import math
 from collections.abc import Sequence
 
-from bench.records.run_file import RunRecord
-from bench.repeatability.analysis import (
+from ..records.run_file import RunRecord
+from ..report.view import Row, Table, View, Worth
+from ..stats.frame import tidy
+from ..units import percent
+from .analysis import (
     agreement,
     as_printed,
     phases_over_whole,
     share_in_blocks,
 )
-from bench.report.view import Row, Table, View, Worth
-from bench.stats.frame import tidy
-from bench.units import percent
 
 COVERED = "95% interval covered"
 WORTH: Worth = (("missing",), ("series",), ("median interval",), (COVERED,), ("worst spread",))

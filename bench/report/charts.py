@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bench.errors import MachineError, UsageError
-from bench.matrix.axes import AXES
+from ..errors import MachineError, UsageError
+from ..matrix.axes import AXES
 
 if TYPE_CHECKING:  # it takes longer to import than a table to print
     import altair as alt

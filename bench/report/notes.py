@@ -5,14 +5,14 @@ from typing import Any
 
 import pandas as pd
 
-from bench.devices import kind_of
-from bench.machine.circumstances import EVERYTHING, differences
-from bench.records.run_file import RunRecord
-from bench.stats.drift import MIN_FREEDOM
-from bench.stats.estimates import MIN_REPLICATES
-from bench.stats.flags import health_note
-from bench.stats.frame import BUSY, FEW, QUIET, SLOW, STATISTICS
-from bench.units import duration, interval, percent
+from ..devices import kind_of
+from ..machine.circumstances import EVERYTHING, differences
+from ..records.run_file import RunRecord
+from ..stats.drift import MIN_FREEDOM
+from ..stats.estimates import MIN_REPLICATES
+from ..stats.flags import health_note
+from ..stats.frame import BUSY, FEW, QUIET, SLOW, STATISTICS
+from ..units import duration, interval, percent
 
 MARKS = {SLOW: "*", BUSY: "†", FEW: "‡"}
 NAMED = 3

@@ -6,8 +6,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from bench.matrix.plan import Plan
-from bench.runner.events import (
+from ..matrix.plan import Plan
+from ..runner.events import (
     BlockMeasured,
     CaseEnded,
     CasePrepared,

@@ -6,9 +6,9 @@ from html import escape
 import pandas as pd
 from tabulate import tabulate
 
-from bench.matrix.axes import AXES
-from bench.report.terminal import VARIANT, fit
-from bench.report.view import Row, View
+from ..matrix.axes import AXES
+from .terminal import VARIANT, fit
+from .view import Row, View
 
 TERMINAL = ("github", "plain")
 """Formats that people read in a terminal, which may be narrow."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len
 
-from bench.matrix.axes import AXES
-from bench.report.view import Row, Worth
+from ..matrix.axes import AXES
+from .view import Row, Worth
 
 VARIANT = "variant"
 """The column that stands for several axes."""

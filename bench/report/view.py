@@ -1,6 +1,6 @@
 """What a feature found, before it is laid out: tables, notes and records.
 
-A feature's `views.py` makes a View; `bench.report.render` alone makes text of it.
+A feature's `views.py` makes a View; `render` alone makes text of it.
 """
 
 from collections.abc import Sequence

@@ -4,9 +4,10 @@ from typing import Any
 
 import pandas as pd
 
-from bench.devices import kind_of
-from bench.matrix.axes import AXES
 from sumnet.optimizers import OPTIMIZERS
+
+from ..devices import kind_of
+from ..matrix.axes import AXES
 
 SENTENCES = 3
 WORTH = 1.2

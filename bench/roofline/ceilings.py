@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.devices import kind_of
-from bench.machine.circumstances import MACHINE, SOFTWARE, key
-from bench.matrix.ceiling import COPY, LAUNCH, MATMUL, NODE, OP, PEAK_WIDTH, TRIAD
-from bench.protocol.messages import CEILING
-from bench.records.run_file import CeilingRecord, RunRecord
-from bench.stats.estimates import MIN_BLOCKS
-from bench.stats.floors import Floors, floor_key, serving_floors
-from bench.stats.frame import replicate_of
+from ..devices import kind_of
+from ..machine.circumstances import MACHINE, SOFTWARE, key
+from ..matrix.ceiling import COPY, LAUNCH, MATMUL, NODE, OP, PEAK_WIDTH, TRIAD
+from ..protocol.messages import CEILING
+from ..records.run_file import CeilingRecord, RunRecord
+from ..stats.estimates import MIN_BLOCKS
+from ..stats.floors import Floors, floor_key, serving_floors
+from ..stats.frame import replicate_of
 
 UNMEASURED = "its measurement was interrupted"
 COMPUTED_IN_FLOAT32 = ("bfloat16", "float16", "tf32")

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bench.errors import UsageError
-from bench.matrix.case import WHOLE
-from bench.report.charts import GREY, INK, PALE, configuration, not_drawn, page
-from bench.roofline.ceilings import Rates, Setting
-from bench.stats.frame import RUN, varying
-from bench.units import duration, factor, memory, rate
+from ..errors import UsageError
+from ..matrix.case import WHOLE
+from ..report.charts import GREY, INK, PALE, configuration, not_drawn, page
+from ..stats.frame import RUN, varying
+from ..units import duration, factor, memory, rate
+from .ceilings import Rates, Setting
 
 if TYPE_CHECKING:  # it takes longer to import than a table to print
     import altair as alt

@@ -8,10 +8,11 @@ them against torch's own counter of FLOP and against the operands of every opera
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bench.matrix.case import PHASES, Case
-from bench.matrix.support import ITEM_BYTES
 from sumnet.optimizers import OPTIMIZERS
 from sumnet.precision import PRECISIONS
+
+from ..matrix.case import PHASES, Case
+from ..matrix.support import ITEM_BYTES
 
 
 class Op(NamedTuple):

@@ -5,15 +5,15 @@ from typing import Any
 
 import pandas as pd
 
-from bench.devices import kind_of
-from bench.matrix.axes import AXES
-from bench.matrix.case import PHASES, WHOLE, Case
-from bench.matrix.ceiling import products_dtype
-from bench.protocol.profile import StepProfile
-from bench.records.run_file import CaseRecord, RunRecord
-from bench.roofline.ceilings import Rates, Setting
-from bench.roofline.costs import Op, as_run, fused, total
-from bench.stats.frame import RUN
+from ..devices import kind_of
+from ..matrix.axes import AXES
+from ..matrix.case import PHASES, WHOLE, Case
+from ..matrix.ceiling import products_dtype
+from ..protocol.profile import StepProfile
+from ..records.run_file import CaseRecord, RunRecord
+from ..stats.frame import RUN
+from .ceilings import Rates, Setting
+from .costs import Op, as_run, fused, total
 
 TERMS = ("overhead", "bandwidth", "compute")
 """What can bound a case. The least times of launching its operators, running autograd's nodes and

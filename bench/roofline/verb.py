@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.errors import UsageError
-from bench.matrix.case import WHOLE
-from bench.records.loading import load_runs
-from bench.records.store import load_run
-from bench.report import notes
-from bench.report.charts import check_chart, save_chart
-from bench.report.view import View
-from bench.roofline.ceilings import ceiling_frame, rates
-from bench.roofline.chart import roof_table, roofline
-from bench.roofline.limits import limit_frame
-from bench.roofline.views import ceilings_view, limits_view
-from bench.stats.frame import tidy
+from ..errors import UsageError
+from ..matrix.case import WHOLE
+from ..records.loading import load_runs
+from ..records.store import load_run
+from ..report import notes
+from ..report.charts import check_chart, save_chart
+from ..report.view import View
+from ..stats.frame import tidy
+from .ceilings import ceiling_frame, rates
+from .chart import roof_table, roofline
+from .limits import limit_frame
+from .views import ceilings_view, limits_view
 
 
 def limits(files: Sequence[Path], results: Path, *, phase: str, charts: Sequence[Path]) -> View:

@@ -5,17 +5,17 @@ from typing import Any
 
 import pandas as pd
 
-from bench.errors import UsageError
-from bench.matrix.case import WHOLE
-from bench.matrix.ceiling import COPY, MATMUL, TRIAD
-from bench.records.run_file import RunRecord
-from bench.report import notes
-from bench.report.view import Row, Table, View, Worth, records
-from bench.roofline.advice import limits_advice
-from bench.roofline.ceilings import Rates, Setting, ceiling_frame
-from bench.roofline.limits import LIMITED, TERMS
-from bench.stats.frame import varying
-from bench.units import duration, factor, memory, rate, share
+from ..errors import UsageError
+from ..matrix.case import WHOLE
+from ..matrix.ceiling import COPY, MATMUL, TRIAD
+from ..records.run_file import RunRecord
+from ..report import notes
+from ..report.view import Row, Table, View, Worth, records
+from ..stats.frame import varying
+from ..units import duration, factor, memory, rate, share
+from .advice import limits_advice
+from .ceilings import Rates, Setting, ceiling_frame
+from .limits import LIMITED, TERMS
 
 ABOUT = (
     "limit: the least time the step can take on this machine, the largest of launching its "

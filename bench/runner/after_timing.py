@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.devices import device_named
-from bench.matrix.case import Case
-from bench.matrix.plan import Plan
-from bench.protocol import messages
-from bench.runner import events
-from bench.runner.pool import Pool
+from ..devices import device_named
+from ..matrix.case import Case
+from ..matrix.plan import Plan
+from ..protocol import messages
+from . import events
+from .pool import Pool
 
 ENERGY_S = 3.0
 """Counters of energy move in steps of up to a tenth of a second."""

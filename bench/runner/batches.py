@@ -3,12 +3,12 @@
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
-from bench.devices.facts import Facts
-from bench.matrix.case import Case
-from bench.matrix.ceiling import Ceiling
-from bench.matrix.comparison import Comparison
-from bench.matrix.support import estimated_bytes
-from bench.protocol.messages import kinds_of
+from ..devices.facts import Facts
+from ..matrix.case import Case
+from ..matrix.ceiling import Ceiling
+from ..matrix.comparison import Comparison
+from ..matrix.support import estimated_bytes
+from ..protocol.messages import kinds_of
 
 T = TypeVar("T")
 

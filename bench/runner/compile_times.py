@@ -8,13 +8,13 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from bench.errors import MachineError
-from bench.machine.redact import redacted
-from bench.matrix.case import Case
-from bench.protocol.messages import CompileTimed, Refused, TimeCompile
-from bench.runner.events import CompileMeasured
-from bench.runner.pool import Deadlines, Pool
-from bench.runner.process import Side
+from ..errors import MachineError
+from ..machine.redact import redacted
+from ..matrix.case import Case
+from ..protocol.messages import CompileTimed, Refused, TimeCompile
+from .events import CompileMeasured
+from .pool import Deadlines, Pool
+from .process import Side
 
 
 def measure_compile(

@@ -9,21 +9,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.devices.facts import Facts
-from bench.errors import UsageError
-from bench.machine.redact import redacted
-from bench.matrix.case import Case
-from bench.matrix.ceiling import Ceiling
-from bench.matrix.plan import ENVIRONMENTS, Plan
-from bench.matrix.support import unsupported_reason
-from bench.protocol import messages
-from bench.runner import events
-from bench.runner.after_timing import ask_after_timing
-from bench.runner.batches import group_cases, group_ceilings
-from bench.runner.compile_times import measure_compile
-from bench.runner.pool import Deadlines, Measurable, Pool, shareable
-from bench.runner.process import Side
-from bench.runner.schedule import Item, Known, Schedule, one_side
+from ..devices.facts import Facts
+from ..errors import UsageError
+from ..machine.redact import redacted
+from ..matrix.case import Case
+from ..matrix.ceiling import Ceiling
+from ..matrix.plan import ENVIRONMENTS, Plan
+from ..matrix.support import unsupported_reason
+from ..protocol import messages
+from . import events
+from .after_timing import ask_after_timing
+from .batches import group_cases, group_ceilings
+from .compile_times import measure_compile
+from .pool import Deadlines, Measurable, Pool, shareable
+from .process import Side
+from .schedule import Item, Known, Schedule, one_side
 
 CEILING_REPLICATES = 3
 

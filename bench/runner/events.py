@@ -2,9 +2,9 @@
 
 import msgspec
 
-from bench.machine.sampling import Health
-from bench.protocol import messages
-from bench.protocol.profile import StepProfile
+from ..machine.sampling import Health
+from ..protocol import messages
+from ..protocol.profile import StepProfile
 
 
 class SessionStarted(msgspec.Struct, tag=True, frozen=True):

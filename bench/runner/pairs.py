@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
-from bench.machine.redact import redacted
-from bench.matrix.comparison import Comparison
-from bench.matrix.support import unsupported_reason
-from bench.protocol.messages import Block, Hello, Refused, Status
-from bench.runner.batches import group_comparisons, shared_kinds
-from bench.runner.pool import Deadlines, Pool
-from bench.runner.process import Side
-from bench.runner.schedule import Item, Known, Schedule, WorkersLost, abba
+from ..machine.redact import redacted
+from ..matrix.comparison import Comparison
+from ..matrix.support import unsupported_reason
+from ..protocol.messages import Block, Hello, Refused, Status
+from .batches import group_comparisons, shared_kinds
+from .pool import Deadlines, Pool
+from .process import Side
+from .schedule import Item, Known, Schedule, WorkersLost, abba
 
 SECONDS_PER_COMPARISON = 0.9
 """Of blocks, in each pair: long enough for start-up to stay below a quarter of the wall time, and

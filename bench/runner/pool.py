@@ -8,12 +8,12 @@ from typing import Self
 
 import msgspec
 
-from bench.errors import MachineError
-from bench.machine.redact import redacted
-from bench.matrix.case import Case
-from bench.matrix.ceiling import Ceiling
-from bench.protocol import messages
-from bench.runner.process import Side, WorkerLost, WorkerProcess, id_in
+from ..errors import MachineError
+from ..machine.redact import redacted
+from ..matrix.case import Case
+from ..matrix.ceiling import Ceiling
+from ..protocol import messages
+from .process import Side, WorkerLost, WorkerProcess, id_in
 
 
 class NotStarted(MachineError):

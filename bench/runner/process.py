@@ -15,14 +15,14 @@ from pathlib import Path
 
 import msgspec
 
-from bench.devices import kind_of
-from bench.errors import MachineError
-from bench.protocol import messages
-from bench.protocol.reasons import last_words
-from bench.protocol.subject import ROOT
-from bench.protocol.validation import InvalidReply, check
+from ..devices import kind_of
+from ..errors import MachineError
+from ..protocol import messages
+from ..protocol.reasons import last_words
+from ..protocol.subject import PACKAGE, ROOT
+from ..protocol.validation import InvalidReply, check
 
-WORKER = ROOT / "bench" / "worker" / "__main__.py"
+WORKER = PACKAGE / "worker" / "__main__.py"
 TERMINATE_S = 2.0
 KILL_S = 10.0
 """One whose call into a broken driver does not return cannot even be killed."""

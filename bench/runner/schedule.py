@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bench.devices import kind_of
-from bench.machine.redact import redacted
-from bench.matrix.ceiling import Ceiling
-from bench.protocol import messages
-from bench.protocol.verified import Expected
-from bench.runner.pool import Measurable, NotStarted, Pool
+from ..devices import kind_of
+from ..machine.redact import redacted
+from ..matrix.ceiling import Ceiling
+from ..protocol import messages
+from ..protocol.verified import Expected
+from .pool import Measurable, NotStarted, Pool
 
 BLOCK_NS = 3_000_000
 MIN_SAMPLES, MAX_SAMPLES = 8, 40

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-from bench.devices.facts import Facts
-from bench.matrix.case import Case
-from bench.matrix.support import unsupported_reason
-from bench.protocol.messages import CaseVerified, Refused, Verify
-from bench.protocol.verified import Verified
-from bench.runner.pool import Deadlines, Pool
-from bench.runner.process import Side
+from ..devices.facts import Facts
+from ..matrix.case import Case
+from ..matrix.support import unsupported_reason
+from ..protocol.messages import CaseVerified, Refused, Verify
+from ..protocol.verified import Verified
+from .pool import Deadlines, Pool
+from .process import Side
 
 Outcome = Verified | Refused
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from bench.matrix.case import WHOLE
-from bench.stats.estimates import CONFIDENCE, Floats
+from ..matrix.case import WHOLE
+from .estimates import CONFIDENCE, Floats
 
 
 def at_most(count: int, trials: int) -> float:

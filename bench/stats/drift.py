@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bench.records.run_file import Drift
+from ..records.run_file import Drift
 
 MIN_FREEDOM = 2
 """Three runs of one plan: with two, one bad minute would be all that is known."""

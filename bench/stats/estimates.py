@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from bench.records.run_file import Drift
+from ..records.run_file import Drift
 
 QUIET_TOLERANCE = 0.15
 """A block is quiet when the readings before it were within this of the floor."""

@@ -6,7 +6,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any, TypeVar
 
-from bench.machine.sampling import GpuHealth, HealthSample, HostHealth
+from ..machine.sampling import GpuHealth, HealthSample, HostHealth
 
 STEAL = 0.01
 """Share of the cores' time: twice the least that the kernel counts of one core between samples."""

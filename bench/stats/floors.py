@@ -8,12 +8,12 @@ in a slower state or the floor is another machine's, refers to the lowest floor 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.devices import kind_of
-from bench.machine.circumstances import MACHINE, SOFTWARE, key
-from bench.matrix.case import Case
-from bench.matrix.ceiling import Ceiling
-from bench.records.run_file import RunRecord
-from bench.stats.estimates import QUIET_TOLERANCE, floor_of
+from ..devices import kind_of
+from ..machine.circumstances import MACHINE, SOFTWARE, key
+from ..matrix.case import Case
+from ..matrix.ceiling import Ceiling
+from ..records.run_file import RunRecord
+from .estimates import QUIET_TOLERANCE, floor_of
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.devices import kind_of
-from bench.machine.circumstances import PLACE, PLAN, SYSTEM, VARIABLES, key
-from bench.matrix.axes import AXES
-from bench.matrix.case import DISPATCH, PHASES, THROUGHPUT, WHOLE
-from bench.records.run_file import Blocks, CaseRecord, Drift, RunRecord
-from bench.stats import estimates
-from bench.stats.drift import Means, estimated_drift
-from bench.stats.flags import flags
-from bench.stats.floors import Floors, floor_key, serving_floors
+from ..devices import kind_of
+from ..machine.circumstances import PLACE, PLAN, SYSTEM, VARIABLES, key
+from ..matrix.axes import AXES
+from ..matrix.case import DISPATCH, PHASES, THROUGHPUT, WHOLE
+from ..records.run_file import Blocks, CaseRecord, Drift, RunRecord
+from . import estimates
+from .drift import Means, estimated_drift
+from .flags import flags
+from .floors import Floors, floor_key, serving_floors
 
 RUN = "run"
 DIMENSIONS = (RUN, *AXES)

@@ -3,11 +3,11 @@
 import pytest
 import pytest_benchmark.plugin
 
-from bench.errors import BenchError
-from bench.options import PYTEST, options_of, values_of
-from bench.suite.measurement import measurement_of
-from bench.suite.plan import ceilings_from, plan_from
-from bench.suite.plugin import Suite
+from ..errors import BenchError
+from ..options import PYTEST, options_of, values_of
+from .measurement import measurement_of
+from .plan import ceilings_from, plan_from
+from .plugin import Suite
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:

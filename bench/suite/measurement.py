@@ -9,27 +9,27 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from bench.errors import UsageError
-from bench.machine.circumstances import (
+from ..errors import UsageError
+from ..machine.circumstances import (
     PLACE,
     VARIABLES,
     MeasuredDevice,
     differences,
     measured_devices,
 )
-from bench.machine.fingerprint import commit_unknown, fingerprint
-from bench.machine.sampling import HealthMonitor
-from bench.matrix.plan import Plan
-from bench.options import OPTIONS
-from bench.records.assembly import assemble, block_medians
-from bench.records.run_file import Header, RunRecord
-from bench.records.state import remember_floors
-from bench.records.store import Journal, read_journal, resume_state, stored_runs, write_run
-from bench.report.progress import ProgressDisplay
-from bench.runner.coordinator import Coordinator
-from bench.runner.events import Event, HealthSampled, WorkerStarted
-from bench.stats.floors import floor_among, own_floors
-from bench.stats.frame import drift_of
+from ..machine.fingerprint import commit_unknown, fingerprint
+from ..machine.sampling import HealthMonitor
+from ..matrix.plan import Plan
+from ..options import OPTIONS
+from ..records.assembly import assemble, block_medians
+from ..records.run_file import Header, RunRecord
+from ..records.state import remember_floors
+from ..records.store import Journal, read_journal, resume_state, stored_runs, write_run
+from ..report.progress import ProgressDisplay
+from ..runner.coordinator import Coordinator
+from ..runner.events import Event, HealthSampled, WorkerStarted
+from ..stats.floors import floor_among, own_floors
+from ..stats.frame import drift_of
 
 RESUMABLE = (*PLACE, *VARIABLES, "code")
 """Circumstances that must not have changed between two sessions of one run."""

@@ -3,12 +3,13 @@
 import os
 from argparse import Namespace
 
-from bench.matrix.axes import AXES
-from bench.matrix.ceiling import Ceiling, ceilings, ceilings_under, products_dtype
-from bench.matrix.plan import Plan
-from bench.matrix.presets import DEFAULT_PRESET, PRESETS, compile_timed
-from bench.options import selected
 from sumnet.precision import PRECISIONS
+
+from ..matrix.axes import AXES
+from ..matrix.ceiling import Ceiling, ceilings, ceilings_under, products_dtype
+from ..matrix.plan import Plan
+from ..matrix.presets import DEFAULT_PRESET, PRESETS, compile_timed
+from ..options import selected
 
 
 def plan_from(asked: Namespace) -> Plan:

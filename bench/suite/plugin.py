@@ -11,20 +11,20 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from bench.compare.views import comparison_view
-from bench.errors import BenchError, MachineError, UnexpectedError, UsageError
-from bench.machine.fingerprint import fingerprint
-from bench.matrix.case import Case
-from bench.matrix.ceiling import Ceiling, ceilings_under
-from bench.matrix.plan import Plan
-from bench.records.run_file import CaseRecord, CeilingRecord, RunRecord, encode
-from bench.report import notes
-from bench.report.render import render
-from bench.report.terminal import table_width
-from bench.roofline.views import ceilings_view
-from bench.suite.clock import replay_block
-from bench.suite.measurement import Measurement, refuse_plan
-from bench.units import one_of
+from ..compare.views import comparison_view
+from ..errors import BenchError, MachineError, UnexpectedError, UsageError
+from ..machine.fingerprint import fingerprint
+from ..matrix.case import Case
+from ..matrix.ceiling import Ceiling, ceilings_under
+from ..matrix.plan import Plan
+from ..records.run_file import CaseRecord, CeilingRecord, RunRecord, encode
+from ..report import notes
+from ..report.render import render
+from ..report.terminal import table_width
+from ..roofline.views import ceilings_view
+from ..units import one_of
+from .clock import replay_block
+from .measurement import Measurement, refuse_plan
 
 MEANINGLESS = {
     "timer": "durations come from the device's own clock",

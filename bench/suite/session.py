@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import UnexpectedError
-from bench.runner.process import end_as_if_interrupted
-from bench.suite.plugin import Suite
+from ..errors import UnexpectedError
+from ..runner.process import end_as_if_interrupted
+from .plugin import Suite
 
 DISPLAY_OPTIONS = (
     *("--benchmark-columns", "--benchmark-sort", "--benchmark-group-by", "--benchmark-name"),

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.protocol.messages import CEILING
-from bench.records.run_file import CeilingRecord
-from bench.suite.clock import device_clock
+from ..protocol.messages import CEILING
+from ..records.run_file import CeilingRecord
+from .clock import device_clock
 
 
 @pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.matrix.case import PHASES
-from bench.records.run_file import CaseRecord
-from bench.suite.clock import device_clock
+from ..matrix.case import PHASES
+from ..records.run_file import CaseRecord
+from .clock import device_clock
 
 
 @pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")

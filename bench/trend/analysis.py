@@ -10,11 +10,11 @@ from ruptures.base import BaseCost
 from ruptures.detection import Pelt
 from scipy import special
 
-from bench.errors import UsageError
-from bench.machine.circumstances import exchanged
-from bench.records.run_file import RunRecord
-from bench.stats.estimates import CONFIDENCE, SIGMAS, Floats
-from bench.stats.frame import BUSY, FEW, QUIET, tidy
+from ..errors import UsageError
+from ..machine.circumstances import exchanged
+from ..records.run_file import RunRecord
+from ..stats.estimates import CONFIDENCE, SIGMAS, Floats
+from ..stats.frame import BUSY, FEW, QUIET, tidy
 
 MIN_LEVEL = 2
 """Runs that a level needs: a single slow run may be the machine's bad hour."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bench.errors import UsageError
-from bench.report.charts import GREY, INK, PALE, configuration, not_drawn, page
-from bench.report.notes import ratio_cell
-from bench.stats.frame import RUN, varying
-from bench.trend.analysis import HISTORY, Trend, history_name
-from bench.units import duration, interval
+from ..errors import UsageError
+from ..report.charts import GREY, INK, PALE, configuration, not_drawn, page
+from ..report.notes import ratio_cell
+from ..stats.frame import RUN, varying
+from ..units import duration, interval
+from .analysis import HISTORY, Trend, history_name
 
 if TYPE_CHECKING:  # it takes longer to import than a table to print
     import altair as alt

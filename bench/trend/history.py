@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.errors import UsageError
-from bench.machine.fingerprint import fingerprint
-from bench.records.loading import load_runs
-from bench.records.run_file import RunRecord
-from bench.records.store import RUN_FILES
+from ..errors import UsageError
+from ..machine.fingerprint import fingerprint
+from ..records.loading import load_runs
+from ..records.run_file import RunRecord
+from ..records.store import RUN_FILES
 
 ONE_MACHINE = "trend is the history of one machine"
 

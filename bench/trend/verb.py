@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.report.charts import check_chart, save_chart
-from bench.report.view import View
-from bench.trend.analysis import trends
-from bench.trend.chart import trend_chart
-from bench.trend.history import load_history, moment, run_files
-from bench.trend.views import trend_view
+from ..report.charts import check_chart, save_chart
+from ..report.view import View
+from .analysis import trends
+from .chart import trend_chart
+from .history import load_history, moment, run_files
+from .views import trend_view
 
 
 def trend(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.machine.circumstances import (
+from ..machine.circumstances import (
     CODE,
     DEVICES,
     SHARE,
@@ -17,14 +17,14 @@ from bench.machine.circumstances import (
     differences,
     exchanged,
 )
-from bench.records.run_file import RunRecord
-from bench.report import notes
-from bench.report.view import Row, Table, View, Worth, records
-from bench.stats.estimates import ratio_half
-from bench.stats.frame import BUSY, FEW, QUIET, RUN, varying
-from bench.trend.analysis import HISTORY, MIN_LEVEL, MIN_RUNS, Trend, history_name
-from bench.trend.history import moment
-from bench.units import duration, interval
+from ..records.run_file import RunRecord
+from ..report import notes
+from ..report.view import Row, Table, View, Worth, records
+from ..stats.estimates import ratio_half
+from ..stats.frame import BUSY, FEW, QUIET, RUN, varying
+from ..units import duration, interval
+from .analysis import HISTORY, MIN_LEVEL, MIN_RUNS, Trend, history_name
+from .history import moment
 
 History = Mapping[str, RunRecord]
 """Label to run, in the order in which they were measured."""

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from bench.matrix.case import Case
-from bench.protocol.verified import Verified
-from bench.runner.verification import Outcome, verify_cases
+from ..matrix.case import Case
+from ..protocol.verified import Verified
+from ..runner.verification import Outcome, verify_cases
 
 HARMLESS = ("verified", "unsupported")
 

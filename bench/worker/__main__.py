@@ -1,16 +1,15 @@
 """The worker: a fresh process that measures cases on request.
 
-Run as `python -P worker.py CHANNEL SUBJECT DEVICE THREADS [own-threads]`. CHANNEL is the file
-descriptor of a socket: requests come and replies go there, one JSON object a line. Standard input
-and output are left to whatever else runs in the process. SUBJECT is the folder that `sumnet` is
-loaded from; `bench` is loaded from where this file is. Neither folder is put on the import path:
-it may be a site-packages, with a torch that is not this interpreter's. With `own-threads` torch
-takes its number of threads from the environment.
+Run as `python -P worker/__main__.py CHANNEL SUBJECT DEVICE THREADS [own-threads]`: see
+`session.serve`. This package is loaded from where this file is, under the name of its folder, which
+is not put on the import path: it may be a site-packages, with a torch that is not this
+interpreter's.
 """
 
 import gc
 import os
 import sys
+from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -30,29 +29,15 @@ def main(channel: int, subject: str, device: str, threads: int, *words: str) -> 
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     # A quarter of the time that torch takes to be imported would go to finding no garbage in it.
     gc.disable()
-    load("bench", str(Path(__file__).parents[2]))
+    here = Path(__file__).parents[1]
+    load(here.name, str(here.parent))
     load("sumnet", subject)
-    import msgspec
-
-    from bench.protocol.messages import OWN_THREADS, Reply, Request
-    from bench.worker.server import Server
-
+    serve = import_module(f"{here.name}.worker.session").serve
     # Torch's OpenMP library may have bound this process to fewer (GOMP_CPU_AFFINITY and its like):
     # which of its cores a case runs on is decided here.
     if cores is not None:
         os.sched_setaffinity(0, cores)
-    replies = os.fdopen(channel, "wb", closefd=False)
-
-    def send(reply: Reply) -> None:
-        replies.write(msgspec.json.encode(reply) + b"\n")
-        replies.flush()
-
-    server = Server(device, threads, OWN_THREADS in words)
-    send(server.hello())
-    decode = msgspec.json.Decoder(Request).decode
-    # The runner ends a worker by closing its end, also when it dies itself.
-    for line in os.fdopen(channel, "rb"):
-        send(server.answer(decode(line)))
+    serve(channel, device, threads, *words)
 
 
 if __name__ == "__main__":

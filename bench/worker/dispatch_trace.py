@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.protocol.profile import Work
+from ..protocol.profile import Work
 
 R = TypeVar("R")
 

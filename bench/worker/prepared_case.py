@@ -10,23 +10,24 @@ from typing import Any
 
 import torch
 
-from bench.devices import device_named
-from bench.devices.base import Device
-from bench.devices.cpu import WallClock
-from bench.devices.energy import CounterCheck
-from bench.devices.nvml import Unavailable
-from bench.matrix.case import WHOLE, Case
-from bench.protocol.messages import WHOLE_KIND, EnergyMeasured, Prepared
-from bench.protocol.profile import StepProfile
-from bench.protocol.reference_loops import reference_loops_for
-from bench.protocol.verified import Expected, Verified
-from bench.worker.profile.profiler import profile_step
-from bench.worker.refusals import Unsupported
-from bench.worker.timing import Samples, Stopwatch, time_block
-from bench.worker.verify.checks import verify
-from bench.worker.verify.float64_run import expect
 from sumnet.precision import PRECISIONS
 from sumnet.train import TrainingLoop, build_loop, float32_products
+
+from ..devices import device_named
+from ..devices.base import Device
+from ..devices.cpu import WallClock
+from ..devices.energy import CounterCheck
+from ..devices.nvml import Unavailable
+from ..matrix.case import WHOLE, Case
+from ..protocol.messages import WHOLE_KIND, EnergyMeasured, Prepared
+from ..protocol.profile import StepProfile
+from ..protocol.reference_loops import reference_loops_for
+from ..protocol.verified import Expected, Verified
+from .profile.profiler import profile_step
+from .refusals import Unsupported
+from .timing import Samples, Stopwatch, time_block
+from .verify.checks import verify
+from .verify.float64_run import expect
 
 WARMUP_WINDOW = 8
 WARMUP_TOLERANCE = 0.03

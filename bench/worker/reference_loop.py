@@ -12,9 +12,9 @@ units at work do, and that is not noise.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bench.devices.base import Clock
-from bench.protocol.reference_loops import DISPATCH, MEMORY
-from bench.worker.timing import time_calls
+from ..devices.base import Clock
+from ..protocol.reference_loops import DISPATCH, MEMORY
+from .timing import time_calls
 
 
 class ReferenceLoop(NamedTuple):

@@ -1,6 +1,6 @@
 """Why a case cannot be measured: each kind of refusal has the status that it gives the case."""
 
-from bench.protocol.messages import Status
+from ..protocol.messages import Status
 
 
 class Refusal(Exception):

@@ -9,21 +9,22 @@ from pathlib import Path
 import torch
 
 import sumnet
-from bench.devices import device_named, probe
-from bench.devices.cpu import WallClock
-from bench.devices.energy import CounterCheck
-from bench.protocol import messages
-from bench.protocol.interpreter import describe
-from bench.protocol.reasons import reason_of
-from bench.protocol.subject import subject_hash
-from bench.worker.ceilings.prepared_ceiling import PreparedCeiling
-from bench.worker.dispatch_trace import cache_counts
-from bench.worker.prepared_case import PreparedCase, build, verified
-from bench.worker.reference_loop import build_reference_loops, read_loop
-from bench.worker.refusals import PhasesUnclear, Refusal, Unsupported
-from bench.worker.timing import percentiles, time_calls, upper_tail_mean
 from sumnet.precision import PRECISIONS
 from sumnet.train import float32_products
+
+from ..devices import device_named, probe
+from ..devices.cpu import WallClock
+from ..devices.energy import CounterCheck
+from ..protocol import messages
+from ..protocol.interpreter import describe
+from ..protocol.reasons import reason_of
+from ..protocol.subject import subject_hash
+from .ceilings.prepared_ceiling import PreparedCeiling
+from .dispatch_trace import cache_counts
+from .prepared_case import PreparedCase, build, verified
+from .reference_loop import build_reference_loops, read_loop
+from .refusals import PhasesUnclear, Refusal, Unsupported
+from .timing import percentiles, time_calls, upper_tail_mean
 
 SYNCS = 100
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")

@@ -5,10 +5,10 @@ import statistics
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.devices.base import Clock
-from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
-from bench.protocol.messages import PHASES_KIND, QUANTILES, THROUGHPUT_KIND, WAITING_KIND
-from bench.worker.refusals import PhasesUnclear
+from ..devices.base import Clock
+from ..matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
+from ..protocol.messages import PHASES_KIND, QUANTILES, THROUGHPUT_KIND, WAITING_KIND
+from .refusals import PhasesUnclear
 
 if TYPE_CHECKING:
     from sumnet.train import TrainingLoop

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import torch
 
-from bench.devices import kind_of
-from bench.devices.accelerator import Accelerator
-from bench.devices.base import Device
-from bench.matrix import ceiling as ceilings
-from bench.matrix.ceiling import Ceiling
 from sumnet.precision import PRECISIONS
+
+from ...devices import kind_of
+from ...devices.accelerator import Accelerator
+from ...devices.base import Device
+from ...matrix import ceiling as ceilings
+from ...matrix.ceiling import Ceiling
 
 CHAIN = 65
 """Nodes of the chain that a backward pass goes through."""

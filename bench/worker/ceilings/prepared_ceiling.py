@@ -4,16 +4,17 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from bench.devices import device_named
-from bench.devices.cpu import WallClock
-from bench.matrix.ceiling import COPY, TRIAD, Ceiling
-from bench.protocol.messages import CEILING, CeilingPrepared
-from bench.protocol.reference_loops import reference_loops_for
-from bench.worker.ceilings.microbenchmarks import MICROBENCHMARKS, Run
-from bench.worker.refusals import InvalidCase
-from bench.worker.timing import Samples, time_calls
 from sumnet.precision import PRECISIONS
 from sumnet.train import float32_products
+
+from ...devices import device_named
+from ...devices.cpu import WallClock
+from ...matrix.ceiling import COPY, TRIAD, Ceiling
+from ...protocol.messages import CEILING, CeilingPrepared
+from ...protocol.reference_loops import reference_loops_for
+from ..refusals import InvalidCase
+from ..timing import Samples, time_calls
+from .microbenchmarks import MICROBENCHMARKS, Run
 
 SAMPLE_NS = 50_000
 """A sample lasts so long at least: reading the clock costs a thousandth of that."""

@@ -8,13 +8,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._pytree import tree_leaves
 
-from bench.devices.base import Device
-from bench.matrix.case import PHASES, WHOLE, Case
-from bench.protocol.profile import StepProfile, Work
-from bench.worker.dispatch_trace import count_work
-from bench.worker.profile.summary import folded, summarize
-from bench.worker.profile.trace import LABEL, phase_traces, read_trace
 from sumnet.train import TrainingLoop
+
+from ...devices.base import Device
+from ...matrix.case import PHASES, WHOLE, Case
+from ...protocol.profile import StepProfile, Work
+from ..dispatch_trace import count_work
+from .summary import folded, summarize
+from .trace import LABEL, phase_traces, read_trace
 
 STEPS = 8
 UNKEPT = 2

@@ -8,10 +8,10 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from bench.devices.base import Device
-from bench.protocol.profile import Operator, PhaseProfile
-from bench.worker.profile.trace import OPERATOR, PhaseTrace, TraceEvent
-from bench.worker.refusals import TraceError
+from ...devices.base import Device
+from ...protocol.profile import Operator, PhaseProfile
+from ..refusals import TraceError
+from .trace import OPERATOR, PhaseTrace, TraceEvent
 
 OPERATORS_KEPT = 12
 

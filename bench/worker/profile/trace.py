@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bench.devices.base import Device
-from bench.worker.refusals import TraceError
+from ...devices.base import Device
+from ..refusals import TraceError
 
 LABEL = "sumnet: "
 """Before a phase's name."""

@@ -4,15 +4,16 @@ import math
 
 import torch
 
-from bench.devices.base import Device
-from bench.matrix.case import Case
-from bench.protocol.verified import Expected, Graphs, Verified
-from bench.worker.dispatch_trace import compiler_counts, observe
-from bench.worker.refusals import InvalidCase
-from bench.worker.verify.float64_run import STEPS, reference_loss
 from sumnet.optimizers import OPTIMIZERS
 from sumnet.precision import PRECISIONS
 from sumnet.train import TrainingLoop, float32_products
+
+from ...devices.base import Device
+from ...matrix.case import Case
+from ...protocol.verified import Expected, Graphs, Verified
+from ..dispatch_trace import compiler_counts, observe
+from ..refusals import InvalidCase
+from .float64_run import STEPS, reference_loss
 
 HOOK_BREAK = "Call to `torch._dynamo.graph_break()`"
 """An optimizer's step is wrapped to restore autograd's mode, which breaks the graph around it."""

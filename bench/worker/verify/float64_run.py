@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import torch
 
-from bench.matrix.case import Case
-from bench.protocol.verified import Expected
 from sumnet.data import random_batch
 from sumnet.model import SumNet
 from sumnet.optimizers import OPTIMIZERS, build_optimizer, learning_rate
 from sumnet.precision import PRECISIONS
+
+from ...matrix.case import Case
+from ...protocol.verified import Expected
 
 STEPS = 20
 SHAKEN = 6
