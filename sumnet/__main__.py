@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from sumnet.optimizers import OPTIMIZERS
+from bench.matrix.optimizers import OPTIMIZERS
 
 LARGEST = 1e30  # well inside single precision, in which the net is trained
 REPORTS = 10

@@ -61,7 +61,9 @@ class Step:
         if loss is not None and model is None:
             raise TypeError("Step(loss=...) needs the model that the loss is of, as first argument")
         if optimizer is not None and loss is None:
-            raise TypeError("Step(optimizer=...) goes with loss=; name it in state= beside the rest")
+            raise TypeError(
+                "Step(optimizer=...) goes with loss=; name it in state= beside the rest"
+            )
         if phases is not None:
             wrong = [name for name in phases if not NAME.fullmatch(name) or name == "train_step"]
             if wrong or not phases:
@@ -143,14 +145,18 @@ def declared(namespace: Mapping[str, Any]) -> list[Declaration]:
 
 def _values(name: str, given: Sequence[Value]) -> tuple[Value, ...]:
     if name in SUITES:
-        raise TypeError(f"{name} is an axis that the suite has for every step: call yours otherwise")
+        raise TypeError(
+            f"{name} is an axis that the suite has for every step: call yours otherwise"
+        )
     if not NAME.fullmatch(name):
         raise TypeError(f"{name!r} cannot name an axis: use letters, digits and _")
     if isinstance(given, str) or not isinstance(given, Sequence) or not given:
         raise TypeError(f"{name}={given!r}: an axis is a list of values")
     kinds = {type(value) for value in given}
     if not kinds <= {str, int, float, bool} or (len(kinds) > 1 and kinds != {int, float}):
-        raise TypeError(f"{name}={given!r}: the values of an axis are of one type, numbers or words")
+        raise TypeError(
+            f"{name}={given!r}: the values of an axis are of one type, numbers or words"
+        )
     if wrong := [value for value in given if not TEXT.fullmatch(str(value))]:
         raise TypeError(f"{name}={wrong[0]!r}: letters, digits and _ . + = - make a value")
     if kinds == {int, float}:

@@ -15,11 +15,11 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import nn
 
-from sumnet.compilation import COMPILATIONS, GRAPH_KINDS, GRAPH_MODES, Compilation
+from bench.matrix.compilation import COMPILATIONS, GRAPH_KINDS, GRAPH_MODES, Compilation
+from bench.matrix.optimizers import OPTIMIZERS, build_optimizer, learning_rate
+from bench.matrix.precision import PRECISIONS, Precision
 from sumnet.data import Batch, batch_from_pairs, random_batch
 from sumnet.model import SumNet
-from sumnet.optimizers import OPTIMIZERS, build_optimizer, learning_rate
-from sumnet.precision import PRECISIONS, Precision
 
 P = ParamSpec("P")
 R = TypeVar("R")

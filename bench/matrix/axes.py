@@ -4,12 +4,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sumnet.compilation import COMPILATIONS
-from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
-from sumnet.precision import PRECISIONS
-
 from ..devices import device_names, is_device_name
 from ..errors import UsageError
+from .compilation import COMPILATIONS
+from .optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from .precision import PRECISIONS
 
 Value = str | int
 

@@ -4,12 +4,11 @@ from typing import Any
 
 import msgspec
 
-from sumnet.compilation import COMPILATIONS, Compilation
-from sumnet.optimizers import OPTIMIZERS
-
 from ..devices import kind_of
 from ..errors import UsageError
 from .axes import AXES, Value
+from .compilation import COMPILATIONS, Compilation
+from .optimizers import OPTIMIZERS
 
 PHASES = ("forward", "backward", "step")
 WHOLE = "train_step"

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from sumnet.precision import PRECISIONS
-
 from ..devices import kind_of
 from .case import Case
+from .precision import PRECISIONS
 
 COPY, TRIAD, MATMUL = "copy", "triad", "matmul"
 OP, NODE = "op", "node"

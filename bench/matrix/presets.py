@@ -7,13 +7,12 @@ from typing import Any
 
 import msgspec
 
-from sumnet.compilation import COMPILATIONS
-from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
-from sumnet.precision import PRECISIONS
-
 from ..devices import DEVICES, kind_of
 from .axes import AXES, Value
 from .case import Case
+from .compilation import COMPILATIONS
+from .optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from .precision import PRECISIONS
 
 Grid = Mapping[str, Sequence[Value]]
 

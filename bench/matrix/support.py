@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
-from sumnet.precision import PRECISIONS
-
 from ..devices import kind_of
 from ..devices.facts import Facts
 from .case import Case
+from .optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from .precision import PRECISIONS
 
 ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 

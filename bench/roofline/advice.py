@@ -4,10 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from sumnet.optimizers import OPTIMIZERS
-
 from ..devices import kind_of
 from ..matrix.axes import AXES
+from ..matrix.optimizers import OPTIMIZERS
 
 SENTENCES = 3
 WORTH = 1.2

@@ -8,10 +8,9 @@ them against torch's own counter of FLOP and against the operands of every opera
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sumnet.optimizers import OPTIMIZERS
-from sumnet.precision import PRECISIONS
-
 from ..matrix.case import PHASES, Case
+from ..matrix.optimizers import OPTIMIZERS
+from ..matrix.precision import PRECISIONS
 from ..matrix.support import ITEM_BYTES
 
 

@@ -3,11 +3,10 @@
 import os
 from argparse import Namespace
 
-from sumnet.precision import PRECISIONS
-
 from ..matrix.axes import AXES
 from ..matrix.ceiling import Ceiling, ceilings, ceilings_under, products_dtype
 from ..matrix.plan import Plan
+from ..matrix.precision import PRECISIONS
 from ..matrix.presets import DEFAULT_PRESET, PRESETS, compile_timed
 from ..options import selected
 

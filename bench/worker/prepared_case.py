@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from sumnet.precision import PRECISIONS
 from sumnet.train import TrainingLoop, build_loop, float32_products
 
 from ..devices import device_named
@@ -19,6 +18,7 @@ from ..devices.cpu import WallClock
 from ..devices.energy import CounterCheck
 from ..devices.nvml import Unavailable
 from ..matrix.case import WHOLE, Case
+from ..matrix.precision import PRECISIONS
 from ..protocol.messages import WHOLE_KIND, EnergyMeasured, Prepared
 from ..protocol.profile import StepProfile
 from ..protocol.reference_loops import reference_loops_for

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 import sumnet
-from sumnet.precision import PRECISIONS
 from sumnet.train import float32_products
 
 from ..devices import device_named, probe
 from ..devices.cpu import WallClock
 from ..devices.energy import CounterCheck
+from ..matrix.precision import PRECISIONS
 from ..protocol import messages
 from ..protocol.interpreter import describe
 from ..protocol.reasons import reason_of

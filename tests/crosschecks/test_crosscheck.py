@@ -18,10 +18,10 @@ import pytest
 
 from bench.devices import device_named, probe
 from bench.matrix.case import DISPATCH, LATENCY, WHOLE, Case
+from bench.matrix.precision import PRECISIONS
 from bench.matrix.support import unsupported_reason
 from bench.protocol.messages import WAITING_KIND, WHOLE_KIND
 from bench.stats.frame import KEPT_BUSY
-from sumnet.precision import PRECISIONS
 from tests.crosschecks.conftest import CASES
 
 if TYPE_CHECKING:

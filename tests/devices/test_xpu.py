@@ -10,8 +10,8 @@ from bench.devices import probe
 from bench.devices.xpu import Xpu
 from bench.matrix.case import SERIES, Case
 from bench.matrix.ceiling import EVENT_PAIR, ceilings
+from bench.matrix.optimizers import OPTIMIZERS
 from bench.matrix.support import unsupported_reason
-from sumnet.optimizers import OPTIMIZERS
 
 needs_xpu = pytest.mark.skipif(not torch.xpu.is_available(), reason="no xpu device")
 

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from bench.devices import DEVICES as KINDS
 from bench.devices.facts import DeviceFacts, Facts
 from bench.matrix.case import Case
-from sumnet.compilation import COMPILATIONS
-from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
-from sumnet.precision import PRECISIONS
+from bench.matrix.compilation import COMPILATIONS
+from bench.matrix.optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from bench.matrix.precision import PRECISIONS
 
 DEVICES = st.sampled_from(list(KINDS)) | st.integers(0, 99).map("cuda:{}".format)
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.matrix.axes import AXES, Axis
-from sumnet.compilation import COMPILATIONS
-from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
-from sumnet.precision import PRECISIONS
+from bench.matrix.compilation import COMPILATIONS
+from bench.matrix.optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from bench.matrix.precision import PRECISIONS
 
 NAMES = (
     "device",

@@ -18,7 +18,7 @@ from bench.matrix.case import (
     Case,
     case_from_id,
 )
-from sumnet.compilation import COMPILATIONS, GRAPH_KINDS
+from bench.matrix.compilation import COMPILATIONS, GRAPH_KINDS
 from tests.matrix.strategies import CASES
 
 ID = "cpu/float32/b2/sgd/default/compile-off/h10/t1"

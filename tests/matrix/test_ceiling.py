@@ -16,8 +16,8 @@ from bench.matrix.ceiling import (
     ceilings_under,
     products_dtype,
 )
+from bench.matrix.precision import PRECISIONS
 from bench.worker.ceilings.microbenchmarks import MICROBENCHMARKS
-from sumnet.precision import PRECISIONS
 
 DTYPES = ("float32", "bfloat16")
 EVERYWHERE = {"copy", "triad", "matmul", "op", "node", "python-call", "allocation"}

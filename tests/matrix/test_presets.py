@@ -10,6 +10,9 @@ from bench.devices.facts import DeviceFacts, Facts
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
 from bench.matrix.case import Case, case_from_id
+from bench.matrix.compilation import COMPILATIONS
+from bench.matrix.optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from bench.matrix.precision import PRECISIONS
 from bench.matrix.presets import (
     BATCHES,
     DEFAULT_PRESET,
@@ -19,10 +22,7 @@ from bench.matrix.presets import (
 )
 from bench.matrix.presets import select as select_values
 from bench.matrix.support import unsupported_reason
-from sumnet.compilation import COMPILATIONS
 from sumnet.data import TUTORIAL_PAIRS
-from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
-from sumnet.precision import PRECISIONS
 
 PLAIN = Facts(
     torch="2.13.0",

@@ -11,9 +11,9 @@ from bench.devices import DEVICES
 from bench.devices.cpu import CLEAR_REFS, Cpu
 from bench.devices.facts import DeviceFacts, Facts
 from bench.matrix.case import Case
+from bench.matrix.compilation import COMPILATIONS
+from bench.matrix.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from bench.matrix.support import estimated_bytes, objections, unsupported_reason
-from sumnet.compilation import COMPILATIONS
-from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from sumnet.train import build_loop
 from tests.matrix.strategies import CASES, FACTS
 

@@ -7,10 +7,10 @@ import torch
 
 from bench.devices.cpu import Cpu
 from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.optimizers import OPTIMIZERS
 from bench.protocol.profile import Work
 from bench.roofline.costs import STEP_COSTS, as_run, eager, fused, total
 from bench.worker.profile.profiler import count_phases, state_elements
-from sumnet.optimizers import OPTIMIZERS
 from sumnet.train import build_loop
 
 TRAINS = [name for name, spec in OPTIMIZERS.items() if spec.refusal is None]

@@ -9,6 +9,7 @@ import pytest
 
 from bench.matrix.case import PHASES, WHOLE, Case
 from bench.matrix.ceiling import COPY, LAUNCH, MATMUL, NODE, OP, Ceiling
+from bench.matrix.precision import PRECISIONS
 from bench.protocol.profile import StepProfile
 from bench.records.run_file import RunRecord
 from bench.records.store import load_run
@@ -16,7 +17,6 @@ from bench.roofline.ceilings import ceiling_frame, rates
 from bench.roofline.costs import as_run, eager, fused, total
 from bench.roofline.limits import LIMITED, NO_CEILINGS, NO_PROFILE, limit_frame
 from bench.stats.frame import tidy
-from sumnet.precision import PRECISIONS
 from tests import synthetic
 from tests.synthetic import Moods
 

@@ -12,6 +12,8 @@ from bench.devices.cpu import Cpu
 from bench.devices.facts import DeviceFacts, Facts
 from bench.errors import MachineError
 from bench.matrix.case import Case
+from bench.matrix.optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from bench.matrix.precision import PRECISIONS
 from bench.matrix.support import unsupported_reason
 from bench.protocol.messages import Refused
 from bench.protocol.subject import ROOT
@@ -19,8 +21,6 @@ from bench.protocol.verified import Verified
 from bench.runner.pool import Deadlines
 from bench.runner.process import Side
 from bench.runner.verification import Outcome, verify_cases
-from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
-from sumnet.precision import PRECISIONS
 from tests.runner.conftest import MakeSide
 from tests.runner.processes import is_gone
 

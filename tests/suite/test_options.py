@@ -12,12 +12,12 @@ from bench.errors import UsageError
 from bench.matrix.case import Case
 from bench.matrix.ceiling import ceilings, ceilings_under, products_dtype
 from bench.matrix.plan import Plan
+from bench.matrix.precision import PRECISIONS
 from bench.matrix.presets import PRESETS, select
 from bench.suite.measurement import Measurement, measurement_of
 from bench.suite.plan import ceilings_from, ceilings_plan, plan_from
 from bench.suite.plugin import MEANINGLESS, Suite, refuse_meaningless
 from bench.suite.session import DISPLAY_OPTIONS
-from sumnet.precision import PRECISIONS
 from tests.suite.driving import SEED_CASE, asked, stub_config
 
 ADAM_CASE = "cpu/float64/b64/adam/default/compile-off/h10/t1"

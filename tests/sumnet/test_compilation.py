@@ -14,8 +14,8 @@ import torch
 from torch._dynamo.utils import counters
 from torch.utils._triton import has_triton
 
-from sumnet.compilation import COMPILATIONS, GRAPH_MODES, MODES, Compilation
-from sumnet.optimizers import OPTIMIZERS
+from bench.matrix.compilation import COMPILATIONS, GRAPH_MODES, MODES, Compilation
+from bench.matrix.optimizers import OPTIMIZERS
 from sumnet.train import TrainingLoop, build_loop
 
 COMPILER = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.devices import DEVICES
-from sumnet.optimizers import (
+from bench.matrix.optimizers import (
     IMPLEMENTATIONS,
     OPTIMIZERS,
     WIDTH,

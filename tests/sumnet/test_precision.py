@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sumnet.precision import PRECISIONS
+from bench.matrix.precision import PRECISIONS
 from sumnet.train import build_loop
 
 EVERY_ONE = pytest.mark.parametrize("name", PRECISIONS)

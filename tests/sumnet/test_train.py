@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 import sumnet.train as train_module
-from sumnet.compilation import COMPILATIONS
+from bench.matrix.compilation import COMPILATIONS
+from bench.matrix.optimizers import LEARNING_RATE, OPTIMIZERS, build_optimizer
+from bench.matrix.precision import PRECISIONS
 from sumnet.data import TUTORIAL_PAIRS, Batch, random_batch
 from sumnet.model import SumNet
-from sumnet.optimizers import LEARNING_RATE, OPTIMIZERS, build_optimizer
-from sumnet.precision import PRECISIONS
 from sumnet.train import (
     CAPTURE_STEPS,
     INITIAL_SCALE,

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from bench.devices.cpu import Cpu
+from bench.matrix.optimizers import OPTIMIZERS
 from bench.worker.dispatch_trace import cache_counts, compiler_counts, count_work, observe
-from sumnet.optimizers import OPTIMIZERS
 from sumnet.train import build_loop
 
 CXX = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")

@@ -20,6 +20,8 @@ from bench.devices.cpu import Cpu
 from bench.devices.energy import CounterCheck
 from bench.devices.nvml import Unavailable
 from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.optimizers import IMPLEMENTATIONS, OPTIMIZERS
+from bench.matrix.precision import PRECISIONS
 from bench.matrix.support import unsupported_reason
 from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, kinds_of
 from bench.protocol.reference_loops import DISPATCH, LARGE_BYTES, MEMORY
@@ -33,8 +35,6 @@ from bench.worker.prepared_case import (
 )
 from bench.worker.refusals import InvalidCase, PhasesUnclear, Unsupported
 from bench.worker.verify.float64_run import STEPS, expect
-from sumnet.optimizers import IMPLEMENTATIONS, OPTIMIZERS
-from sumnet.precision import PRECISIONS
 from sumnet.train import INITIAL_SCALE, TrainingLoop, build_loop
 from tests.faults.fake_gpu.coarse_clock import CoarseCpu
 

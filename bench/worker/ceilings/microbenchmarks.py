@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import torch
 
-from sumnet.precision import PRECISIONS
-
 from ...devices import kind_of
 from ...devices.accelerator import Accelerator
 from ...devices.base import Device
 from ...matrix import ceiling as ceilings
 from ...matrix.ceiling import Ceiling
+from ...matrix.precision import PRECISIONS
 
 CHAIN = 65
 """Nodes of the chain that a backward pass goes through."""

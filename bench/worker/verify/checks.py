@@ -4,12 +4,12 @@ import math
 
 import torch
 
-from sumnet.optimizers import OPTIMIZERS
-from sumnet.precision import PRECISIONS
 from sumnet.train import TrainingLoop, float32_products
 
 from ...devices.base import Device
 from ...matrix.case import Case
+from ...matrix.optimizers import OPTIMIZERS
+from ...matrix.precision import PRECISIONS
 from ...protocol.verified import Expected, Graphs, Verified
 from ..dispatch_trace import compiler_counts, observe
 from ..refusals import InvalidCase

@@ -11,10 +11,10 @@ import torch
 
 from sumnet.data import random_batch
 from sumnet.model import SumNet
-from sumnet.optimizers import OPTIMIZERS, build_optimizer, learning_rate
-from sumnet.precision import PRECISIONS
 
 from ...matrix.case import Case
+from ...matrix.optimizers import OPTIMIZERS, build_optimizer, learning_rate
+from ...matrix.precision import PRECISIONS
 from ...protocol.verified import Expected
 
 STEPS = 20

@@ -14,6 +14,9 @@ import torch
 from bench.devices import probe
 from bench.devices.cpu import Cpu
 from bench.matrix.case import Case
+from bench.matrix.compilation import COMPILATIONS
+from bench.matrix.optimizers import OPTIMIZERS, build_optimizer
+from bench.matrix.precision import PRECISIONS
 from bench.matrix.presets import select
 from bench.matrix.support import unsupported_reason
 from bench.protocol.verified import Expected, Graphs, Verified
@@ -21,11 +24,8 @@ from bench.worker.prepared_case import build, verified
 from bench.worker.refusals import InvalidCase
 from bench.worker.verify.checks import HOOK_BREAK, check_graphs, verify
 from bench.worker.verify.float64_run import STEPS, expect
-from sumnet.compilation import COMPILATIONS
 from sumnet.data import Batch, random_batch
 from sumnet.model import SumNet
-from sumnet.optimizers import OPTIMIZERS, build_optimizer
-from sumnet.precision import PRECISIONS
 from sumnet.train import TrainingLoop, build_loop, float32_products, loop_over
 
 CPU = Cpu()

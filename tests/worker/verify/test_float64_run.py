@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from bench.matrix.case import Case
+from bench.matrix.optimizers import OPTIMIZERS
+from bench.matrix.precision import PRECISIONS
 from bench.worker.verify.float64_run import LEAST_FALL, MAX_ROWS, STEPS, expect, reference_loss
-from sumnet.optimizers import OPTIMIZERS
-from sumnet.precision import PRECISIONS
 from sumnet.train import build_loop, evaluate
 
 TRAINABLE = [name for name, spec in OPTIMIZERS.items() if spec.refusal is None]
