@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
-from .matrix.axes import AXES
-from .matrix.case import SERIES, WHOLE, Case, case_from_id
+from .matrix.axes import AXES, SUITES, selectable
+from .matrix.case import WHOLE, Case, case_from_id
+from .matrix.default_step import Catalogue
 from .matrix.plan import ENVIRONMENTS
 from .matrix.presets import DEFAULT_PRESET, GATE_PRESET, PRESETS, select
 from .units import Reader, number, one_of, share_in, some_of, whole_number
@@ -50,10 +51,6 @@ VERBS = {
 
 TEXT = Reader("", str)
 PATH = Reader("", Path)
-CASE = Reader("", case_from_id)
-CASE_OR_RUN = Reader(
-    "", lambda text: Path(text) if text.endswith((".json", ".journal")) else case_from_id(text)
-)
 MARGIN = share_in("above 0% and up to 50%", lambda share: 0 < share <= 0.5)
 THRESHOLD = share_in("from 0% to 50%", lambda share: 0 <= share <= 0.5)
 ALPHA = share_in("from 0.1% to 20%", lambda share: 0.001 <= share <= 0.2)
@@ -128,31 +125,31 @@ class Option:
 
 
 def _axis(name: str) -> Option:
+    """An axis; the values of a step's own are read when it is known which steps there are."""
     axis = AXES[name]
     ceilings = " ceilings" if name in ("device", "dtype", "threads") else ""
     return Option(
         name,
         f"list run profile regress pytest{ceilings}",
         axis.help,
-        Reader(axis.allowed, axis.values),
+        Reader(axis.allowed, axis.values if name in SUITES else str),
         "A,B",
         planned=True,
     )
 
 
 _PRESETS = one_of(*PRESETS)
-_BY = one_of("run", *AXES)
 _FORMAT = one_of(*FORMATS)
 _WHICH = "; ".join(f"{name}: {preset.help}" for name, preset in PRESETS.items())
 
 OPTIONS = (
     # Arguments
-    Option("cases", "list run regress", "ids of cases, instead of a preset and axes", CASE,
-           typed="CASE", many="*", planned=True),
-    Option("cases", PYTEST, "a case by its id", CASE, "ID", typed="--case", many="append",
+    Option("cases", "list run regress", "ids of cases, instead of a preset and axes; a file that "
+           "declares steps of your own", TEXT, typed="CASE|STEPS", many="*", planned=True),
+    Option("cases", PYTEST, "a case by its id", TEXT, "ID", typed="--case", many="append",
            planned=True),
-    Option("cases", "profile", "ids of cases, instead of a preset and axes; or run files, whose "
-           "profiles are printed", CASE_OR_RUN, typed="CASE|RUN", many="*"),
+    Option("cases", "profile", "likewise; or run files, whose profiles are printed", TEXT,
+           typed="CASE|STEPS|RUN", many="*"),
     Option("files", "compare rank", "run files or journals; the newest of every machine in the "
            "results unless named", PATH, typed="RUN", many="*"),
     Option("files", "trend", "run files or journals of one machine; this one's in the results "
@@ -162,6 +159,9 @@ OPTIONS = (
     Option("files", "repeatability", "runs of one plan", PATH, typed="RUN", many="+"),
     Option("reports", "calibrate", "reports of A/A pairs to replay; nothing is measured then",
            PATH, typed="REPORT", many="*"),
+    Option("steps", PYPROJECT, 'the file that declares your steps, from here: '
+           '"benchmarks/steps.py"', Reader("a path", lambda text: text if isinstance(text, str) and
+           text else None)),
     # Which cases
     Option("preset", "list run profile pytest", _WHICH, _PRESETS, "NAME", default=DEFAULT_PRESET,
            planned=True),
@@ -225,13 +225,15 @@ OPTIONS = (
     Option("replays", "calibrate", "runs of the gate to replay on them",
            whole_number(100, 1_000_000), "N", default=2000),
     # What is read from run files
-    Option("by", "compare", "what to compare by", _BY, "AXIS", otherwise="run, for several"),
+    Option("by", "compare", "what to compare by: run or an axis", TEXT, "AXIS",
+           otherwise="run, for several"),
     Option("by", "rank", "what to choose among", some_of(*CHOICES), "A,B",
            otherwise=",".join(CHOICES)),
     Option("reference", "compare", "the value of --by that ratios refer to", TEXT, "VALUE"),
-    Option("rows", "compare", "what goes down a table of times", _BY, "AXIS"),
-    Option("columns", "compare", "what goes across it", _BY, "AXIS"),
-    Option("phase", "compare trend", "what was timed", one_of(*SERIES), "NAME", default=WHOLE),
+    Option("rows", "compare", "what goes down a table of times", TEXT, "AXIS"),
+    Option("columns", "compare", "what goes across it", TEXT, "AXIS"),
+    Option("phase", "compare trend", "what was timed: a phase, or train_step, "
+           "dispatch, latency or throughput", TEXT, "NAME", default=WHOLE),
     Option("statistic", "compare rank trend", "which time", one_of("quiet", "typical"),
            "quiet|typical", default="quiet"),
     Option("limits", "compare", "compare each case with what its machine can reach"),
@@ -283,18 +285,36 @@ def values_of(front: str, found: Mapping[str, Any]) -> argparse.Namespace:
     """
     options = options_of(front)
     given = [o.flag for o in options if found[o.name] not in (None, [])]
-    return argparse.Namespace(given=given, **{o.name: o.value(found[o.name]) for o in options})
+    values = {o.name: o.value(found[o.name]) for o in options}
+    return argparse.Namespace(given=given, own={}, catalogue=Catalogue(), **values)
 
 
 def selected(asked: argparse.Namespace) -> list[Case]:
-    """The cases that are named, or else those of the preset and the axes.
+    """The cases of the catalogue that are named, or else those of the preset and the axes.
 
-    Raises UsageError where cases are named beside a preset or an axis.
+    `asked.own` has the values of axes that not every step has, as text. Raises UsageError where
+    cases are named beside a preset or an axis, and for an axis or a step that is not there.
     """
-    axes = {name: getattr(asked, name) for name in AXES if getattr(asked, name) is not None}
-    if not asked.cases:
-        return select(asked.preset, axes)
-    for name in ("preset", *AXES):
-        if f"--{name}" in asked.given:
-            raise UsageError(f"a case id fixes every axis: drop --{name}")
-    return list(dict.fromkeys(asked.cases))
+    steps = asked.catalogue.steps
+    given = {name: getattr(asked, name) for name in AXES if getattr(asked, name) is not None}
+    chosen, axes = {**given, **asked.own}, selectable(steps)
+    if asked.cases:
+        for name in ("preset", *chosen):
+            if f"--{name}" in asked.given or name in chosen:
+                raise UsageError(f"a case id fixes every axis: drop --{name}")
+        return list(dict.fromkeys(case_from_id(text, steps) for text in asked.cases))
+    for name, values in chosen.items():
+        if name not in axes:
+            own = ", ".join(f"--{n}" for n in axes if n not in SUITES) or "none"
+            raise UsageError(
+                f"no such option: --{name}; --help lists them, and the axes of these steps' own "
+                f"are {own}"
+            )
+        if name not in SUITES:
+            chosen[name] = axes[name].values(values)
+    names = {step.name for step in steps}
+    if unknown := [name for name in chosen.get("workload", ()) if name not in names]:
+        raise UsageError(
+            f"--workload: there is no {unknown[0]!r}; there is {', '.join(sorted(names))}"
+        )
+    return select(asked.preset, chosen, steps)

@@ -1,5 +1,8 @@
-"""SumNet: a 41-parameter net that learns the sum of two numbers, and its reference training loop.
+"""SumNet: a 41-parameter net that learns the sum of two numbers, described as a training step.
 
-Importing the package does not import torch, so that a tool may read the names of the optimizers
-without waiting for a framework.
+Also the words in which any training step is described. Importing the package does not import torch.
 """
+
+from .steps import Axis, Step, training_step
+
+__all__ = ["Axis", "Step", "training_step"]

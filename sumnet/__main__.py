@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from bench.matrix.optimizers import OPTIMIZERS
-
 LARGEST = 1e30  # well inside single precision, in which the net is trained
 REPORTS = 10
 
@@ -25,36 +23,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # A leading space keeps argparse from reading a pair such as -1,2 as an option.
     options = parser.parse_args([re.sub(r"^(?=-[\d.])", " ", argument) for argument in given])
     try:
-        from sumnet.data import TUTORIAL_PAIRS
-        from sumnet.train import build_loop, evaluate
+        from .data import TUTORIAL_PAIRS
+        from .train import Training, evaluate
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         parser.error("training needs torch, which is not installed: pip install torch")
 
     pairs = vars(options).get("pairs", TUTORIAL_PAIRS)
-    loop = build_loop(
+    training = Training(
         pairs,
         hidden=options.hidden,
         optimizer=options.optimizer,
-        lr=vars(options).get("lr"),
+        lr=options.lr,
         seed=options.seed,
     )
     interval = math.ceil(options.epochs / REPORTS)
     for epoch in range(options.epochs + 1):
         if epoch > 0:
-            loop.train_step()
+            training.step()
         if epoch % interval == 0 or epoch == options.epochs:
-            loss, _ = evaluate(loop.model, loop.batch)
+            loss, _ = evaluate(training.model, training.batch)
             print(f"epoch {epoch:>{len(str(options.epochs))}}  loss {loss:.4g}", flush=True)
             if not math.isfinite(loss):
-                rate = loop.optimizer.defaults["lr"]
                 parser.exit(
                     1,
                     f"{parser.prog}: error: training diverged: the loss is {loss} at epoch {epoch};"
-                    f" lower --lr (now {rate:g}) or give smaller numbers in --pairs\n",
+                    f" lower --lr (now {options.lr:g}) or give smaller numbers in --pairs\n",
                 )
-    _, predictions = evaluate(loop.model, loop.batch)
+    _, predictions = evaluate(training.model, training.batch)
     for (first, second), predicted in zip(pairs, predictions, strict=True):
         print(f"{first:g} + {second:g} = {first + second:g}, predicted {predicted:.2f}")
 
@@ -70,11 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--lr",
         type=_checked(_rate, f"a number above 0, such as 0.01, and at most {LARGEST:g}"),
-        default=argparse.SUPPRESS,
-        help="learning rate (default: the optimizer's own)",
+        default=0.01,
+        help="learning rate",
     )
-    able = [name for name, spec in OPTIMIZERS.items() if spec.refusal is None]
-    option("--optimizer", choices=able, default="sgd", help="how the weights are updated")
+    option(
+        "--optimizer",
+        choices=("sgd", "adam", "adamw"),
+        default="sgd",
+        help="how the weights are updated",
+    )
     option("--hidden", type=_whole(1, 10**6), default=10, metavar="N", help="hidden units")
     option("--seed", type=_whole(0, 10**9), default=0, metavar="N", help="draws the first weights")
     option(

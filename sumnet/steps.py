@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,13 +16,26 @@ if TYPE_CHECKING:
 
 Value = str | int | float | bool
 
-SUITES = ("step", "device", "dtype", "optimizer", "implementation", "compile", "threads")
+SUITES = ("workload", "device", "dtype", "optimizer", "implementation", "compile", "threads")
 """The axes that the suite has for every step, and the name of the step."""
 GIVEN = ("device", "dtype")
 """Those of them that a factory may take."""
 NAME = re.compile(r"[a-z][a-z0-9_]*", re.IGNORECASE)
 TEXT = re.compile(r"[A-Za-z0-9_.+=-]+")
 DECLARED = "__training_step__"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of a step's own."""
+
+    values: Sequence[Value]
+    """Those it is measured at unless others are asked for; the first is the default."""
+    help: str = ""
+    short: str = ""
+    """What stands before a number in a case's id; the axis's name unless given."""
+    most: int | None = None
+    """The largest whole number that may be asked for."""
 
 
 class Step:
@@ -37,8 +50,8 @@ class Step:
 
     `samples` is how many examples a step trains on. `state` names what else training changes, so
     that it can be put back between blocks: modules, optimizers and whatever else has a state_dict
-    and a load_state_dict, and tensors. `lr_scale` multiplies the suite's learning rates.
-    `reference` knows what the suite could only measure of the step; see `Reference`.
+    and a load_state_dict, and tensors. `lr_scale` multiplies the suite's learning rates, but for
+    optimizers that scale their updates themselves.
     Raises TypeError for any other combination.
     """
 
@@ -54,7 +67,8 @@ class Step:
         samples: int | None = None,
         lr_scale: float = 1.0,
     ) -> None:
-        forms = [form for form in ("loss", "phases", "run") if locals()[form] is not None]
+        forms = {"loss": loss, "phases": phases, "run": run}
+        forms = {name: given for name, given in forms.items() if given is not None}
         if len(forms) != 1:
             given = " and ".join(f"{form}=" for form in forms) or "none of them"
             raise TypeError(f"a Step has one of loss=, phases= and run=, and this has {given}")
@@ -86,8 +100,8 @@ class Declaration:
 
     name: str
     factory: Callable[..., Step]
-    axes: Mapping[str, tuple[Value, ...]]
-    """Its own axes, in order, each with the values it is measured at unless others are asked for."""
+    axes: Mapping[str, Axis]
+    """Its own axes by name, in order."""
     takes: tuple[str, ...]
     """Those of GIVEN that the factory takes."""
     summary: str = ""
@@ -95,21 +109,23 @@ class Declaration:
 
     def build(self, own: Mapping[str, Value], device: str, dtype: torch.dtype) -> Step:
         """The step at these values of its own axes. Raises TypeError where it makes no Step."""
-        given = {name: value for name, value in (("device", device), ("dtype", dtype))}
+        given = {"device": device, "dtype": dtype}
         step = self.factory(**own, **{name: given[name] for name in self.takes})
         if not isinstance(step, Step):
             raise TypeError(f"{self.name} returns {type(step).__name__}: return a Step")
         return step
 
 
-def training_step(**axes: Sequence[Value]) -> Callable[[Callable[..., Step]], Callable[..., Step]]:
+def training_step(
+    **axes: Sequence[Value] | Axis,
+) -> Callable[[Callable[..., Step]], Callable[..., Step]]:
     """Declare that a function builds a training step.
 
     The function takes `device`, perhaps `dtype` (a torch.dtype: of parameters and data), and every
-    axis named here. Each axis is a list of values of one type: whole numbers, numbers, words or
-    booleans. Raises TypeError, naming what is wrong.
+    axis named here. An axis is a list of values of one type (whole numbers, numbers, words or
+    booleans), or an Axis, which says more of it. Raises TypeError, naming what is wrong.
     """
-    values = {name: _values(name, given) for name, given in axes.items()}
+    values = {name: _axis(name, given) for name, given in axes.items()}
 
     def declare(factory: Callable[..., Step]) -> Callable[..., Step]:
         name = factory.__name__
@@ -143,22 +159,21 @@ def declared(namespace: Mapping[str, Any]) -> list[Declaration]:
     return list({d.name: d for d in found if isinstance(d, Declaration)}.values())
 
 
-def _values(name: str, given: Sequence[Value]) -> tuple[Value, ...]:
+def _axis(name: str, given: Sequence[Value] | Axis) -> Axis:
     if name in SUITES:
         raise TypeError(
-            f"{name} is an axis that the suite has for every step: call yours otherwise"
+            f"{name} is an axis that the suite has for every step: name yours otherwise"
         )
     if not NAME.fullmatch(name):
         raise TypeError(f"{name!r} cannot name an axis: use letters, digits and _")
-    if isinstance(given, str) or not isinstance(given, Sequence) or not given:
-        raise TypeError(f"{name}={given!r}: an axis is a list of values")
-    kinds = {type(value) for value in given}
+    axis = given if isinstance(given, Axis) else Axis(given)
+    values = axis.values
+    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+        raise TypeError(f"{name}={values!r}: an axis is a list of values")
+    kinds = {type(value) for value in values}
     if not kinds <= {str, int, float, bool} or (len(kinds) > 1 and kinds != {int, float}):
-        raise TypeError(
-            f"{name}={given!r}: the values of an axis are of one type, numbers or words"
-        )
-    if wrong := [value for value in given if not TEXT.fullmatch(str(value))]:
+        raise TypeError(f"{name}={values!r}: an axis has values of one type, numbers or words")
+    if wrong := [value for value in values if not TEXT.fullmatch(str(value))]:
         raise TypeError(f"{name}={wrong[0]!r}: letters, digits and _ . + = - make a value")
-    if kinds == {int, float}:
-        given = [float(value) for value in given]
-    return tuple(dict.fromkeys(given))
+    kind = float if kinds == {int, float} else kinds.pop()
+    return replace(axis, values=tuple(dict.fromkeys(map(kind, values))), short=axis.short or name)

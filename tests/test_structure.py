@@ -19,6 +19,7 @@ ROOMS = (
     "devices",
     "matrix",
     "options",
+    "project",
     "protocol",
     "machine",
     "worker",

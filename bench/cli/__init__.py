@@ -3,14 +3,15 @@
 import argparse
 import itertools
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import __version__
 from ..errors import BenchError, UsageError
-from ..matrix.case import case_from_id
-from ..options import COMMAND, VERBS, parser_of, values_of
+from ..options import COMMAND, VERBS, options_of, parser_of, values_of
+from .steps import STEPS_SUFFIX
 from .verbs import BODIES
 
 PASSED_ON = "--benchmark-"
@@ -40,25 +41,42 @@ def command(words: Sequence[str]) -> int:
     verb, *rest = words
     passed_on = [word for word in rest if verb == "run" and word.startswith(PASSED_ON)]
     for option, word in itertools.pairwise(rest):
-        if option in passed_on and "=" not in option and not (word[:1] == "-" or _is_id(word)):
+        if option in passed_on and "=" not in option and not (word[:1] == "-" or _names(word)):
             raise UsageError(
                 f"{word!r} is not a case id; if it is the value of {option}, write {option}={word}"
             )
     rest = [word for word in rest if word not in passed_on]
-    found, others = parser_of(verb).parse_known_intermixed_args(rest)
+    parser = parser_of(verb)
+    own = _own_axes(rest, parser) if any(o.name == "optimizer" for o in options_of(verb)) else {}
+    found, others = parser.parse_known_intermixed_args(rest)
     if others:
         raise UsageError(f"no such option: {others[0]}; `{verb} --help` lists them")
     asked = values_of(verb, vars(found))
-    asked.passed_on = passed_on
+    asked.passed_on, asked.own = passed_on, own
     return BODIES[verb](asked)
 
 
-def _is_id(text: str) -> bool:
-    try:
-        case_from_id(text)
-    except UsageError:
-        return False
-    return True
+def _names(text: str) -> bool:
+    """Whether a word names a case, or a file with steps."""
+    return text.count("/") > 2 or text.endswith(STEPS_SUFFIX)
+
+
+def _own_axes(words: list[str], parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Take the axes of steps' own, which no parser knows, out of the words: name to its values."""
+    known = {flag for action in parser._actions for flag in action.option_strings}
+    found: dict[str, str] = {}
+    place = 0
+    while place < len(words) and words[place] != "--":
+        name, equals, value = words[place].partition("=")
+        following = words[place + 1] if place + 1 < len(words) else "-"
+        if name in known or not re.fullmatch(r"--[A-Za-z]\w*", name):
+            place += 1
+        elif equals or following[:1] != "-":
+            found[name[2:]] = value if equals else following
+            del words[place : place + (1 if equals else 2)]
+        else:
+            place += 1
+    return found
 
 
 def _without_verb(words: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ from ..errors import UsageError
 from ..matrix.case import WHOLE
 from ..matrix.presets import select
 from ..options import selected
+from .steps import RUN_SUFFIXES, with_steps
 
 if TYPE_CHECKING:
     from ..matrix.plan import Plan
@@ -26,11 +27,12 @@ def _show(view: "View", asked: Namespace, status: int = 0) -> int:
 
 
 def list_cases(asked: Namespace) -> int:
+    with_steps(asked)
     cases = selected(asked)
     if asked.verify:
         from ..verification.verb import verify
 
-        return verify(cases, lambda line: print(line, flush=True))
+        return verify(cases, asked.catalogue, lambda line: print(line, flush=True))
     from ..devices import probe
     from ..matrix.support import unsupported_reason
 
@@ -48,6 +50,8 @@ def run(asked: Namespace) -> int:
         )
     from ..suite.plan import plan_from
 
+    if asked.resume is None:
+        with_steps(asked)
     words = [*asked.passed_on, *(["--collect-only"] if asked.collect_only else [])]
     words += ["-m", asked.marker] if asked.marker is not None else []
     return _measure("test_phases", asked, plan_from, words, asked.plugins)
@@ -70,13 +74,14 @@ def _measure(
 
 
 def profile(asked: Namespace) -> int:
-    files = [what for what in asked.cases if isinstance(what, Path)]
+    files = [Path(word) for word in asked.cases if word.endswith(RUN_SUFFIXES)]
     if files:
-        if len(files) < len(asked.cases) or set(asked.given) - {"CASE|RUN", "--wide"}:
+        if len(files) < len(asked.cases) or set(asked.given) - {"CASE|STEPS|RUN", "--wide"}:
             raise UsageError("run files are printed and nothing is profiled: name files alone")
         from ..profiles.verb import stored
 
         return _show(stored(files), asked)
+    with_steps(asked)
     cases = selected(asked)
     from rich.console import Console
 
@@ -89,7 +94,7 @@ def profile(asked: Namespace) -> int:
         status.start()
 
     with Console(stderr=True).status("profiling") as status:
-        return profile(cases, asked.traces, show)
+        return profile(cases, asked.catalogue, asked.traces, show)
 
 
 def ceilings(asked: Namespace) -> int:
@@ -168,6 +173,7 @@ def repeatability(asked: Namespace) -> int:
 
 
 def regress(asked: Namespace) -> int:
+    with_steps(asked)
     cases = selected(asked)
     from rich.console import Console
 
@@ -182,8 +188,15 @@ def regress(asked: Namespace) -> int:
     done = regress(
         cases,
         named=bool(asked.cases),
-        base=parse_side("base", asked.base, asked.base_torch, asked.base_python, asked.base_env),
-        head=parse_side("head", asked.head),
+        base=parse_side(
+            "base",
+            asked.base,
+            asked.base_torch,
+            asked.base_python,
+            asked.base_env,
+            steps=asked.catalogue.steps,
+        ),
+        head=parse_side("head", asked.head, steps=asked.catalogue.steps),
         same=asked.same,
         settings=overridden(read_settings(Path()), vars(asked)),
         report=asked.report,

@@ -8,7 +8,7 @@ import pandas as pd
 from ..errors import UsageError
 from ..matrix.axes import AXES
 from ..stats.estimates import ratio_half
-from ..stats.frame import DIMENSIONS, varying
+from ..stats.frame import dimensions, varying
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def ratios(
         raise UsageError(f"--phase: no case has {series} times")
     values = list(dict.fromkeys(table[by]))
     chosen = _reference(by, reference, values)
-    keys = [name for name in DIMENSIONS if name != by]
+    keys = [name for name in dimensions(frame) if name != by]
     time, half = f"{statistic}_ns", f"{statistic}_half"
     base = table[table[by] == chosen].set_index(keys)[[time, half]].add_suffix("_reference")
     joined = table.join(base, on=keys)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..machine.circumstances import DEVICES, PLACE, PLAN, VARIABLES, differences, key
-from ..matrix.case import PHASES, WHOLE
+from ..matrix.case import WHOLE, is_phase
 from ..records.run_file import RunRecord
 from ..records.verdicts import EQUIVALENT, IMPROVED, REGRESSED
 from ..stats.calibration import at_most, slowed_parts
@@ -91,8 +91,7 @@ def calibrate(runs: Sequence[RunRecord], rules: StoredRules) -> Calibration | No
         equivalent += list(verdicts == EQUIVALENT)
         widest = max(widest, len(found))
         series = list(zip(found["case"], found["series"], strict=True))
-        names = {name for _, name in series}
-        phases = [name for name in PHASES if name in names] or sorted(names & {WHOLE})
+        phases = [n for n in dict.fromkeys(n for _, n in series) if is_phase(n)] or [WHOLE]
         orders = (effect, found["head_ns"]), (-effect, found["base_ns"])
         for (ordered, times), phase in itertools.product(orders, phases):
             parts, of_phase = slowed_parts(series, list(times), phase), found["series"] == phase

@@ -15,7 +15,6 @@ from scipy import optimize, special
 
 from ..errors import UsageError
 from ..machine.circumstances import PLACE, differences
-from ..matrix.axes import AXES
 from ..records.run_file import RunRecord
 from ..records.verdicts import (
     EQUIVALENT,
@@ -28,7 +27,7 @@ from ..records.verdicts import (
     worst,
 )
 from ..stats.estimates import MIN_REPLICATES, POWER_SIGMAS, SIGMAS, Floats, ratio_half
-from ..stats.frame import BUSY, FEW
+from ..stats.frame import BUSY, FEW, axes_in
 
 ALPHA = 0.01
 """How often A/A runs may have a series called regressed, over all series of both runs; and as often
@@ -110,7 +109,7 @@ def evidence(frame: pd.DataFrame, base: str, head: str) -> pd.DataFrame:
         rows.append(
             {
                 "case": known["case"],
-                **{name: known[name] for name in AXES},
+                **{name: known[name] for name in axes_in(frame)},
                 "series": known["series"],
                 "base_ns": times[0],
                 "head_ns": times[1],

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
+from ..errors import UsageError
+from ..matrix.case import DISPATCH, LATENCY, THROUGHPUT, WHOLE
 from ..records.run_file import RunRecord
 from ..report import notes
 from ..report.view import Row, Table, View, Worth, records
-from ..stats.frame import DIMENSIONS, QUIET, RUN, STATISTICS, tidy, varying
+from ..stats.frame import QUIET, RUN, STATISTICS, dimensions, phases_in, tidy, varying
 from ..units import duration, rate
 from .analysis import Ratios, ratios
 from .compile_costs import NEVER, NO_EAGER_CASE, compile_frame
@@ -59,6 +60,11 @@ def comparison_view(
     frame = tidy(runs, labels)
     by = by or (RUN if len(runs) > 1 or reference else None)
     comparison = ratios(frame, by, reference, series, statistic) if by else None
+    for name in filter(None, (by, rows, columns)):
+        if name not in (known := dimensions(frame)):
+            raise UsageError(f"{name!r} is no axis of these cases; there are: {', '.join(known)}")
+    if series not in set(frame["series"]):
+        raise UsageError(f"--phase: no case has {series} times")
     if rows or columns:
         across = columns or next(n for n in (by, RUN, "batch") if n and n != rows)
         down = rows or next(n for n in ("batch", *varying(frame), RUN) if n != across)
@@ -92,7 +98,7 @@ def phase_table(frame: pd.DataFrame, comparison: Ratios | None, statistic: str) 
         names = [*(name for name in names if name != comparison.by), comparison.by]
     keys = zip(frame["run"], frame["case"], frame["series"], strict=True)
     times = dict(zip(keys, frame[f"{statistic}_ns"], strict=True))
-    ratio_cells = _ratio_cells(comparison)
+    ratio_cells, phases = _ratio_cells(comparison), phases_in(frame)
     flagged, energy = frame["flags"].map(bool).any(), frame["joules"].notna().any()
     rows: list[Row] = []
     for entry in _in_order(frame, comparison):
@@ -101,7 +107,7 @@ def phase_table(frame: pd.DataFrame, comparison: Ratios | None, statistic: str) 
         row |= {f"{name} ± 95%": notes.time_cell(entry, name) for name in STATISTICS}
         if comparison is not None:
             row[f"vs {comparison.by} {comparison.reference}"] = ratio_cells.get(key, "-")
-        row |= {phase: duration(times.get((*key, phase), np.nan)) for phase in PHASES}
+        row |= {phase: duration(times.get((*key, phase), np.nan)) for phase in phases}
         if _asynchronous(frame):
             row |= {
                 "host dispatch": duration(times.get((*key, DISPATCH), np.nan)),
@@ -110,7 +116,7 @@ def phase_table(frame: pd.DataFrame, comparison: Ratios | None, statistic: str) 
                 "bound": notes.bound_by(entry["host_bound"]),
             }
         step = times.get((*key, THROUGHPUT), entry[f"{statistic}_ns"])
-        row["samples/s"] = rate(entry["batch"] / step * 1e9)
+        row["samples/s"] = rate(entry["samples"] / step * 1e9)
         if flagged:
             row["flags"] = ", ".join(entry["flags"])
         if energy:
@@ -119,7 +125,7 @@ def phase_table(frame: pd.DataFrame, comparison: Ratios | None, statistic: str) 
     others = tuple(f"{name} ± 95%" for name in STATISTICS if name != statistic)
     worth = (
         others,
-        PHASES,
+        tuple(phases),
         ("host dispatch", "device busy", "latency"),
         ("J/M samples",),
         ("samples/s",),
@@ -132,7 +138,11 @@ def phase_table(frame: pd.DataFrame, comparison: Ratios | None, statistic: str) 
 def _in_order(frame: pd.DataFrame, comparison: Ratios | None) -> list["pd.Series[Any]"]:
     """One entry per run and case, with what is compared side by side."""
     whole = frame[frame["series"] == WHOLE]
-    keys = ["run", "case"] if comparison is None else [n for n in DIMENSIONS if n != comparison.by]
+    keys = (
+        ["run", "case"]
+        if comparison is None
+        else [n for n in dimensions(frame) if n != comparison.by]
+    )
     return [entry for _, same in whole.groupby(keys, sort=False) for _, entry in same.iterrows()]
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from msgspec import structs
 
 from ..errors import UsageError
-from ..matrix.case import PHASES
+from ..matrix.step import PHASES
 from ..records.gate_report import GateReport, PairRecord, Rules, SeriesVerdict
 from ..records.verdicts import EQUIVALENT, IMPROVED, INVALID, REGRESSED, SLOWER, Verdict
 from ..report.view import Row

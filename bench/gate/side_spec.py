@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from msgspec import structs
-
 from ..errors import UsageError
-from ..matrix.axes import AXES, Value
+from ..matrix.axes import selectable
 from ..matrix.case import Case
 from ..matrix.comparison import Comparison
+from ..matrix.default_step import DEFAULT
+from ..matrix.step import StepDescription, Value
 from ..runner.pairs import PADDING
 
 OURS = {
@@ -51,11 +51,15 @@ def parse_side(
     torch: str | None = None,
     python: str | None = None,
     settings: Iterable[str] = (),
+    *,
+    steps: Iterable[StepDescription] = (DEFAULT,),
 ) -> SideSpec:
     """One side, of the words of its option: at most one subject, and AXIS=VALUE.
 
     `settings` are NAME=VALUE for its environment. Raises UsageError for what is not allowed.
     """
+
+    known = selectable(steps)
 
     def refused(option: str, why: str) -> UsageError:
         return UsageError(f"--{name}{option}: {why}")
@@ -79,12 +83,12 @@ def parse_side(
                 raise refused("", f"{subject!r} and {word!r}: a side has one subject")
             subject = word
             continue
-        if axis not in AXES:
-            raise refused("", f"{word!r}: there is no axis {axis!r}; allowed: {', '.join(AXES)}")
+        if axis not in known:
+            raise refused("", f"{word!r}: there is no axis {axis!r}; allowed: {', '.join(known)}")
         if axis in axes:
             raise refused("", f"{axis} is given twice")
         try:
-            axes[axis] = AXES[axis].value(text)
+            axes[axis] = known[axis].value(text)
         except UsageError as error:
             raise refused("", f"{word!r}: {error}") from None
     environment: dict[str, str] = {}
@@ -111,9 +115,7 @@ def comparisons(cases: Sequence[Case], base: SideSpec, head: SideSpec) -> list[C
         values = ", ".join(f"{name}={value}" for name, value in base.axes.items())
         raise UsageError(f"--base and --head are both {values}: let them differ")
     ours, theirs = ({**side.axes} for side in (base, head))
-    found = dict.fromkeys(
-        Comparison(structs.replace(case, **ours), structs.replace(case, **theirs)) for case in cases
-    )
+    found = dict.fromkeys(Comparison(case.but(ours), case.but(theirs)) for case in cases)
     if not (ours or theirs):
         return list(found)
     differing = [comparison for comparison in found if comparison.base != comparison.head]

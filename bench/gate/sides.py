@@ -205,10 +205,10 @@ def _side(spec: SideSpec, what: str, folder: Path, on_progress: Callable[[str], 
         spec.name,
         python,
         subject,
-        spec.environment,
-        redacted(", ".join(words)),
-        subject_hash(subject / SUBJECT),
-        interpreter,
+        environment=spec.environment,
+        what=redacted(", ".join(words)),
+        subject_hash=subject_hash(subject / SUBJECT),
+        interpreter=interpreter,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import structs
 
 from ..machine.circumstances import exchanged
-from ..matrix.axes import AXES
+from ..matrix.axes import columns_of
 from ..records.gate_report import GateReport, SeriesVerdict
 from ..records.verdicts import EQUIVALENT, IMPROVED, INCONCLUSIVE, INVALID, REGRESSED, VERDICTS
 from ..report.view import Row, Table, View, Worth
@@ -26,14 +26,16 @@ def report_view(report: GateReport, path: Path | None = None) -> View:
     The records are the verdicts, a row a series, effects as logarithms.
     """
     cases = [case for pair in report.comparisons for case in (pair.base, pair.head)]
-    varying = [name for name in AXES if len({case.axes[name] for case in cases}) > 1] or ["batch"]
+    axes = columns_of(case.own_values for case in cases)
+    varying = [name for name in axes if len({case.axes.get(name, "") for case in cases}) > 1]
+    varying = varying or [*cases[0].own_values][:1] or ["workload"]
     comparisons = {comparison.id: comparison for comparison in report.comparisons}
     rows: list[Row] = []
     for verdict in sorted(report.verdicts, key=_rank):
         comparison = comparisons[verdict.comparison]
         row: Row = {"verdict": verdict.verdict}
         for name in varying:
-            base, head = comparison.base.axes[name], comparison.head.axes[name]
+            base, head = (case.axes.get(name, "") for case in (comparison.base, comparison.head))
             row[name] = base if base == head else f"{base} -> {head}"
         row |= {
             "series": verdict.series,

@@ -1,16 +1,27 @@
-"""The axes of the matrix. To add an axis value, add it to its entry here."""
+"""The axes of the matrix. To add a value of an axis of the suite's, add it to its entry here."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..devices import device_names, is_device_name
 from ..errors import UsageError
 from .compilation import COMPILATIONS
+from .default_step import DEFAULT
 from .optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from .precision import PRECISIONS
+from .step import OWN, OwnAxis, StepDescription, Value
 
-Value = str | int
+__all__ = [
+    "AXES",
+    "Axis",
+    "Value",
+    "axes_of",
+    "axis_named",
+    "columns_of",
+    "prefix_of",
+    "selectable",
+]
 
 
 @dataclass(frozen=True)
@@ -55,9 +66,16 @@ def _count(name: str, help: str, default: int, maximum: int, prefix: str) -> Axi
     return Axis(name, help, default, parse, f"a whole number from 1 to {maximum}", prefix)
 
 
-AXES: dict[str, Axis] = {
+SUITES: dict[str, Axis] = {
     axis.name: axis
     for axis in (
+        Axis(
+            "workload",
+            "which training step",
+            DEFAULT.name,
+            lambda text: text if re.fullmatch(r"[A-Za-z]\w*", text) else None,
+            "the name of a step",
+        ),
         Axis(
             "device",
             "where it runs",
@@ -66,8 +84,7 @@ AXES: dict[str, Axis] = {
             device_names(),
         ),
         _one_of("dtype", "of parameters and data, or amp: of products alone", tuple(PRECISIONS)),
-        _count("batch", "pairs per training step", 2, 2**22, "b"),
-        _one_of("optimizer", "which optimizer", tuple(OPTIMIZERS)),
+        _one_of("optimizer", "which optimizer; own: the step's", (*OPTIMIZERS, OWN)),
         _one_of(
             "implementation", "of the optimizer's step; default: torch's", tuple(IMPLEMENTATIONS)
         ),
@@ -77,7 +94,81 @@ AXES: dict[str, Axis] = {
             tuple(COMPILATIONS),
             "compile-",
         ),
-        _count("hidden", "hidden units", 10, 4096, "h"),
         _count("threads", "torch's intra-op threads", 1, 1024, "t"),
     )
 }
+"""Those that every step has."""
+BEFORE, BETWEEN, AFTER = (
+    ("workload", "device", "dtype"),
+    ("optimizer", "implementation", "compile"),
+    ("threads",),
+)
+"""Where they stand: the first of a step's own axes comes between BEFORE and BETWEEN, the others
+between BETWEEN and AFTER."""
+
+
+def prefix_of(axis: OwnAxis) -> str:
+    """What stands before its values in an id: numbers have a short one, words the whole name."""
+    is_number = type(axis.values[0]) in (int, float)
+    return axis.short or axis.name if is_number else f"{axis.name}-"
+
+
+def ordered(own: Iterable[str]) -> list[str]:
+    """The names of all axes of a step with these of its own, in their order."""
+    names = list(own)
+    return [*BEFORE, *names[:1], *BETWEEN, *names[1:], *AFTER]
+
+
+def axes_of(step: StepDescription) -> dict[str, Axis]:
+    """The axes of a step: the suite's, and its own."""
+    own = {axis.name: _own(axis) for axis in step.axes}
+    return {name: SUITES.get(name) or own[name] for name in ordered(own)}
+
+
+def _own(axis: OwnAxis) -> Axis:
+    kind, most = type(axis.values[0]), axis.most
+    prefix, default = prefix_of(axis), axis.values[0]
+    if kind is int and most is not None:
+        return _count(axis.name, axis.help, int(default), most, prefix)
+    words = {_word(value): value for value in axis.values}
+
+    def parse(text: str) -> Value | None:
+        if kind is int and re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text):
+            return int(text)
+        if kind is float and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", text):
+            return float(text)
+        return words.get(text)
+
+    allowed = {int: "a whole number", float: "a number"}.get(kind, ", ".join(words))
+    return Axis(axis.name, axis.help, default, parse, allowed, prefix)
+
+
+def _word(value: Value) -> str:
+    """A value as it is written in an id."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+AXES = axes_of(DEFAULT)
+"""Those of the default step."""
+
+
+def axis_named(name: str) -> Axis:
+    """The axis of that name, as tables know it: of a step that they know no more of, its values
+    alone count."""
+    return AXES.get(name) or Axis(name, "", "", lambda text: text, "a value", name)
+
+
+def selectable(steps: Iterable[StepDescription]) -> dict[str, Axis]:
+    """The axes that a selection of these steps can be narrowed by: each under its name."""
+    found: dict[str, Axis] = {}
+    for step in steps:
+        found |= {name: axis for name, axis in axes_of(step).items() if name not in found}
+    return found
+
+
+def columns_of(own: Iterable[Mapping[str, object]]) -> tuple[str, ...]:
+    """The axes of several cases, given the own ones of each, in an order that suits all."""
+    known = [list(names) for names in own]
+    firsts = dict.fromkeys(names[0] for names in known if names)
+    others = dict.fromkeys(name for names in known for name in names[1:] if name not in firsts)
+    return (*BEFORE, *firsts, *BETWEEN, *others, *AFTER)

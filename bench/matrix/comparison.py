@@ -2,7 +2,6 @@
 
 import msgspec
 
-from .axes import AXES
 from .case import Case
 
 
@@ -15,10 +14,11 @@ class Comparison(msgspec.Struct, frozen=True):
     @property
     def id(self) -> str:
         """The case's id, with both values of an axis that differs: `.../compile-off->on/...`."""
-        head = self.head.axes
+        base, head = self.base.id.split("/"), self.head.id.split("/")
+        values = [str(value) for value in self.head.axes.values()][-len(head) :]
         return "/".join(
-            f"{AXES[name].prefix}{value}" + ("" if value == head[name] else f"->{head[name]}")
-            for name, value in self.base.axes.items()
+            ours + ("" if ours == theirs else f"->{value}")
+            for ours, theirs, value in zip(base, head, values, strict=True)
         )
 
     @property

@@ -1,11 +1,7 @@
 """The optimizers the loop can use, by name. To add one, add an entry here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
 
 IMPLEMENTATIONS: dict[str, Mapping[str, bool]] = {
     "default": {},
@@ -17,8 +13,6 @@ IMPLEMENTATIONS: dict[str, Mapping[str, bool]] = {
 """Name to the arguments that choose it; "default" leaves the choice to torch."""
 
 LEARNING_RATE = 0.01
-WIDTH = 10
-"""The hidden size that learning rates are for."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +24,8 @@ class OptimizerSpec:
     options: Mapping[str, float] = field(default_factory=dict)
     lr: float = LEARNING_RATE
     narrows: bool = True
-    """Whether the rate falls as the net gets wider."""
+    """Whether a step's `lr_scale` applies: not where updates are sized by the weights or by the
+    curvature."""
     foreach: bool = True
     """Whether `foreach` can be chosen, on or off."""
     capturable: bool = False
@@ -40,16 +35,20 @@ class OptimizerSpec:
     """Whether a weight's update depends on its own gradients alone."""
     closure: bool = False
     """Whether its step calls the forward and backward pass itself."""
-    refusal: str | None = None
-    """Why it cannot train this net at all."""
+    matrices: bool = False
+    """Whether it optimizes matrices alone."""
+    sparse: bool = False
+    """Whether it takes sparse gradients."""
+    dense: bool = True
+    """Whether it takes others."""
 
 
 OPTIMIZERS: dict[str, OptimizerSpec] = {
-    "sgd": OptimizerSpec("SGD"),
-    "sgd-momentum": OptimizerSpec("SGD", {"momentum": 0.9}),
+    "sgd": OptimizerSpec("SGD", sparse=True),
+    "sgd-momentum": OptimizerSpec("SGD", {"momentum": 0.9}, sparse=True),
     "adam": OptimizerSpec("Adam", capturable=True),
     "adamw": OptimizerSpec("AdamW", capturable=True),
-    "adagrad": OptimizerSpec("Adagrad"),
+    "adagrad": OptimizerSpec("Adagrad", sparse=True),
     # Its rate scales steps that have their size from the history; torch's own default is 1.
     "adadelta": OptimizerSpec("Adadelta", lr=1.0, capturable=True),
     "adamax": OptimizerSpec("Adamax", capturable=True),
@@ -70,43 +69,12 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
         elementwise=False,
         closure=True,
     ),
-    "muon": OptimizerSpec(
-        "Muon", foreach=False, refusal="Muon optimizes matrices alone, and the net has biases"
-    ),
-    "sparseadam": OptimizerSpec(
-        "SparseAdam", foreach=False, refusal="SparseAdam takes sparse gradients alone"
-    ),
+    "muon": OptimizerSpec("Muon", foreach=False, matrices=True),
+    "sparseadam": OptimizerSpec("SparseAdam", foreach=False, sparse=True, dense=False),
 }
 
 
-def learning_rate(name: str, hidden: int) -> float:
-    """The rate an optimizer has by default.
-
-    Wider layers sum more updates into one output, so above WIDTH the rate falls with the width
-    (Yang and Hu 2021, "Tensor Programs V"), except where updates are sized by the weights or by the
-    curvature.
-    """
+def learning_rate(name: str, scale: float) -> float:
+    """The rate an optimizer has by default for a step that scales rates so."""
     spec = OPTIMIZERS[name]
-    return spec.lr * min(1.0, WIDTH / hidden) if spec.narrows else spec.lr
-
-
-def build_optimizer(
-    name: str,
-    parameters: Iterable["torch.Tensor"],
-    *,
-    lr: float,
-    implementation: str = "default",
-) -> "torch.optim.Optimizer":
-    """Build the optimizer called `name`.
-
-    Raises KeyError for an unknown name or implementation, and what torch raises for parameters or
-    an implementation it does not take.
-    """
-    import torch
-
-    spec = OPTIMIZERS[name]
-    factory = getattr(torch.optim, spec.torch_class)
-    optimizer: torch.optim.Optimizer = factory(
-        parameters, lr=lr, **spec.options, **IMPLEMENTATIONS[implementation]
-    )
-    return optimizer
+    return spec.lr * scale if spec.narrows else spec.lr

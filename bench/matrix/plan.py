@@ -26,6 +26,8 @@ class Plan(msgspec.Struct, frozen=True):
     budget_s: float
     """Wall seconds the whole run may take; each replicate gets a fair share of what is left."""
     environment: str = "stock"
+    steps: str = ""
+    """The file that declares the steps, from the top of its checkout; empty for the default."""
     seed: int = 0
     """Seeds the order of blocks."""
     lr: float | None = None

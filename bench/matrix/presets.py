@@ -3,16 +3,17 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from ..devices import DEVICES, kind_of
-from .axes import AXES, Value
-from .case import Case
+from .axes import AXES, axes_of
+from .case import Case, case_of
 from .compilation import COMPILATIONS
+from .default_step import DEFAULT
 from .optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from .precision import PRECISIONS
+from .step import StepDescription, Value
 
 Grid = Mapping[str, Sequence[Value]]
 
@@ -24,7 +25,8 @@ COMMON = ("sgd", "sgd-momentum", "adam", "adamw")
 
 @dataclass(frozen=True)
 class Preset:
-    """A union of grids, the replicates each case gets, and the seconds to spend on all."""
+    """A union of grids of the default step, the replicates each case gets, and the seconds to spend
+    on all. Another step has one grid: the values that its axes are declared with."""
 
     help: str
     grids: tuple[Grid, ...]
@@ -119,23 +121,36 @@ DEFAULT_PRESET = "quick"
 GATE_PRESET = "gate"
 
 
-def select(preset: str, chosen: Grid) -> list[Case]:
-    """The preset's cases; each axis in `chosen` takes the given values instead."""
+def select(preset: str, chosen: Grid, steps: Sequence[StepDescription] = (DEFAULT,)) -> list[Case]:
+    """The preset's cases of these steps; each axis in `chosen` takes the given values instead.
+
+    A step that lacks an axis of its own that is chosen is measured as it is.
+    """
     asked = PRESETS[preset]
-    accelerated = any(kind_of(str(name)).asynchronous for name in chosen.get("device", ()))
-    grids = asked.grids + (asked.accelerated if accelerated else ())
-    return list(dict.fromkeys(case for grid in grids for case in _cases({**grid, **chosen})))
+    wanted = chosen.get("workload")
+    found: list[Case] = []
+    for step in steps:
+        if wanted is not None and step.name not in wanted:
+            continue
+        axes = axes_of(step)
+        own = {
+            name: values for name, values in chosen.items() if name in axes and name != "workload"
+        }
+        grids: tuple[Grid, ...] = ({axis.name: axis.values for axis in step.axes},)
+        if step.name == DEFAULT.name:
+            accelerated = any(kind_of(str(name)).asynchronous for name in own.get("device", ()))
+            grids = asked.grids + (asked.accelerated if accelerated else ())
+        found += [case for grid in grids for case in _cases(step, {**grid, **own})]
+    return list(dict.fromkeys(found))
 
 
 def compile_timed(preset: str, cases: Iterable[Case]) -> list[str]:
     """The ids of those cases whose compile times the preset asks for, on whatever device."""
-    wanted = {case for grid in PRESETS[preset].compile_timed for case in _cases(grid)}
+    wanted = {case for grid in PRESETS[preset].compile_timed for case in _cases(DEFAULT, grid)}
     cpu = AXES["device"].default
     return [c.id for c in cases if msgspec.structs.replace(c, device=cpu) in wanted]
 
 
-def _cases(grid: Grid) -> Iterator[Case]:
-    axes = {name: (axis.default,) for name, axis in AXES.items()} | dict(grid)
-    for values in itertools.product(*axes.values()):
-        point: dict[str, Any] = dict(zip(axes, values, strict=True))
-        yield Case(**point)
+def _cases(step: StepDescription, grid: Grid) -> Iterator[Case]:
+    for values in itertools.product(*grid.values()):
+        yield case_of(step, dict(zip(grid, values, strict=True)))

@@ -5,16 +5,23 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..matrix.case import Case
+from ..matrix.default_step import Catalogue
 from ..matrix.plan import Plan
 from ..protocol.profile import StepProfile
 from ..records.loading import load_runs
 from ..report.view import Table, View
 from ..runner.coordinator import Coordinator
+from ..runner.discovery import side_of
 from ..runner.events import CaseEnded, CasePrepared, CaseProfiled, Event
 from .views import ABOUT, profile_tables
 
 
-def profile(cases: Sequence[Case], traces: Path | None, show: Callable[[View], None]) -> int:
+def profile(
+    cases: Sequence[Case],
+    catalogue: Catalogue,
+    traces: Path | None,
+    show: Callable[[View], None],
+) -> int:
     """Profile the cases and show the View of each as it comes; the exit status: 1 if one failed.
 
     With `traces`, a folder, a Chrome trace and folded stacks of each are kept there. Raises
@@ -42,8 +49,8 @@ def profile(cases: Sequence[Case], traces: Path | None, show: Callable[[View], N
             case CaseProfiled(case, StepProfile() as seen):
                 show(View(profile_tables(case, seen, step_ns[case])))
 
-    plan = Plan(list(cases), replicates=1, budget_s=0, profiled=True)
-    Coordinator(plan, on_event, traces=traces).measure()
+    plan = Plan(list(cases), 1, 0, steps=catalogue.file, profiled=True)
+    Coordinator(plan, on_event, side=side_of(catalogue), traces=traces).measure()
     kept = (
         f"Traces: {traces}/*.trace.json for Perfetto or chrome://tracing, {traces}/*.folded for "
         "flame graphs."

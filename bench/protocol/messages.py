@@ -5,8 +5,9 @@ from typing import Literal
 import msgspec
 
 from ..devices.facts import Facts
-from ..matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
+from ..matrix.case import DISPATCH, LATENCY, THROUGHPUT, WHOLE, Case
 from ..matrix.ceiling import Ceiling
+from ..matrix.step import StepDescription
 from .profile import StepProfile
 from .verified import Expected, Verified
 
@@ -16,15 +17,14 @@ WAITING_KIND = LATENCY
 THROUGHPUT_KIND = THROUGHPUT
 CEILING = "ceiling"
 KINDS: dict[str, tuple[str, ...]] = {
-    PHASES_KIND: PHASES,
     WHOLE_KIND: (WHOLE,),
     WAITING_KIND: (DISPATCH, LATENCY),
     THROUGHPUT_KIND: (THROUGHPUT,),
     CEILING: (CEILING,),
 }
-"""Kind of block to its series: the phases out of one pass, or the whole step; where the host runs
-ahead of the device, steps waited for one by one, and many at once; and a ceiling's own."""
-
+"""Kind of block to its series: the whole step; where the host runs ahead of the device, steps that
+are waited for one by one, and many at once; and a ceiling's own. Blocks of PHASES_KIND have the
+phases of the case, out of one pass."""
 QUANTILES = (10, 25, 50, 90)
 """The percentiles that stand for a block's samples."""
 
@@ -37,7 +37,13 @@ Status = Literal["ok", "unsupported", "invalid", "failed", "oom", "timeout", "ki
 
 def kinds_of(case: Case) -> tuple[str, ...]:
     """The kinds of block that yield the case's series."""
-    return tuple(kind for kind, series in KINDS.items() if set(series) <= set(case.series))
+    phases = (PHASES_KIND,) if case.phases else ()
+    return (*phases, *(k for k, series in KINDS.items() if set(series) <= set(case.series)))
+
+
+def series_of(kind: str, phases: tuple[str, ...]) -> tuple[str, ...]:
+    """The series of a kind of block, of a case with these phases. Raises KeyError."""
+    return phases if kind == PHASES_KIND else KINDS[kind]
 
 
 class Prepare(msgspec.Struct, tag=True, frozen=True):
@@ -84,6 +90,8 @@ class Measure(msgspec.Struct, tag=True, frozen=True):
     case: str
     kind: str
     samples: int
+    series: tuple[str, ...]
+    """Those that such a block has."""
     with_readings: bool = True
     """Whether reference loops are read before it: two sides in turn need none."""
 
@@ -105,11 +113,19 @@ class Profile(msgspec.Struct, tag=True, frozen=True):
     traces: str | None = None
 
 
-Request = Prepare | PrepareCeiling | Verify | TimeCompile | Measure | MeasureEnergy | Profile
+class Describe(msgspec.Struct, tag=True, frozen=True):
+    """Build each step once, on this device, to see what it is."""
+
+    device: str
+
+
+Request = (
+    Prepare | PrepareCeiling | Verify | TimeCompile | Measure | MeasureEnergy | Profile | Describe
+)
 
 
 def id_of(request: Request) -> str:
-    """The id of the case or ceiling that a request is about."""
+    """The id of the case or ceiling that a request is about, or its device."""
     match request:
         case PrepareCeiling():
             return request.ceiling.id
@@ -117,6 +133,8 @@ def id_of(request: Request) -> str:
             return request.case.id
         case Measure() | MeasureEnergy() | Profile():
             return request.case
+        case Describe():
+            return request.device
 
 
 class Interpreter(msgspec.Struct, frozen=True):
@@ -240,8 +258,15 @@ class Profiled(msgspec.Struct, tag=True, frozen=True):
     profile: StepProfile
 
 
+class Described(msgspec.Struct, tag=True, frozen=True):
+    """The steps there are."""
+
+    steps: tuple[StepDescription, ...]
+
+
 Reply = (
     Hello
+    | Described
     | Prepared
     | CeilingPrepared
     | CaseVerified

@@ -13,7 +13,7 @@ class InvalidReply(Exception):
         self.reason = reason
 
 
-def check(what: str, request: messages.Request, reply: messages.Reply) -> None:
+def check(what: str, device: str, request: messages.Request, reply: messages.Reply) -> None:
     """Raise InvalidReply unless the reply is a valid one to a request about the case `what`.
 
     Also for a refusal that leaves the worker unusable: memory that it could not free, or an
@@ -22,7 +22,7 @@ def check(what: str, request: messages.Request, reply: messages.Reply) -> None:
     """
     match reply:
         case messages.Refused(case, status, reason) if case == what:
-            on_accelerator = kind_of(what.partition("/")[0]).asynchronous
+            on_accelerator = kind_of(device).asynchronous
             unusable = status == "oom" or (status == "failed" and on_accelerator)
             if unusable and not isinstance(request, messages.Profile | messages.MeasureEnergy):
                 raise InvalidReply(status, reason)
@@ -45,13 +45,15 @@ def _is_valid(what: str, request: messages.Request, reply: messages.Reply) -> bo
             possible = reply.first_step_ns > 0
         case messages.MeasureEnergy(), messages.EnergyMeasured(case=named):
             possible = min(reply.steps, reply.elapsed_ns, reply.joules) > 0
+        case messages.Describe(), messages.Described(steps=steps):
+            return bool(steps)
         case messages.Measure(kind=messages.PHASES_KIND), messages.PhasesRefused(case=named):
             possible = True
         case messages.Measure(), messages.Block(case=named):
             rows, readings = reply.quantiles_ns, reply.readings_ns.values()
             possible = (
                 (reply.kind, reply.samples) == (request.kind, request.samples)
-                and set(rows) == set(messages.KINDS[request.kind])
+                and set(rows) == set(request.series)
                 and all(len(row) == len(messages.QUANTILES) for row in rows.values())
                 and min(value for row in (*rows.values(), readings) for value in row) > 0
             )

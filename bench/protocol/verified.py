@@ -34,9 +34,10 @@ class Graphs(msgspec.Struct, frozen=True):
 class Verified(msgspec.Struct, frozen=True):
     """What a case was seen to be and to do in its verification."""
 
-    expected: Expected
-    ratio: float
-    """As in `expected`, of the case."""
+    expected: Expected | None
+    """None where nothing is known of its training beforehand, and no float64 run says it."""
+    ratio: float | None
+    """As in `expected`, of the case; None where its loss is not known."""
     products: str
     """The dtype that matrix products were seen to run in; of what is compiled, as it is written."""
     path: str
@@ -46,3 +47,7 @@ class Verified(msgspec.Struct, frozen=True):
     """Memory that training took at most, above the net and its data; None where unavailable."""
     float32_products: str = "ieee"
     """How float32 matrices are multiplied on CUDA, as torch has it set: "ieee" or "tf32"."""
+    samples: int | None = None
+    """Examples that a step trains on; None where the step does not say."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of it."""

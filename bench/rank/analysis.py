@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UsageError
-from ..matrix.axes import AXES
 from ..options import CHOICES
 from ..stats.estimates import ratio_half
-from ..stats.frame import RUN, steps
+from ..stats.frame import RUN, axes_in, dimensions, steps
 
-TASK = tuple(name for name in AXES if name not in CHOICES)
+BATCH = "batch"
+"""The axis along which one device may overtake another, of steps that have one of that name."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def rankings(frame: pd.DataFrame, by: Sequence[str], statistic: str) -> list[Ran
     Raises UsageError where there is nothing to rank.
     """
     time, half = f"{statistic}_ns", f"{statistic}_half"
-    fixed: list[Hashable] = [name for name in (RUN, *AXES) if name not in by]
+    fixed: list[Hashable] = [name for name in dimensions(frame) if name not in by]
     found = []
     for values, group in steps(frame, statistic).groupby(fixed, sort=False):
         table = group.sort_values(time, kind="stable").reset_index(drop=True)
@@ -67,9 +67,10 @@ def rankings(frame: pd.DataFrame, by: Sequence[str], statistic: str) -> list[Ran
     if not found:
         raise UsageError(f"nothing to rank: no case has a {statistic} time")
 
-    def order(ranking: Ranking) -> tuple[list[str], int]:
-        others = [str(value) for name, value in ranking.task.items() if name != "batch"]
-        return others, ranking.task["batch"]
+    def order(ranking: Ranking) -> tuple[list[str], float]:
+        others = [str(value) for name, value in ranking.task.items() if name != BATCH]
+        batch = ranking.task.get(BATCH, 0)
+        return others, batch if isinstance(batch, int) else 0
 
     return sorted(found, key=order)
 
@@ -83,7 +84,10 @@ def crossovers(frame: pd.DataFrame, statistic: str) -> list[Crossover]:
     timed = steps(frame, statistic)
     several = timed[RUN].nunique() > 1
     place = timed[RUN] + " " + timed["device"] if several else timed["device"]
-    others: list[Hashable] = [name for name in TASK if name != "batch"]
+    if BATCH not in timed:
+        return []
+    timed = timed[timed[BATCH].map(lambda batch: isinstance(batch, int))]
+    others: list[Hashable] = [n for n in axes_in(frame) if n not in (*CHOICES, BATCH)]
     keys = [*others, "place", "batch"]
     best = timed.assign(place=place).sort_values(time, kind="stable").drop_duplicates(keys)
     found = []

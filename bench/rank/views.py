@@ -11,7 +11,7 @@ from ..options import CHOICES
 from ..records.run_file import RunRecord
 from ..report import notes
 from ..report.view import Row, Table, View, Worth
-from ..stats.frame import QUIET, tidy
+from ..stats.frame import QUIET, RUN, tidy
 from ..units import interval, rate
 from .analysis import Crossover, Ranking, crossovers, rankings
 
@@ -54,7 +54,7 @@ def _row(ranking: Ranking, choices: Sequence[str], statistic: str, bounds: bool)
         **_task_columns(ranking.task),
         "fastest": _name(first, choices),
         "step ± 95%": notes.time_cell(first, statistic),
-        "samples/s": rate(first["batch"] / first[f"{statistic}_ns"] * 1e9),
+        "samples/s": rate(first["samples"] / first[f"{statistic}_ns"] * 1e9),
         **({"bound": notes.bound_by(first["host_bound"])} if bounds else {}),
         "tied": len(ranking.table) - len(ranking.slower) - 1,
         "configurations": len(ranking.table),
@@ -69,8 +69,11 @@ def _row(ranking: Ranking, choices: Sequence[str], statistic: str, bounds: bool)
 
 
 def _task_columns(task: dict[Hashable, Any]) -> Row:
-    """The batch, the optimizer and the net, then what there was no choice of."""
-    names = ["batch", "optimizer", "hidden", *(name for name in task if name in CHOICES)]
+    """The batch, the optimizer and the rest of the task, then what there was no choice of."""
+    first = [name for name in ("batch", "optimizer") if name in task]
+    rest = [n for n in task if n not in (*first, RUN, *CHOICES)]
+    shown = [name for name in rest if name != "workload" or task[name] != AXES["workload"].default]
+    names = [*first, *shown, *(name for name in task if name in CHOICES)]
     return {str(name): task[name] for name in names}
 
 

@@ -8,7 +8,7 @@ import msgspec
 from ..errors import UsageError
 from ..machine.circumstances import MeasuredDevice
 from ..machine.fingerprint import Machine
-from ..matrix.case import PHASES
+from ..matrix.case import is_phase
 from ..matrix.comparison import Comparison
 from ..protocol.messages import Interpreter
 from .store import REPORT, OtherKind, kind_of, read_bytes, write_atomically
@@ -139,14 +139,14 @@ class GateReport(msgspec.Struct):
         return [
             v
             for v in self.verdicts
-            if not (v.series in PHASES and v.comparison in self.without_phases)
+            if not (is_phase(v.series) and v.comparison in self.without_phases)
         ]
 
     @property
     def unjudged(self) -> dict[tuple[str, str], str]:
         """Comparison and series to why it cannot be judged, where measuring it has ended."""
         reasons = {
-            (c, s): self.ended.get(c, self.without_phases.get(c) if s in PHASES else None)
+            (c, s): self.ended.get(c, self.without_phases.get(c) if is_phase(s) else None)
             for c, s in self.series
         }
         return {key: reason for key, reason in reasons.items() if reason is not None}

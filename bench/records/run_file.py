@@ -18,19 +18,18 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from ..errors import UsageError
 from ..machine.circumstances import MeasuredDevice
 from ..machine.fingerprint import Machine
 from ..machine.sampling import HealthSample
-from ..matrix.case import Case, case_from_id
+from ..matrix.case import Case, is_consistent
 from ..matrix.ceiling import Ceiling
 from ..matrix.plan import Plan
-from ..protocol.messages import CEILING, KINDS
+from ..protocol.messages import CEILING, KINDS, PHASES_KIND, series_of
 from ..protocol.profile import StepProfile
 from ..protocol.reference_loops import VERSION
 from ..protocol.verified import Verified
 
-SCHEMA = 4
+SCHEMA = 5
 
 FloorTimes = dict[str, Annotated[int, Meta(gt=0)]]
 """Key of a floor to it, nanoseconds."""
@@ -281,11 +280,9 @@ def inconsistency(record: RunRecord) -> str | None:
     if not record.cases and not record.ceilings:
         return "it has no cases"
     for case in record.cases:
-        try:
-            case_from_id(case.id)
-        except UsageError as error:
-            return str(error)
-        if (wrong := _wrong_blocks(case.blocks)) is not None:
+        if not is_consistent(case.case):
+            return f"{case.id} is no case: a value is not one that its axis has"
+        if (wrong := _wrong_blocks(case.blocks, case.case.phases)) is not None:
             return f"{case.id} {wrong}"
     for ceiling in record.ceilings:
         if ceiling.blocks and ceiling.prepared is None:
@@ -295,12 +292,14 @@ def inconsistency(record: RunRecord) -> str | None:
     return None
 
 
-def _wrong_blocks(blocks: Mapping[str, Sequence[Blocks]]) -> str | None:
+def _wrong_blocks(
+    blocks: Mapping[str, Sequence[Blocks]], phases: tuple[str, ...] = ()
+) -> str | None:
     for kind, workers in blocks.items():
-        if not workers or kind not in KINDS:
+        if not workers or kind not in (PHASES_KIND, *KINDS):
             return f"has no blocks of kind {kind}"
         for worker in workers:
-            series = set(KINDS[kind])
+            series = set(series_of(kind, phases))
             if not series == set(worker.p10_ns) == set(worker.p50_ns) == set(worker.p90_ns):
                 return f"lacks a series of {kind}, or has one too many"
             columns = [*worker.readings_ns.values(), *worker.p10_ns.values()]

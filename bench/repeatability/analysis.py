@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..errors import UsageError
 from ..machine.circumstances import DEVICES, MACHINE, SOFTWARE, differences
-from ..matrix.case import PHASES, WHOLE
+from ..matrix.case import WHOLE, is_phase
 from ..records.run_file import RunRecord
 from ..stats.frame import tidy
 
@@ -64,13 +64,15 @@ def agreement(frame: pd.DataFrame, statistic: str) -> pd.DataFrame:
 
 
 def phases_over_whole(frame: pd.DataFrame, statistic: str) -> float:
-    """Forward + backward + step over the whole step timed without marks: the median over cases.
+    """All phases together over the whole step timed without marks: the median over cases.
 
     NaN where no case has phases.
     """
-    times = frame.pivot(index=["run", "case"], columns="series", values=f"{statistic}_ns")
-    times = times.reindex(columns=[*PHASES, WHOLE])
-    return float((times[list(PHASES)].sum(axis=1, skipna=False) / times[WHOLE]).median())
+    times = frame.set_index(["run", "case"])[f"{statistic}_ns"]
+    in_phases = frame["series"].map(is_phase).to_numpy()
+    whole = times[(frame["series"] == WHOLE).to_numpy()]
+    together = times[in_phases].groupby(level=[0, 1]).agg(lambda of_case: of_case.sum(skipna=False))
+    return float((together / whole).median())
 
 
 def share_in_blocks(runs: Sequence[RunRecord]) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import MachineError, UsageError
-from ..matrix.axes import AXES
+from ..matrix.axes import axis_named
 
 if TYPE_CHECKING:  # it takes longer to import than a table to print
     import altair as alt
@@ -32,11 +32,12 @@ def configuration(row: "pd.Series[Any]", names: Sequence[str]) -> str:
     given = [
         name
         for name in names
-        if name in AXES
-        and name != "optimizer"
-        and (name == "batch" or row[name] != AXES[name].default)
+        if name not in ("run", "optimizer")
+        and (name == "batch" or row[name] != axis_named(name).default)
     ]
-    return " ".join([row["optimizer"], *(f"{AXES[name].prefix}{row[name]}" for name in given)])
+    return " ".join(
+        [row["optimizer"], *(f"{axis_named(name).prefix}{row[name]}" for name in given)]
+    )
 
 
 def page(

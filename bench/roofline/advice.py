@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 
 from ..devices import kind_of
-from ..matrix.axes import AXES
 from ..matrix.optimizers import OPTIMIZERS
+from ..matrix.step import OWN
+from ..stats.frame import axes_in
 
 SENTENCES = 3
 WORTH = 1.2
@@ -56,7 +57,7 @@ def _overhead(known: pd.DataFrame) -> str | None:
     )
     ratios = []
     for axis, value in FEWER_OPERATORS.items():
-        same = ["run", *(name for name in AXES if name != axis)]
+        same = ["run", *(name for name in axes_in(known) if name != axis)]
         twins = known[(known[same] == worst[same]).all(axis=1) & (known[axis] == value)]
         ratios += [
             f"{axis}={value} takes {time / worst['measured_ns']:.2f} times as long"
@@ -64,6 +65,8 @@ def _overhead(known: pd.DataFrame) -> str | None:
         ]
     if ratios:
         return f"{fact}; {' and '.join(ratios)}."
+    if worst["optimizer"] == OWN:
+        return f"{fact}."
     spec = OPTIMIZERS[worst["optimizer"]]
     possible = {
         "compile=on": spec.compilable,
@@ -76,7 +79,10 @@ def _overhead(known: pd.DataFrame) -> str | None:
 def _larger_batch(known: pd.DataFrame) -> str | None:
     """On how far the batch can grow before a step takes NEARLY times as long."""
     best, sentence = 1.0, None
-    for _, group in known.groupby(["run", *(n for n in AXES if n != "batch")], sort=False):
+    if "batch" not in known:
+        return None
+    others = [name for name in axes_in(known) if name != "batch"]
+    for _, group in known.groupby(["run", *others], sort=False):
         least = group.iloc[group["batch"].argmin()]
         free = group[group["measured_ns"] <= NEARLY * least["measured_ns"]]
         largest = free.iloc[free["batch"].argmax()]

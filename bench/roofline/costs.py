@@ -8,9 +8,10 @@ them against torch's own counter of FLOP and against the operands of every opera
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..matrix.case import PHASES, Case
+from ..matrix.case import Case
 from ..matrix.optimizers import OPTIMIZERS
 from ..matrix.precision import PRECISIONS
+from ..matrix.step import PHASES
 from ..matrix.support import ITEM_BYTES
 
 
@@ -61,7 +62,7 @@ ELEMENTS_OF_AN_OP = 3
 
 def eager(case: Case, state_elements: int) -> dict[str, list[Op]]:
     """Phase to its operators, each run on its own."""
-    b, h = float(case.batch), float(case.hidden)
+    b, h = (float(case.own_values[name]) for name in ("batch", "hidden"))
     item, stored = _item_bytes(case)
 
     def op(flops: float, elements: float, *, products: float = 0.0) -> Op:
@@ -98,11 +99,12 @@ def fused(case: Case, state_elements: int) -> dict[str, list[Op]]:
     registers. An optimizer reads and writes its state, but for LBFGS, which adds to its history.
     """
     item, stored = _item_bytes(case)
-    parameters = 4 * case.hidden + 1
+    batch, hidden = (int(case.own_values[name]) for name in ("batch", "hidden"))
+    parameters = 4 * hidden + 1
     state = state_elements * (1 if OPTIMIZERS[case.optimizer].closure else 2)
     elements = {
-        "forward": (3 * case.batch + parameters + 1) * item,
-        "backward": (3 * case.batch + 2 * parameters) * item,
+        "forward": (3 * batch + parameters + 1) * item,
+        "backward": (3 * batch + 2 * parameters) * item,
         "step": (3 * parameters + state) * stored,
     }
     return {

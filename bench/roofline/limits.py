@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 
 from ..devices import kind_of
-from ..matrix.axes import AXES
-from ..matrix.case import PHASES, WHOLE, Case
+from ..matrix.case import WHOLE, Case
 from ..matrix.ceiling import products_dtype
+from ..matrix.step import PHASES
 from ..protocol.profile import StepProfile
 from ..records.run_file import CaseRecord, RunRecord
-from ..stats.frame import RUN
+from ..stats.frame import RUN, axes_in
 from .ceilings import Rates, Setting
 from .costs import Op, as_run, fused, total
 
@@ -55,7 +55,7 @@ def limit_frame(
         for _, row in timed.iterrows()
     ]
     table = (
-        timed[[RUN, "case", *AXES, "series", "status", "flags", "marks"]]
+        timed[[RUN, "case", *axes_in(frame), "series", "status", "flags", "marks"]]
         .assign(measured_ns=timed["quiet_ns"], measured_half=timed["quiet_half"])
         .join(pd.DataFrame(limits, columns=[*LIMITS, "reason"]))
     )

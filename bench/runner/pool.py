@@ -13,7 +13,7 @@ from ..machine.redact import redacted
 from ..matrix.case import Case
 from ..matrix.ceiling import Ceiling
 from ..protocol import messages
-from .process import Side, WorkerLost, WorkerProcess, id_in
+from .process import Side, WorkerLost, WorkerProcess
 
 
 class NotStarted(MachineError):
@@ -45,7 +45,7 @@ class Deadlines:
                 return 2 * self.measure_s  # a worker may time it twice
             case messages.Measure() | messages.MeasureEnergy() | messages.Profile():
                 return self.measure_s
-            case messages.PrepareCeiling():
+            case messages.PrepareCeiling() | messages.Describe():
                 return self.prepare_s
             case _ if request.case.compilation.compiles:
                 return self.prepare_compiled_s
@@ -137,7 +137,7 @@ class Pool:
             reply = self._workers[side].ask(request, self._deadlines.of(request))
         except WorkerLost as lost:
             self.end()
-            reply = messages.Refused(id_in(request), lost.status, lost.reason)
+            reply = messages.Refused(messages.id_of(request), lost.status, lost.reason)
         if isinstance(reply, messages.Refused):
             return msgspec.structs.replace(reply, reason=redacted(reply.reason))
         return reply

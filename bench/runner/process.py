@@ -39,7 +39,9 @@ class Side:
     name: str = "run"
     python: str = sys.executable
     subject: Path = ROOT
-    """A folder that holds `sumnet/`; nothing else is imported from it."""
+    """The folder that steps are loaded from."""
+    steps: str = ""
+    """The file in it that declares them; empty for the default step, whose package it holds."""
     environment: Mapping[str, str] = field(default_factory=dict)
     what: str = ""
     """In words, and without anyone's name: "commit 1a2b3c4d5e (merge base with origin/main)"."""
@@ -60,12 +62,6 @@ class WorkerLost(Exception):
         super().__init__(reason)
         self.status = status
         self.reason = reason
-
-
-def id_in(request: messages.Request) -> str:
-    """The id of the case or ceiling that a request is about."""
-    what = request.ceiling if isinstance(request, messages.PrepareCeiling) else request.case
-    return what if isinstance(what, str) else what.id
 
 
 class WorkerProcess:
@@ -93,7 +89,7 @@ class WorkerProcess:
         inherited = {name: value for name, value in os.environ.items() if name not in unset}
         try:
             self._process = subprocess.Popen(
-                [side.python, "-P", str(WORKER), *where, device, str(threads), *words],
+                [side.python, "-P", str(WORKER), *where, side.steps, device, str(threads), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
@@ -136,7 +132,7 @@ class WorkerProcess:
             self._channel.sendall(msgspec.json.encode(request) + b"\n")
         reply = self._reply(deadline_s)
         try:
-            check(id_in(request), request, reply)
+            check(messages.id_of(request), self.setting[0], request, reply)
         except InvalidReply as invalid:
             raise WorkerLost(invalid.status, invalid.reason) from None
         return reply

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ..devices import kind_of
 from ..machine.redact import redacted
+from ..matrix.case import Case
 from ..matrix.ceiling import Ceiling
 from ..protocol import messages
 from ..protocol.verified import Expected
@@ -190,7 +191,8 @@ class Schedule:
             match reply := self._ask(item, side, self._preparation(item.sides[side])):
                 case messages.Prepared(case=case, step_ns=step_ns, verified=verified):
                     assert verified is not None  # which was checked
-                    self.known.expected[case] = verified.expected
+                    if verified.expected is not None:
+                        self.known.expected[case] = verified.expected
                     sample_ns.append(step_ns)
                 case messages.CeilingPrepared(ceiling=ceiling, calls=calls):
                     self.known.calls[ceiling] = calls
@@ -230,7 +232,9 @@ class Schedule:
         blocks = []
         samples = self.known.samples[item.id]
         for side in self.block_order(self.draw):
-            request = messages.Measure(item.sides[side].id, kind, samples, self.with_readings)
+            what = item.sides[side]
+            series = messages.series_of(kind, what.phases if isinstance(what, Case) else ())
+            request = messages.Measure(what.id, kind, samples, series, self.with_readings)
             reply = self._ask(item, side, request)
             if isinstance(reply, messages.PhasesRefused):
                 self.known.without_phases.add(item.id)

@@ -11,8 +11,9 @@ import pandas as pd
 
 from ..devices import kind_of
 from ..machine.circumstances import PLACE, PLAN, SYSTEM, VARIABLES, key
-from ..matrix.axes import AXES
-from ..matrix.case import DISPATCH, PHASES, THROUGHPUT, WHOLE
+from ..matrix import default_step
+from ..matrix.axes import columns_of
+from ..matrix.case import DISPATCH, THROUGHPUT, WHOLE, is_phase
 from ..records.run_file import Blocks, CaseRecord, Drift, RunRecord
 from . import estimates
 from .drift import Means, estimated_drift
@@ -20,8 +21,6 @@ from .flags import flags
 from .floors import Floors, floor_key, serving_floors
 
 RUN = "run"
-DIMENSIONS = (RUN, *AXES)
-"""What cases can be compared by."""
 STATISTICS = tuple(estimates.DRIFT)
 UNKNOWN = estimates.Estimate(math.nan, math.nan)
 QUIET = "quiet"
@@ -44,8 +43,9 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = Tru
 
     A case whose status is not ok has no estimate, whatever was measured before it broke.
 
-    Columns: run, machine, torch, environment, case, the axes, series, status, reason, replicates,
-    quiet_replicates (that came near the serving floor), quiet_share, quiet_ns, quiet_half,
+    Columns: run, machine, torch, environment, case, the axes, series, status, samples (examples
+    that a step trains on; NaN where that is not known), reason, replicates, quiet_replicates (that
+    came near the serving floor), quiet_share, quiet_ns, quiet_half,
     quiet_drift (standard deviation of the drift in it), quiet_drift_half (of an interval of drift
     alone), quiet_drift_runs (how many runs it is estimated from; 0 where it is assumed), the same
     for typical_, high_ns (the median block's 90th percentile), floors (those that serve its case,
@@ -56,7 +56,8 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = Tru
     host_bound (None on a CPU, where host and device are one).
     """
     floors = serving_floors(runs)
-    evidence = [_evidence(*each) for each in zip(runs, labels, floors, strict=True)]
+    axes = columns_of(case.case.own_values for run in runs for case in run.cases)
+    evidence = [_evidence(*each, axes) for each in zip(runs, labels, floors, strict=True)]
     rows: list[dict[str, Any]] = []
     measured = _measured_drifts(runs, floors, evidence) if pooled else {}
     assumed = {name: estimates.assumed_drift(name) for name in STATISTICS}
@@ -85,7 +86,23 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = Tru
 
 def varying(frame: pd.DataFrame) -> list[str]:
     """The dimensions in which the frame's cases differ."""
-    return [name for name in DIMENSIONS if frame[name].nunique() > 1]
+    return [name for name in dimensions(frame) if frame[name].nunique() > 1]
+
+
+def dimensions(frame: pd.DataFrame) -> list[str]:
+    """What the frame's cases can be compared by: their run and their axes."""
+    return [RUN, *axes_in(frame)]
+
+
+def axes_in(frame: pd.DataFrame) -> list[str]:
+    """The axes of the frame's cases, which lie between `case` and `series`."""
+    columns = list(frame.columns)
+    return columns[columns.index("case") + 1 : columns.index("series")]
+
+
+def phases_in(frame: pd.DataFrame) -> list[str]:
+    """The phases that any of the frame's cases has."""
+    return [name for name in dict.fromkeys(frame["series"]) if is_phase(name)]
 
 
 def drift_of(run: RunRecord, others: Sequence[RunRecord]) -> dict[str, Drift]:
@@ -95,7 +112,7 @@ def drift_of(run: RunRecord, others: Sequence[RunRecord]) -> dict[str, Drift]:
     """
     runs = [*(other for other in others if _plan(other) == _plan(run)), run]
     floors = serving_floors(runs)
-    evidence = [_evidence(each, "", of_run) for each, of_run in zip(runs, floors, strict=True)]
+    evidence = [_evidence(each, "", of_run, ()) for each, of_run in zip(runs, floors, strict=True)]
     return _measured_drifts(runs, floors, evidence).get(_plan(run), {})
 
 
@@ -155,7 +172,8 @@ def replicate_of(
     )
 
 
-def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
+def _evidence(run: RunRecord, label: str, floors: Floors, axes: Sequence[str]) -> Evidence:
+    """`axes` are those of all runs; a case has nothing for one that its step lacks."""
     rows: list[dict[str, Any]] = []
     for record in run.cases:
         case, ok = record.case, record.status == "ok"
@@ -167,6 +185,7 @@ def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
         valid = {name: floor.serving_ns for name, floor in serving.items()}
         slower = estimates.geometric_mean([floor.slower for floor in serving.values()])
         at_s = [at / 1000 for worker in blocks for at in worker.at_ms]
+        samples = samples_of(record)
         busy_ns = None if record.profile is None else record.profile.busy_ns
         identity = {
             "run": label,
@@ -174,10 +193,11 @@ def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
             "torch": run.machine.torch,
             "environment": run.plan.environment,
             "case": record.id,
-            **case.axes,
+            **{name: case.axes.get(name, "") for name in axes},
         }
         of_case = {
             "status": record.status,
+            "samples": np.nan if samples is None else float(samples),
             "floors": valid,
             "slower": slower,
             "busy_ns": np.nan if busy_ns is None else float(busy_ns),
@@ -215,7 +235,7 @@ def _evidence(run: RunRecord, label: str, floors: Floors) -> Evidence:
 
 def _reason(record: CaseRecord, series: str) -> str | None:
     """Why a case's series has no time, where the run knows."""
-    if record.status == "ok" and series in PHASES and record.phases_reason is not None:
+    if record.status == "ok" and is_phase(series) and record.phases_reason is not None:
         return f"no phases: {record.phases_reason}"
     return record.reason
 
@@ -293,10 +313,19 @@ def _host_bound(frame: pd.DataFrame) -> list[bool | None]:
 
 def _joules(case: CaseRecord) -> float:
     """For a million samples."""
-    spent = case.energy
-    if spent is None:
-        return np.nan
-    return 1e6 * spent.joules / (spent.steps * case.case.batch)
+    spent, samples = case.energy, samples_of(case)
+    if spent is None or samples is None:
+        return math.nan
+    return 1e6 * spent.joules / (spent.steps * samples)
+
+
+def samples_of(record: CaseRecord) -> int | None:
+    """Examples that a step of the case trains on; None where its step does not say."""
+    verified = record.prepared and record.prepared.verified
+    if verified and verified.samples is not None:
+        return verified.samples
+    # Runs from before steps said so are of the default step.
+    return default_step.samples(record.case) if default_step.is_known(record.case) else None
 
 
 def _mean(values: list[float]) -> float:

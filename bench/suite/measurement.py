@@ -19,7 +19,8 @@ from ..machine.circumstances import (
 )
 from ..machine.fingerprint import commit_unknown, fingerprint
 from ..machine.sampling import HealthMonitor
-from ..matrix.plan import Plan
+from ..matrix.default_step import Catalogue
+from ..matrix.plan import ENVIRONMENTS, Plan
 from ..options import OPTIONS
 from ..records.assembly import assemble, block_medians
 from ..records.run_file import Header, RunRecord
@@ -27,6 +28,7 @@ from ..records.state import remember_floors
 from ..records.store import Journal, read_journal, resume_state, stored_runs, write_run
 from ..report.progress import ProgressDisplay
 from ..runner.coordinator import Coordinator
+from ..runner.discovery import catalogue_of, side_of
 from ..runner.events import Event, HealthSampled, WorkerStarted
 from ..stats.floors import floor_among, own_floors
 from ..stats.frame import drift_of
@@ -43,9 +45,13 @@ class Measurement:
     A journal that is left when the run has ended holds what the command did not finish.
     """
 
-    def __init__(self, plan: Plan, results: Path, *, resume: Path | None = None) -> None:
-        """`resume` is the journal of an interrupted run of this plan."""
+    def __init__(
+        self, plan: Plan, results: Path, catalogue: Catalogue, *, resume: Path | None = None
+    ) -> None:
+        """`catalogue` is where the plan's steps are declared; `resume` is the journal of an
+        interrupted run of this plan."""
         self.plan = plan
+        self._catalogue = catalogue
         self.resume = resume
         self.brief = False
         """Whether to measure as little as can be and to write nothing."""
@@ -111,7 +117,8 @@ class Measurement:
         settled = resume_state(self._events, spent_s)
         try:
             with display:
-                Coordinator(self.plan, on_event, settled=settled).measure()
+                side = side_of(self._catalogue, ENVIRONMENTS[self.plan.environment])
+                Coordinator(self.plan, on_event, side=side, settled=settled).measure()
         except UsageError:
             if self.journal is not None and self.resume is None:
                 self.journal.discard()
@@ -154,11 +161,12 @@ def measurement_of(asked: Namespace, plan: Callable[[Namespace], Plan]) -> Measu
     Raises UsageError for options that a resumed run could only ignore.
     """
     if asked.resume is None:
-        return Measurement(plan(asked), asked.results)
+        return Measurement(plan(asked), asked.results, asked.catalogue)
     planned = {option.flag for option in OPTIONS if option.planned}
     refuse_plan([flag for flag in asked.given if flag in planned])
     header, _ = resumable(asked.resume)
-    return Measurement(header.plan, asked.resume.parent.parent, resume=asked.resume)
+    catalogue = catalogue_of(header.plan.steps)
+    return Measurement(header.plan, asked.resume.parent.parent, catalogue, resume=asked.resume)
 
 
 def refuse_plan(flags: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ def plan_from(asked: Namespace) -> Plan:
         seed=int.from_bytes(os.urandom(4)) if asked.order_seed is None else asked.order_seed,
         lr=asked.lr,
         preset=None if named else asked.preset,
+        steps=asked.catalogue.file,
         named=named,
         compile_timed=timed,
         profiled=asked.profile,

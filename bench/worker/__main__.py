@@ -1,9 +1,9 @@
 """The worker: a fresh process that measures cases on request.
 
-Run as `python -P worker/__main__.py CHANNEL SUBJECT DEVICE THREADS [own-threads]`: see
-`session.serve`. This package is loaded from where this file is, under the name of its folder, which
-is not put on the import path: it may be a site-packages, with a torch that is not this
-interpreter's.
+Run as `python -P worker/__main__.py CHANNEL SUBJECT STEPS DEVICE THREADS [own-threads]`: see
+`session.serve`. This package, under the name of its folder, and the default step are loaded from
+where this file is. That folder is not put on the import path: it may be a site-packages, with a
+torch that is not this interpreter's.
 """
 
 import gc
@@ -24,21 +24,21 @@ def load(package: str, folder: str) -> None:
     spec.loader.exec_module(sys.modules[package])
 
 
-def main(channel: int, subject: str, device: str, threads: int, *words: str) -> None:
+def main(channel: int, *words: str) -> None:
     os.set_inheritable(channel, False)  # or what this process starts would keep it open
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     # A quarter of the time that torch takes to be imported would go to finding no garbage in it.
     gc.disable()
     here = Path(__file__).parents[1]
-    load(here.name, str(here.parent))
-    load("sumnet", subject)
+    for package in (here.name, "sumnet"):
+        load(package, str(here.parent))
     serve = import_module(f"{here.name}.worker.session").serve
     # Torch's OpenMP library may have bound this process to fewer (GOMP_CPU_AFFINITY and its like):
     # which of its cores a case runs on is decided here.
     if cores is not None:
         os.sched_setaffinity(0, cores)
-    serve(channel, device, threads, *words)
+    serve(channel, *words)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), *sys.argv[5:])
+    main(int(sys.argv[1]), *sys.argv[2:])

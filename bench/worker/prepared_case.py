@@ -1,30 +1,29 @@
 """A case resident in a worker: built, verified, warm, and put back to one state every block."""
 
-import copy
-import inspect
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-
-from sumnet.train import TrainingLoop, build_loop, float32_products
 
 from ..devices import device_named
 from ..devices.base import Device
 from ..devices.cpu import WallClock
 from ..devices.energy import CounterCheck
 from ..devices.nvml import Unavailable
+from ..matrix import default_step
 from ..matrix.case import WHOLE, Case
 from ..matrix.precision import PRECISIONS
 from ..protocol.messages import WHOLE_KIND, EnergyMeasured, Prepared
 from ..protocol.profile import StepProfile
-from ..protocol.reference_loops import reference_loops_for
-from ..protocol.verified import Expected, Verified
+from ..protocol.reference_loops import LARGE_BYTES, reference_loops_for
+from ..protocol.verified import Expected, Graphs, Verified
+from .loop import Loop, float32_products
 from .profile.profiler import profile_step
 from .refusals import Unsupported
+from .restoring import restorers
+from .steps import Steps
 from .timing import Samples, Stopwatch, time_block
 from .verify.checks import verify
 from .verify.float64_run import expect
@@ -36,10 +35,11 @@ WARMUP_LIMIT_NS = 1_500_000_000
 RESTORED_STEPS = 40
 
 
-def build(case: Case, lr: float | None, device: Device) -> TrainingLoop:
+def build(steps: Steps, case: Case, lr: float | None, device: Device) -> Loop:
     """The loop that a case means; the peak of the device's memory is measured from its first step.
 
     That is, above the net, its data and its optimizer, and what libraries keep for their own use.
+    Raises CannotBuild.
     """
 
     def before_steps() -> None:
@@ -48,50 +48,58 @@ def build(case: Case, lr: float | None, device: Device) -> TrainingLoop:
             device.drop_workspaces()  # as torch does before it records a graph
         device.reset_peak()
 
-    # A gate's base may be from before the subject knew of it.
-    knows = "before_steps" in inspect.signature(build_loop).parameters
-    hooks: dict[str, Any] = {"before_steps": before_steps} if knows else {}
-    loop = build_loop(
-        case.batch,
-        hidden=case.hidden,
-        optimizer=case.optimizer,
-        implementation=case.implementation,
-        lr=lr,
-        device=case.device,
-        precision=case.dtype,
-        compilation=case.compile,
-        **hooks,
-    )
-    if not knows:
-        before_steps()
-    return loop
+    return steps.loop(case, lr=lr, before_steps=before_steps)
 
 
-def verified(case: Case, lr: float | None) -> Verified:
-    """Build and verify a case, and let it go. Raises InvalidCase."""
-    device, expected = device_named(case.device), expect(case, lr)
+def verified(steps: Steps, case: Case, lr: float | None) -> Verified:
+    """Build and verify a case, and let it go. Raises InvalidCase and CannotBuild."""
+    device, expected = device_named(case.device), _expected(case, lr)
     with float32_products(PRECISIONS[case.dtype]):
-        return verify(case, build(case, lr, device), device, expected)
+        return _verify(steps, case, build(steps, case, lr, device), device, expected)
+
+
+def _expected(case: Case, lr: float | None) -> Expected | None:
+    """What its training should do, where that is known beforehand."""
+    return expect(case, lr) if default_step.is_known(case) else None
+
+
+def _verify(
+    steps: Steps, case: Case, loop: Loop, device: Device, expected: Expected | None
+) -> Verified:
+    if default_step.is_known(case):
+        assert expected is not None
+        return verify(case, loop, device, expected)
+    for _ in range(3):  # in place of checks of steps whose training is not known
+        loop.train_step()
+    device.synchronize()
+    graphs = Graphs(loss=0, step=0, recompiled=0, breaks=(), skips=0)
+    peak, samples = device.peak_bytes(), loop.step.samples
+    return Verified(None, None, "", "", graphs, peak, samples=samples)
 
 
 class PreparedCase:
     """One case, ready to be timed. Raises InvalidCase where it is not what it says."""
 
     def __init__(
-        self, case: Case, lr: float | None = None, expected: Expected | None = None
+        self,
+        steps: Steps,
+        case: Case,
+        lr: float | None = None,
+        expected: Expected | None = None,
     ) -> None:
+        """`expected` is what its training should do; it is computed where None is given."""
         self.case = case
-        self.reference_loops = reference_loops_for(activation_bytes=4 * case.batch * case.hidden)
+        self.reference_loops = reference_loops_for(_activation_bytes(case))
         self._device = device_named(case.device)
         self._watch = Stopwatch(
             self._device.clock(), WallClock(), self._device.synchronize, self._device.repeats
         )
         self._precision = PRECISIONS[case.dtype]
-        expected = expected or expect(case, lr)
+        expected = expected or _expected(case, lr)
         with float32_products(self._precision):
-            self._loop = build(case, lr, self._device)
-            self._verified = verify(case, self._loop, self._device, expected)
-        self._restorers = _restorers(self._loop)
+            self._loop = build(steps, case, lr, self._device)
+            self._verified = _verify(steps, case, self._loop, self._device, expected)
+        self._restorers = restorers(self._loop)
         self._warmup_steps = 0
         with torch.compiler.set_stance("fail_on_recompile"):
             self._step_ns = self._warm_up()
@@ -192,32 +200,6 @@ class PreparedCase:
         return round(least)
 
 
-def _restorers(loop: TrainingLoop) -> list[Callable[[], object]]:
-    """Calls that put back all that training changes."""
-    found: list[Callable[[], object]] = [_in_place(p) for p in loop.model.parameters()]
-    for entry in loop.optimizer.state.values():
-        found += [_entry(entry, key) for key in entry]
-    if loop.scaler is not None:
-        scaler, state = loop.scaler, loop.scaler.state_dict()
-        found.append(lambda: scaler.load_state_dict(state))
-    return found
-
-
-def _in_place(tensor: torch.Tensor) -> Callable[[], object]:
-    """In place, because graphs and neighbours in memory know the tensor by its address."""
-    saved = tensor.detach().clone()
-    return lambda: tensor.copy_(saved)
-
-
-def _entry(entry: dict[str, Any], key: str) -> Callable[[], object]:
-    """One entry of an optimizer's state, which LBFGS replaces by new lists and tensors."""
-    value = entry[key]
-    saved = copy.deepcopy(value)
-
-    def restore() -> None:
-        if torch.is_tensor(value) and entry[key] is value:
-            value.copy_(saved)
-        else:
-            entry[key] = copy.deepcopy(saved)
-
-    return restore
+def _activation_bytes(case: Case) -> int:
+    """What its activations take; of a step that is not known, as much as memory may matter for."""
+    return 4 * default_step.activations(case) if default_step.is_known(case) else LARGE_BYTES + 1

@@ -1,6 +1,10 @@
 """Why a case cannot be measured: each kind of refusal has the status that it gives the case."""
 
+import torch
+
 from ..protocol.messages import Status
+
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
 class Refusal(Exception):
@@ -15,6 +19,10 @@ class InvalidCase(Refusal):
     status: Status = "invalid"
 
 
+class CannotBuild(Refusal):
+    """There is no such step here, or its function raises."""
+
+
 class PhasesUnclear(Refusal):
     """The case runs, but the device's clock does not tell its phases apart."""
 
@@ -27,3 +35,11 @@ class Unsupported(Refusal):
 
 class TraceError(Refusal):
     """The profiler's trace is empty, or its steps differ."""
+
+
+def status_of(error: Exception) -> Status:
+    """What becomes of a case that raised what nobody expected."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "oom"
+    # Allocators of the CPU and of mps, and libraries on CUDA, raise a plain RuntimeError.
+    return "oom" if any(words in str(error) for words in OUT_OF_MEMORY) else "failed"

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import torch
 
-import sumnet
-from sumnet.train import float32_products
-
 from ..devices import device_named, probe
 from ..devices.cpu import WallClock
 from ..devices.energy import CounterCheck
@@ -18,23 +15,26 @@ from ..matrix.precision import PRECISIONS
 from ..protocol import messages
 from ..protocol.interpreter import describe
 from ..protocol.reasons import reason_of
-from ..protocol.subject import subject_hash
 from .ceilings.prepared_ceiling import PreparedCeiling
 from .dispatch_trace import cache_counts
+from .loop import float32_products
 from .prepared_case import PreparedCase, build, verified
 from .reference_loop import build_reference_loops, read_loop
-from .refusals import PhasesUnclear, Refusal, Unsupported
+from .refusals import PhasesUnclear, Refusal, Unsupported, status_of
+from .steps import Steps
 from .timing import percentiles, time_calls, upper_tail_mean
 
 SYNCS = 100
-OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
 class Server:
     """Does what requests ask. What goes wrong with a case is a reply, not an end."""
 
-    def __init__(self, device: str, threads: int, own_threads: bool = False) -> None:
+    def __init__(
+        self, steps: Steps, device: str, threads: int, *, own_threads: bool = False
+    ) -> None:
         """`own_threads`: how many threads torch computes with is left to its environment."""
+        self._steps = steps
         self._facts = probe()  # before this process binds itself to some of its cores
         if not own_threads:
             torch.set_num_threads(threads)
@@ -61,7 +61,7 @@ class Server:
         return messages.Hello(
             facts=self._facts,
             python=platform.python_version(),
-            subject_hash=subject_hash(Path(sumnet.__file__).parent),
+            subject_hash=self._steps.hash,
             threads=torch.get_num_threads(),
             cores=self._cores,
             sync_ns=self._sync_ns,
@@ -89,7 +89,9 @@ class Server:
                 case messages.Measure():
                     return self._measure(request)
                 case messages.Verify():
-                    return _verify(request)
+                    return self._verify(request)
+                case messages.Describe():
+                    return messages.Described(self._steps.describe(what))
                 case messages.TimeCompile():
                     return self._time_compile(request)
                 case messages.MeasureEnergy():
@@ -103,7 +105,7 @@ class Server:
             reason = "it passed torch.compile's recompile limit: it ran eager"
             return messages.Refused(what, "invalid", reason)
         except Exception as error:
-            return messages.Refused(what, _status_of(error), reason_of(error))
+            return messages.Refused(what, status_of(error), reason_of(error))
 
     def _enter(self, device: str) -> None:
         """Make this process work on a device. Raises what torch raises where that fails."""
@@ -119,7 +121,7 @@ class Server:
             raise Unsupported(reason)
 
     def _prepare(self, request: messages.Prepare) -> messages.Prepared:
-        prepared = PreparedCase(request.case, request.lr, request.expected)
+        prepared = PreparedCase(self._steps, request.case, request.lr, request.expected)
         self._cases[request.case.id] = self._prepared[request.case.id] = prepared
         _keep()
         return prepared.prepared()
@@ -166,10 +168,19 @@ class Server:
             upper_tail_ns={series: upper_tail_mean(values) for series, values in samples.items()},
         )
 
+    def _verify(self, request: messages.Verify) -> messages.CaseVerified:
+        try:
+            seen = verified(self._steps, request.case, request.lr)
+            return messages.CaseVerified(request.case.id, seen)
+        finally:
+            if request.case.compilation.compiles:
+                torch.compiler.reset()
+            gc.collect()
+
     def _time_compile(self, request: messages.TimeCompile) -> messages.CompileTimed:
         """The first step on a warm device, from when it is called until it is done."""
         with float32_products(PRECISIONS[request.case.dtype]):
-            loop = build(request.case, request.lr, self._device)
+            loop = build(self._steps, request.case, request.lr, self._device)
             self._device.synchronize()
             hits, misses = cache_counts()
             started = time.perf_counter_ns()
@@ -182,23 +193,7 @@ class Server:
         )
 
 
-def _verify(request: messages.Verify) -> messages.CaseVerified:
-    try:
-        return messages.CaseVerified(request.case.id, verified(request.case, request.lr))
-    finally:
-        if request.case.compilation.compiles:
-            torch.compiler.reset()
-        gc.collect()
-
-
 def _keep() -> None:
     """Nothing alive now will ever be garbage: frozen, it makes collections between blocks cheap."""
     gc.collect()
     gc.freeze()
-
-
-def _status_of(error: Exception) -> messages.Status:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return "oom"
-    # Allocators of the CPU and of mps, and libraries on CUDA, raise a plain RuntimeError.
-    return "oom" if any(words in str(error) for words in OUT_OF_MEMORY) else "failed"

@@ -1,19 +1,23 @@
 """A worker's side of the conversation: requests in, replies out."""
 
 import os
+from pathlib import Path
 
 import msgspec
 
 from ..protocol.messages import OWN_THREADS, Reply, Request
 from .server import Server
+from .steps import Steps
 
 
-def serve(channel: int, device: str, threads: int, *words: str) -> None:
+def serve(channel: int, subject: str, steps: str, device: str, threads: str, *words: str) -> None:
     """Answer requests until the runner closes its end, as it does too when it dies.
 
     `channel` is the file descriptor of a socket: requests come and replies go there, one JSON
-    object a line. Standard input and output are left to whatever else runs in the process. With
-    the word `own-threads` torch takes its number of threads from the environment.
+    object a line. Standard input and output are left to whatever else runs in the process.
+    `subject` is the folder that steps are loaded from, and `steps` the file in it that declares
+    them; where that is empty, the folder holds the default step's package. With the word
+    `own-threads` torch takes its number of threads from the environment.
     """
     replies = os.fdopen(channel, "wb", closefd=False)
 
@@ -21,7 +25,9 @@ def serve(channel: int, device: str, threads: int, *words: str) -> None:
         replies.write(msgspec.json.encode(reply) + b"\n")
         replies.flush()
 
-    server = Server(device, threads, OWN_THREADS in words)
+    server = Server(
+        Steps(Path(subject), steps), device, int(threads), own_threads=OWN_THREADS in words
+    )
     send(server.hello())
     decode = msgspec.json.Decoder(Request).decode
     for line in os.fdopen(channel, "rb"):

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..devices.base import Clock
-from ..matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
+from ..matrix.case import DISPATCH, LATENCY, THROUGHPUT, WHOLE
 from ..protocol.messages import PHASES_KIND, QUANTILES, THROUGHPUT_KIND, WAITING_KIND
 from .refusals import PhasesUnclear
 
 if TYPE_CHECKING:
-    from sumnet.train import TrainingLoop
+    from .loop import Loop
 
 Samples = dict[str, list[int]]
 Calls = Mapping[str, Callable[..., Any]]
@@ -33,12 +33,12 @@ class Stopwatch(NamedTuple):
     """Steps between two marks of the device's clock."""
 
 
-def time_block(loop: "TrainingLoop", watch: Stopwatch, kind: str, samples: int) -> Samples:
+def time_block(loop: "Loop", watch: Stopwatch, kind: str, samples: int) -> Samples:
     """A block of the given kind: `samples` durations of each of its series, nanoseconds a step."""
     if kind == PHASES_KIND:
         if watch.repeats > 1:
             return time_prefixes(prefixes_of(loop), watch.device, samples, watch.repeats)
-        return time_phases(phases_of(loop), watch.device, samples)
+        return time_phases(loop.phases, watch.device, samples)
     if kind == WAITING_KIND:
         return time_waiting(loop.train_step, watch, samples)
     if kind == THROUGHPUT_KIND:
@@ -46,41 +46,39 @@ def time_block(loop: "TrainingLoop", watch: Stopwatch, kind: str, samples: int) 
     return {WHOLE: time_calls(loop.train_step, watch.device, samples, watch.repeats)}
 
 
-def phases_of(loop: "TrainingLoop") -> Calls:
-    """Each phase alone; the second takes the loss that the first returns."""
-    return dict(zip(PHASES, (loop.forward, loop.backward, loop.step), strict=True))
+def prefixes_of(loop: "Loop") -> Calls:
+    """The step as far as each phase: forward, forward and backward, all of it.
 
-
-def prefixes_of(loop: "TrainingLoop") -> Calls:
-    """The step as far as each phase: forward, forward and backward, all of it."""
+    Raises PhasesUnclear for a step that has phases of its own: what each of these leaves behind for
+    the next is not known.
+    """
+    if loop.optimizer is None:
+        raise PhasesUnclear("this device's clock cannot tell apart the phases of a step's own loop")
     parameters = list(loop.model.parameters())
 
     def forward_and_backward() -> None:
-        loop.backward(loop.forward())
+        loop.backward()
         for parameter in parameters:  # as the step does, or gradients would add up
             parameter.grad = None
 
-    calls = (loop.forward, forward_and_backward, loop.train_step)
-    return dict(zip(PHASES, calls, strict=True))
+    calls = (loop.phases["forward"], forward_and_backward, loop.train_step)
+    return dict(zip(loop.phases, calls, strict=True))
 
 
 def time_phases(phases: Calls, clock: Clock, samples: int) -> Samples:
     """Durations of each phase out of one pass, nanoseconds; `samples` of each.
 
-    A mark ends one phase and begins the next, so nothing lies between them: the pass is written out
-    because a loop over the phases would. The first step is discarded: it pays for caches the work
-    before it has filled.
+    A mark ends one phase and begins the next. The first step is discarded: it pays for caches the
+    work before it has filled.
     """
-    forward, backward, step = phases.values()
+    calls = tuple(phases.values())
     mark = clock.mark
     mark()
     for _ in range(samples + 1):
-        loss = forward()
-        mark()
-        backward(loss)
-        mark()
-        step()
-        mark()
+        value = None
+        for call in calls:
+            value = call(value)
+            mark()
     return _by_phase(phases, _differences(clock.read()))
 
 

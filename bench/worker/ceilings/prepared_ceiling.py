@@ -4,14 +4,13 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from sumnet.train import float32_products
-
 from ...devices import device_named
 from ...devices.cpu import WallClock
 from ...matrix.ceiling import COPY, TRIAD, Ceiling
 from ...matrix.precision import PRECISIONS
 from ...protocol.messages import CEILING, CeilingPrepared
 from ...protocol.reference_loops import reference_loops_for
+from ..loop import float32_products
 from ..refusals import InvalidCase
 from ..timing import Samples, time_calls
 from .microbenchmarks import MICROBENCHMARKS, Run

@@ -1,5 +1,6 @@
 """A case under torch.profiler: an untimed pass that shows what a step does and in what shares."""
 
+import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +9,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._pytree import tree_leaves
 
-from sumnet.train import TrainingLoop
-
 from ...devices.base import Device
-from ...matrix.case import PHASES, WHOLE, Case
+from ...matrix.case import WHOLE, Case
 from ...protocol.profile import StepProfile, Work
 from ..dispatch_trace import count_work
+from ..loop import Loop
 from .summary import folded, summarize
 from .trace import LABEL, phase_traces, read_trace
 
@@ -26,7 +26,7 @@ HEAD = 200
 
 def profile_step(
     case: Case,
-    loop: TrainingLoop,
+    loop: Loop,
     device: Device,
     restore: Callable[[], None],
     traces: Path | None = None,
@@ -37,7 +37,7 @@ def profile_step(
     TraceError for a trace that is empty or whose steps differ, OSError where files cannot be
     written.
     """
-    phases = PHASES if case.splits else (WHOLE,)
+    phases = case.phases or (WHOLE,)
     activities = [getattr(ProfilerActivity, name) for name in device.activities]
     with profile(activities=activities, profile_memory=True) as profiler:
         if device.shows_kernels:
@@ -63,33 +63,33 @@ def profile_step(
     return StepProfile(STEPS, summary, work, state)
 
 
-def _run(loop: TrainingLoop, phases: tuple[str, ...], label: str) -> None:
+def _run(loop: Loop, phases: tuple[str, ...], label: str) -> None:
     if phases == (WHOLE,):
         with record_function(label + WHOLE):
             loop.train_step()
         return
-    with record_function(label + "forward"):
-        loss = loop.forward()
-    with record_function(label + "backward"):
-        loop.backward(loss)
-    with record_function(label + "step"):
-        loop.step()
+    value = None
+    for name in phases:
+        with record_function(label + name):
+            value = loop.phases[name](value)
 
 
-def count_phases(loop: TrainingLoop, phases: tuple[str, ...]) -> dict[str, Work]:
+def count_phases(loop: Loop, phases: tuple[str, ...]) -> dict[str, Work]:
     """What eager operators do in a step, by phase, or in the whole of it."""
-    if loop.step is loop.train_step:  # of an optimizer that calls the others itself
+    whole = phases == (WHOLE,)
+    if whole and not loop.trained:  # its own loop, or an optimizer that calls the phases itself
         return {WHOLE: count_work(loop.train_step)[1]}
-    loss, forward = count_work(loop.forward)
-    _, backward = count_work(lambda: loop.backward(loss))
-    _, step = count_work(loop.step)
-    parts = (forward, backward, step)
-    if phases == (WHOLE,):  # captured as a graph, whose operators nobody sees
-        return {WHOLE: Work(sum(p.flops for p in parts), sum(p.bytes for p in parts))}
-    return dict(zip(PHASES, parts, strict=True))
+    parts: dict[str, Work] = {}
+    value = None
+    for name, phase in loop.phases.items():
+        value, parts[name] = count_work(functools.partial(phase, value))
+    if whole:  # captured as a graph, whose operators nobody sees
+        works = parts.values()
+        return {WHOLE: Work(sum(w.flops for w in works), sum(w.bytes for w in works))}
+    return parts
 
 
-def state_elements(optimizer: torch.optim.Optimizer) -> int:
+def state_elements(optimizer: torch.optim.Optimizer | None) -> int:
     """Numbers in its tensors; a count of steps, a tensor of no dimension, is none."""
-    leaves = tree_leaves(list(optimizer.state.values()))
+    leaves = tree_leaves([] if optimizer is None else list(optimizer.state.values()))
     return sum(leaf.numel() for leaf in leaves if torch.is_tensor(leaf) and leaf.dim())

@@ -4,14 +4,13 @@ import math
 
 import torch
 
-from sumnet.train import TrainingLoop, float32_products
-
 from ...devices.base import Device
 from ...matrix.case import Case
 from ...matrix.optimizers import OPTIMIZERS
 from ...matrix.precision import PRECISIONS
 from ...protocol.verified import Expected, Graphs, Verified
 from ..dispatch_trace import compiler_counts, observe
+from ..loop import Loop, float32_products
 from ..refusals import InvalidCase
 from .float64_run import STEPS, reference_loss
 
@@ -23,7 +22,7 @@ COMPILED = "compiled"
 
 def verify(
     case: Case,
-    loop: TrainingLoop,
+    loop: Loop,
     device: Device,
     expected: Expected,
 ) -> Verified:
@@ -34,15 +33,16 @@ def verify(
     captured what it was given. The last step runs as it was written, to be inspected. The peak of
     memory is that since the device last reset it.
     """
-    check_optimizer(case, loop.optimizer)
+    optimizer = loop.optimizer
+    assert optimizer is not None  # the suite's, for this step leaves it to that
+    check_optimizer(case, optimizer)
     scale = None if loop.scaler is None else loop.scaler.get_scale()
     start = compiler_counts()
-    loss = loop.forward()
-    loop.backward(loss)
+    loss = loop.backward()
     after_loss = compiler_counts()
     check_tensors(case, loop)
     first_loss = loss.item()
-    loop.optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
     loop.train_step()
     after_step = compiler_counts()
     for _ in range(STEPS - 2 - loop.trained):
@@ -58,7 +58,7 @@ def verify(
         skips=end.skips - start.skips,
     )
     check_graphs(case, graphs)
-    check_products(case, observe(lambda: loop.backward(loop.forward())).products)
+    check_products(case, observe(loop.backward).products)
     path = _observed_path(case, loop)
     check_path(case, path)
     if PRECISIONS[case.dtype].float32_products == "tf32":
@@ -142,24 +142,22 @@ def check_path(case: Case, seen: str) -> None:
         raise InvalidCase(f"the optimizer's step ran as {seen}, not as {asked}")
 
 
-def check_tf32(loop: TrainingLoop) -> None:
+def check_tf32(loop: Loop) -> None:
     """tf32 must change what the net computes: for small matrices cuBLAS may not use it."""
     with torch.no_grad():
-        products = loop.model(loop.batch.pairs)
+        products = loop.phases["forward"](None)
         with float32_products(PRECISIONS["float32"]):
-            exact = loop.model(loop.batch.pairs)
+            exact = loop.phases["forward"](None)
     if torch.equal(products, exact):
-        raise InvalidCase("tf32 changes no bit of the predictions: the products ran in float32")
+        raise InvalidCase("tf32 changes no bit of the loss: the products ran in float32")
 
 
-def check_tensors(case: Case, loop: TrainingLoop) -> None:
-    """Parameters, gradients and data must be on the case's device in its dtype."""
+def check_tensors(case: Case, loop: Loop) -> None:
+    """Parameters and gradients must be on the case's device in its dtype."""
     for name, parameter in loop.model.named_parameters():
         if parameter.grad is None:
             raise InvalidCase(f"backward left no gradient on {name}")
     tensors = {
-        "the pairs": loop.batch.pairs,
-        "the sums": loop.batch.sums,
         **dict(loop.model.named_parameters()),
         **{f"the gradient of {name}": p.grad for name, p in loop.model.named_parameters()},
     }
@@ -173,18 +171,20 @@ def check_tensors(case: Case, loop: TrainingLoop) -> None:
             raise InvalidCase(f"{what} is {tensor.dtype}, not torch.{stored}")
 
 
-def _observed_path(case: Case, loop: TrainingLoop) -> str:
+def _observed_path(case: Case, loop: Loop) -> str:
     """How the optimizer takes a step, from the operators it runs.
 
     After a forward and a backward pass. A compiled step is not inspected: its graph was counted,
     and torch has steps that only run compiled.
     """
+    step = loop.phases["step"]
     if case.compilation.step:
-        loop.step()
+        step(None)
         return COMPILED
-    if OPTIMIZERS[case.optimizer].closure:
+    if case.closure:
+        assert loop.optimizer is not None
         loop.optimizer.zero_grad(set_to_none=True)  # it makes its own
-        loop.step()
+        step(None)
         return "closure"
-    seen = observe(loop.step).path
+    seen = observe(lambda: step(None)).path
     return f"capturable {seen}" if case.implementation == "capturable" else seen

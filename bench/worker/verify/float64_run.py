@@ -5,17 +5,18 @@ case's dtype rounds them, say how far the case may stray from it. All of them tr
 """
 
 import math
-from typing import NamedTuple
+from typing import Any
 
 import torch
 
-from sumnet.data import random_batch
-from sumnet.model import SumNet
-
+from ...matrix import default_step
 from ...matrix.case import Case
-from ...matrix.optimizers import OPTIMIZERS, build_optimizer, learning_rate
+from ...matrix.optimizers import OPTIMIZERS, learning_rate
 from ...matrix.precision import PRECISIONS
 from ...protocol.verified import Expected
+from ..loop import build_optimizer
+
+REFERENCE: Any = default_step.reference()
 
 STEPS = 20
 SHAKEN = 6
@@ -27,30 +28,20 @@ FACTOR = 8.0
 LEAST_FALL = 0.5
 """A loss that falls by less than this part of the reference's fall is not learnt, whatever the
 dtype explains."""
-MAX_ROWS, MIN_ROWS, MAX_UNITS = 2048, 64, 2**16
-"""So many rows stand for a larger batch, and fewer where the net is wide."""
 TF32_UNIT = 2.0**-11
 LEAST_UNIT = 2.0**-24
 """torch keeps an optimizer's rates and counts in float32 whatever the weights are."""
 CANCELLED_UNIT = 1000 * LEAST_UNIT
 """Of a correction such as 1 - 0.999^t, where that too is computed in float32."""
-TUTORIAL = 2
 
 Weights = list[torch.Tensor]
-"""Of SumNet's two layers, in its parameters' order, each with the runs as its first dimension."""
-
-
-class Rows(NamedTuple):
-    """Pairs, shape (runs, rows, 2), sums, shape (runs, rows, 1), and what each row weighs."""
-
-    pairs: torch.Tensor
-    sums: torch.Tensor
-    weights: torch.Tensor
+"""In the parameters' order, each with the runs as its first dimension."""
 
 
 def expect(case: Case, lr: float | None = None) -> Expected:
     """What STEPS steps of training do to the case's loss, and by how much that may differ."""
-    rate = learning_rate(case.optimizer, case.hidden) if lr is None else lr
+    scale = default_step.learning_rate_scale(case)
+    rate = learning_rate(case.optimizer, scale) if lr is None else lr
     runs = list(range(1 + SHAKEN))
     # Where an update depends on the whole tensor, runs that share one would disturb each other.
     together = [runs] if OPTIMIZERS[case.optimizer].elementwise else [[run] for run in runs]
@@ -67,10 +58,9 @@ def expect(case: Case, lr: float | None = None) -> Expected:
     )
 
 
-def reference_loss(case: Case, model: SumNet) -> float:
+def reference_loss(case: Case, model: torch.nn.Module) -> float:
     """The loss of a trained model, computed in float64 on the reference's rows."""
-    weights = [p.detach().cpu().double().unsqueeze(0) for p in model.parameters()]
-    return float(_losses(weights, _rows(case, [0])))
+    return float(REFERENCE.losses(REFERENCE.weights_of(model), _rows(case, [0])))
 
 
 def _finite(deviations: torch.Tensor) -> list[float]:
@@ -92,30 +82,9 @@ def _step_unit(case: Case) -> float:
     return CANCELLED_UNIT if kernel else LEAST_UNIT
 
 
-def _rows(case: Case, runs: list[int]) -> Rows:
-    """The case's batch for each run; of a large one a sample, drawn anew for each.
-
-    The tutorial's pairs are in every sample, and weigh what they do in the batch.
-    """
-    count = min(case.batch, max(MIN_ROWS, min(MAX_ROWS, MAX_UNITS // case.hidden)))
-    weights = torch.full((count, 1), 1 / case.batch, dtype=torch.float64)
-    if count < case.batch:
-        weights[TUTORIAL:] = (1 - TUTORIAL / case.batch) / (count - TUTORIAL)
-    seeds = runs if count < case.batch else [0] * len(runs)
-    batches = [random_batch(count, seed=seed, dtype=torch.float64) for seed in seeds]
-    return Rows(
-        torch.stack([batch.pairs for batch in batches]),
-        torch.stack([batch.sums for batch in batches]),
-        weights,
-    )
-
-
-def _losses(weights: Weights, rows: Rows) -> torch.Tensor:
-    """The loss of each run."""
-    first, first_bias, second, second_bias = weights
-    hidden = torch.relu(rows.pairs @ first.mT + first_bias.unsqueeze(1))
-    outputs = hidden @ second.mT + second_bias.unsqueeze(1)
-    return (rows.weights * (outputs - rows.sums) ** 2).sum((1, 2))
+def _rows(case: Case, runs: list[int]) -> Any:
+    """The case's batch for each run."""
+    return REFERENCE.rows(**case.own_values, runs=runs)
 
 
 def _train(case: Case, lr: float, runs: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,30 +102,28 @@ def _train(case: Case, lr: float, runs: list[int]) -> tuple[torch.Tensor, torch.
     def store(tensor: torch.Tensor) -> None:
         tensor[shaken] = tensor[shaken].to(stored).double()
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        initial = SumNet(case.hidden).double()
-    weights = [p.detach().expand(len(runs), *p.shape).clone() for p in initial.parameters()]
+    weights: Weights = REFERENCE.initial_weights(case.own_values["hidden"], len(runs))
     judged, rows = _rows(case, [0] * len(runs)), _rows(case, runs)
     for tensor in (*weights, rows.pairs, rows.sums):
         store(tensor)
     seen = [weight.clone() for weight in weights]
     for weight in seen:
         shake(weight)
-    before, before_judged = _losses(seen, rows), _losses(weights, judged)
+    before, before_judged = REFERENCE.losses(seen, rows), REFERENCE.losses(weights, judged)
     for weight in weights:
         weight.requires_grad_()
     optimizer = build_optimizer(case.optimizer, weights, lr=lr)
 
     def gradients() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = _losses(weights, rows).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = REFERENCE.losses(weights, rows).sum()
+        loss.backward()
         for weight in weights:
             assert weight.grad is not None
             shake(weight.grad)
             store(weight.grad)
-        return loss.detach()
+        before: torch.Tensor = loss.detach()
+        return before
 
     for _ in range(STEPS):
         if OPTIMIZERS[case.optimizer].closure:
@@ -168,7 +135,7 @@ def _train(case: Case, lr: float, runs: list[int]) -> tuple[torch.Tensor, torch.
             for tensor in (*weights, *_state_of(optimizer, weights)):
                 store(tensor)
     with torch.no_grad():
-        return before, _losses(weights, judged) / before_judged
+        return before, REFERENCE.losses(weights, judged) / before_judged
 
 
 def _state_of(optimizer: torch.optim.Optimizer, weights: Weights) -> list[torch.Tensor]:

@@ -1,0 +1,31 @@
+"""Which steps a command is about: those of a file that is named, of the project's own, or the
+default one."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from ..errors import UsageError
+from ..project import configured_steps
+
+STEPS_SUFFIX = ".py"
+RUN_SUFFIXES = (".json", ".journal")
+"""Of stored runs."""
+
+
+def with_steps(asked: Namespace) -> None:
+    """Find the steps that are asked for, and leave the other words in `asked.cases`.
+
+    A file that declares steps is named among the cases, or in the project's pyproject.toml. It is
+    loaded by a process of its own. Raises UsageError where it cannot be.
+    """
+    files = [word for word in asked.cases if word.endswith(STEPS_SUFFIX)]
+    asked.cases = [word for word in asked.cases if word not in files]
+    if len(files) > 1:
+        raise UsageError(f"{files[0]} and {files[1]}: name one file of steps")
+    path = Path(files[0]) if files else configured_steps(Path())
+    if path is None:
+        return
+    from ..runner.discovery import catalogue_in
+
+    devices = asked.device or ["cpu"]
+    asked.catalogue = catalogue_in(path, str(devices[0]))

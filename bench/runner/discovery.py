@@ -1,0 +1,72 @@
+"""Finding out which steps a file declares, by a worker: it is the users' own code."""
+
+from pathlib import Path
+
+from ..errors import MachineError, UsageError
+from ..matrix.default_step import DEFAULT, Catalogue
+from ..protocol.messages import Describe, Described, Refused
+from .pool import Deadlines
+from .process import Side, WorkerLost, WorkerProcess
+
+
+def catalogue_in(path: Path, device: str, side: Side | None = None) -> Catalogue:
+    """The steps that a file declares, each built once on a device at its first values.
+
+    `side` is where the file is loaded from instead, and with which interpreter. Raises UsageError
+    where there is no such file, it cannot be loaded, or it declares nothing that can be built.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}: name the one that declares your steps")
+    root = root_of(path)
+    file = path.resolve().relative_to(root).as_posix()
+    side = side or Side(subject=root, steps=file)
+    deadlines, request = Deadlines(), Describe(device)
+    try:
+        worker = WorkerProcess(side, device, 1)
+        try:
+            worker.greet(deadlines.hello_s)
+            reply = worker.ask(request, deadlines.of(request))
+        finally:
+            worker.close()
+    except WorkerLost as lost:
+        raise UsageError(f"{path}: loading it ended the process: {lost.reason}") from None
+    if isinstance(reply, Refused):
+        raise UsageError(f"{path}: {reply.reason}")
+    if not isinstance(reply, Described):
+        raise MachineError(f"{path}: the worker did not say which steps it declares")
+    if DEFAULT.name in {step.name for step in reply.steps}:
+        raise UsageError(f"{path}: {DEFAULT.name} is the name of the default step: use another")
+    if all(step.error for step in reply.steps):
+        lines = [f"  {step.name}: {step.error}" for step in reply.steps]
+        raise UsageError("\n".join([f"{path}: no step can be built on {device}:", *lines]))
+    return Catalogue(reply.steps, file, root)
+
+
+def root_of(path: Path) -> Path:
+    """The top of the checkout that a file lies in, or else its own folder."""
+    folder = path.resolve().parent
+    for place in (folder, *folder.parents):
+        if (place / ".git").exists():
+            return place
+    return folder
+
+
+def catalogue_of(file: str) -> Catalogue:
+    """Where the steps of an earlier run's plan lie, at the current folder or above it.
+
+    Raises UsageError where they do not.
+    """
+    if not file:
+        return Catalogue()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / file).is_file():
+            return Catalogue((), file, folder)
+    raise UsageError(f"its steps are declared in {file}, and there is none at {here} or above it")
+
+
+def side_of(catalogue: Catalogue, environment: dict[str, str] | None = None) -> Side:
+    """What a worker runs, of the steps of a catalogue."""
+    if catalogue.root is None:
+        return Side(environment=environment or {})
+    return Side(subject=catalogue.root, steps=catalogue.file, environment=environment or {})

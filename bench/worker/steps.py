@@ -1,0 +1,173 @@
+"""The steps that a worker can build: those of the default step's package, or of a user's file."""
+
+import importlib.util
+import inspect
+import random
+import sys
+from collections.abc import Callable
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import torch
+
+from ..matrix import default_step
+from ..matrix.case import Case, case_of
+from ..matrix.default_step import DECLARED
+from ..matrix.precision import PRECISIONS
+from ..matrix.step import PHASES, StepDescription, Traits
+from ..protocol.reasons import reason_of
+from ..protocol.subject import ROOT, steps_hash, subject_hash
+from .loop import Loop, Step, loop_over
+from .older_subject import older_loop
+from .refusals import CannotBuild, status_of
+
+SEED = 0
+SPARSE = (torch.nn.Embedding, torch.nn.EmbeddingBag)
+
+
+class Steps:
+    """What was loaded from a side's folder."""
+
+    def __init__(self, folder: Path, file: str) -> None:
+        """`file`, below the folder, declares the steps; where it is empty the default step is
+        loaded from there. What goes wrong in a user's file is raised when a step is asked for."""
+        self.error: str | None = None
+        self._file = file
+        self._declarations: dict[str, Any] = {}
+        self._older: ModuleType | None = None
+        if not file:
+            training = _load_default(folder)
+            if hasattr(training, "build_loop"):
+                self._older = training
+            self._declarations = {d.name: d for d in _declared(training)}
+            self.hash = subject_hash(folder / default_step.PACKAGE)
+            return
+        before = set(sys.modules)
+        try:
+            self._declarations = {d.name: d for d in _declared(_load_file(folder, file))}
+            if not self._declarations:
+                self.error = f"{file} declares no step: put @training_step() before a function"
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            self.error = f"{file} cannot be loaded: {reason_of(error)}"
+        loaded = [sys.modules[name] for name in set(sys.modules) - before if name in sys.modules]
+        self.hash = steps_hash(folder, file, loaded)
+
+    def loop(
+        self,
+        case: Case,
+        *,
+        lr: float | None = None,
+        before_steps: Callable[[], object] = lambda: None,
+    ) -> Loop:
+        """The loop that a case means; see `loop_over`. Raises CannotBuild."""
+        if self._older is not None:
+            return older_loop(self._older, case, lr, before_steps)
+        return loop_over(self.build(case), case, lr=lr, before_steps=before_steps)
+
+    def build(self, case: Case, dtype: torch.dtype | None = None) -> Step:
+        """The step that a case means, always from one seed; in another dtype than the case's where
+        one is given. Raises CannotBuild."""
+        dtype = dtype or getattr(torch, PRECISIONS[case.dtype].parameters)
+        if self.error is not None:
+            raise CannotBuild(self.error)
+        declaration = self._declarations.get(case.workload)
+        if declaration is None:
+            raise CannotBuild(f"{self._file} declares no step {case.workload}")
+        torch.manual_seed(SEED)
+        random.seed(SEED)
+        try:
+            step: Step = declaration.build(case.own_values, case.device, dtype)
+        except Exception as error:
+            if status_of(error) == "oom":
+                raise
+            raise CannotBuild(f"{case.workload} cannot be built: {reason_of(error)}") from error
+        return step
+
+    def describe(self, device: str) -> tuple[StepDescription, ...]:
+        """All steps, each built once at its first values, to see what it is. Raises CannotBuild."""
+        if self.error is not None:
+            raise CannotBuild(self.error)
+        return tuple(self._described(d, device) for d in self._declarations.values())
+
+    def _described(self, declaration: Any, device: str) -> StepDescription:
+        description = default_step.described(declaration)
+        try:
+            step = self.build(case_of(description, {"device": device}))
+        except CannotBuild as error:
+            return msgspec.structs.replace(description, error=str(error))
+        except Exception as error:
+            return msgspec.structs.replace(description, error=reason_of(error))
+        traits = traits_of(step, takes_dtype="dtype" in declaration.takes)
+        return msgspec.structs.replace(description, traits=traits)
+
+
+def traits_of(step: Step, *, takes_dtype: bool) -> Traits:
+    """What a step that was built is."""
+    parameters = [] if step.model is None else list(step.model.parameters())
+    form = "loss" if step.loss is not None else "phases" if step.phases else "run"
+    return Traits(
+        form=form,
+        phases=PHASES if form == "loss" else tuple(step.phases),
+        own_optimizer=step.optimizer is not None,
+        takes_dtype=takes_dtype,
+        matrices=bool(parameters) and all(parameter.dim() == 2 for parameter in parameters),
+        sparse=step.model is not None and _is_sparse(step.model),
+        parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
+    )
+
+
+def _is_sparse(model: torch.nn.Module) -> bool:
+    """Whether every gradient will be sparse: all parameters belong to sparse embeddings."""
+    owners = [m for m in model.modules() if next(m.parameters(recurse=False), None) is not None]
+    return bool(owners) and all(isinstance(m, SPARSE) and m.sparse for m in owners)
+
+
+def _load_default(folder: Path) -> ModuleType:
+    """The module of the default step as it is in a folder; of an older revision that with its loop.
+
+    The suite's own was loaded before, and what it knows of the step stays bound to that.
+    """
+    package = default_step.PACKAGE
+    if folder != ROOT:
+        for name in [name for name in sys.modules if name.split(".")[0] == package]:
+            del sys.modules[name]
+        load_package(package, folder)
+    is_older = importlib.util.find_spec(f"{package}.training") is None
+    return importlib.import_module(f"{package}.{'train' if is_older else 'training'}")
+
+
+def load_package(name: str, folder: Path) -> None:
+    """Import a package from a folder, wherever else one of that name may be found."""
+    spec = PathFinder.find_spec(name, [str(folder)])
+    if spec is None or spec.loader is None:
+        sys.exit(f"there is no {name}/ in {folder}")
+    sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+
+
+def _load_file(folder: Path, file: str) -> Any:
+    """Import a steps file. Its folder and those of its project come first on the import path."""
+    path = folder / file
+    places = (path.parent, folder / "src", folder)
+    sys.path[:0] = list(dict.fromkeys(str(place) for place in places if place.is_dir()))
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {file} in {folder}")
+    spec = importlib.util.spec_from_file_location("training_steps", path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _declared(module: Any) -> list[Any]:
+    """The steps that a module declares, each once."""
+    functions = [value for value in vars(module).values() if inspect.isfunction(value)]
+    found = [vars(function).get(DECLARED) for function in functions]
+    return list({d.name: d for d in found if d is not None}.values())
