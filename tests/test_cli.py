@@ -14,16 +14,17 @@ import pytest
 from bench import __version__
 from bench.cli import main
 from bench.errors import BenchError, MachineError, UsageError
-from bench.matrix.case import SERIES, Case
+from bench.matrix.case import SERIES
 from bench.matrix.ceiling import Ceiling
 from bench.records.run_file import SCHEMA
 from tests import synthetic
+from tests.cases import sumnet
 from tests.commands import invoke
 from tests.synthetic import Moods
 
 ROOT = Path(__file__).parents[1]
-SGD = Case()
-ADAM = Case(optimizer="adam")
+SGD = sumnet()
+ADAM = sumnet(optimizer="adam")
 pytestmark = pytest.mark.usefixtures("no_drift")
 
 EXACT = Moods(noise=0, between=0, blocks=6)
@@ -125,9 +126,9 @@ def test_every_option_of_rank_reaches_the_ranking(files: list[Path], tmp_path: P
 
 
 def test_rank_is_a_command_that_names_the_fastest_and_where_it_changes(tmp_path: Path) -> None:
-    times = {Case(batch=4): 1e5, Case(batch=64): 4e5}
+    times = {sumnet(batch=4): 1e5, sumnet(batch=64): 4e5}
     here = synthetic.run_file(tmp_path / "a.json", synthetic.run(times, moods=EXACT))
-    cuda = {Case(batch=batch, device="cuda"): 2.5e5 for batch in (4, 64)}
+    cuda = {sumnet(batch=batch, device="cuda"): 2.5e5 for batch in (4, 64)}
     there = synthetic.run_file(tmp_path / "b.json", synthetic.run(cuda, moods=EXACT))
     done = command("rank", here, there)
     assert (done.returncode, done.stderr) == (0, "")
@@ -227,7 +228,7 @@ def test_error_is_one_line_and_status_2(
     above = synthetic.run({}, moods=EXACT, ceilings={Ceiling("op"): 500.0})
     synthetic.run_file(Path("above.json"), above)
     edited = synthetic.run({SGD: 1e5}, moods=EXACT)
-    edited.cases[0].case = Case(optimizer="of-a-newer-version")
+    edited.cases[0].case = sumnet(optimizer="of-a-newer-version")
     synthetic.run_file(Path("edited.json"), edited)
     Path("newer.json").write_bytes(msgspec.json.encode({"sumnet": {"schema": SCHEMA + 1}}))
     assert status_of(monkeypatch, *arguments.split()) == 2
@@ -306,7 +307,7 @@ def test_list_verifies_each_case_and_ends_with_1_where_one_does_not_train() -> N
     done = command("list", "--verify", "--preset", "seed", *axes)
     assert (done.returncode, done.stderr) == (1, "")
     *lines, counts = done.stdout.splitlines()
-    ids = [Case(dtype=dtype, optimizer=name).id for dtype in dtypes for name in optimizers]
+    ids = [sumnet(dtype=dtype, optimizer=name).id for dtype in dtypes for name in optimizers]
     assert [line.split("  ")[0] for line in lines] == ids
     outcomes = [line.split("  ")[1] for line in lines]
     fell = r"verified: loss ratio 0\.\d+ \(0\.\d+ ± \S+ expected\); "

@@ -20,11 +20,11 @@ from msgspec.structs import replace
 
 from bench.gate.settings import read_settings
 from bench.matrix.axes import AXES
-from bench.matrix.case import Case
 from bench.matrix.ceiling import ceilings
 from bench.options import PYTEST, VERBS, options_of
 from bench.records.gate_report import write_report
 from tests import synthetic
+from tests.cases import sumnet
 from tests.commands import invoke
 from tests.gate.test_calibrate import identical
 
@@ -119,7 +119,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = tmp_path_factory.mktemp("docs")
     for package in ("bench", "sumnet"):
         shutil.copytree(ROOT / package, here / package)
-    cases = [Case(batch=batch, optimizer=which) for batch in (2, 64) for which in ("sgd", "adam")]
+    cases = [sumnet(batch=batch, optimizer=which) for batch in (2, 64) for which in ("sgd", "adam")]
     cases += [replace(cases[1], implementation="fused"), replace(cases[1], compile="on")]
     times = {case: 1e5 + 1e4 * number for number, case in enumerate(cases)}
     measured: dict[str, Any] = {
@@ -261,8 +261,8 @@ def test_command_does_or_parses_as_the_document_says(command: Command, folder: P
     ("verb", "words", "statuses"),
     [
         ("run", "--preset seed --budget 1 --replicates 2 --profile --energy", (0,)),
-        ("run", f"{Case().id} --budget 1 --replicates 1", (0,)),
-        ("profile", f"{Case(optimizer='adam').id} --traces traces", (0,)),
+        ("run", f"{sumnet().id} --budget 1 --replicates 1", (0,)),
+        ("profile", f"{sumnet(optimizer='adam').id} --traces traces", (0,)),
         ("ceilings", "--dtype float32 -k op", (0,)),
         ("regress", "--base optimizer=sgd --head optimizer=adam --batch 2 --budget 120", (1, 3)),
         ("calibrate", "results/amd-epyc-2c-24gib/gate/identical-*.json --replays 100", (0,)),

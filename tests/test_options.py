@@ -15,7 +15,6 @@ from bench.compare.verdicts import StoredRules
 from bench.errors import UsageError
 from bench.gate.settings import BUDGET_S, KEYS, Settings
 from bench.matrix.axes import AXES
-from bench.matrix.case import Case
 from bench.options import (
     OPTIONS,
     PYPROJECT,
@@ -29,6 +28,7 @@ from bench.options import (
 )
 from bench.records.gate_report import Rules
 from bench.stats.frame import DIMENSIONS, STATISTICS
+from tests.cases import sumnet
 from tests.reference_page import reference_page
 
 ROOT = Path(__file__).parents[1]
@@ -164,12 +164,12 @@ def test_options_are_not_abbreviated() -> None:
 
 
 def test_cases_are_those_named_or_those_selected() -> None:
-    adam, sgd = Case(optimizer="adam").id, Case().id
+    adam, sgd = sumnet(optimizer="adam").id, sumnet().id
     named = selected(asked("run", adam, sgd, adam))
     assert [case.id for case in named] == [adam, sgd]
     assert selected(asked("regress", "--preset=seed", "--batch=4,2")) == [
-        Case(batch=4),
-        Case(batch=2),
+        sumnet(batch=4),
+        sumnet(batch=2),
     ]
 
 

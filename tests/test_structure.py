@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.matrix.case import Case
 from bench.matrix.ceiling import ceilings
 from tests import synthetic
+from tests.cases import sumnet
 
 ROOT = Path(__file__).parents[1]
 ROOMS = (
@@ -185,8 +185,8 @@ for name in sys.stdin.read().split():
 
 def test_help_is_light_and_nothing_outside_workers_needs_torch(tmp_path: Path) -> None:
     above = dict.fromkeys(ceilings("cpu", 1, ["float32"]), 1e4)
-    profiles = {Case(): synthetic.step_profile()}
-    run = synthetic.run({Case(): 1e5}, profiles=profiles, ceilings=above)
+    profiles = {sumnet(): synthetic.step_profile()}
+    run = synthetic.run({sumnet(): 1e5}, profiles=profiles, ceilings=above)
     run_file = synthetic.run_file(tmp_path / "run.json", run)
     names = [
         path.replace("/", ".").removesuffix(".__init__")

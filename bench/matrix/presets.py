@@ -128,14 +128,13 @@ def select(preset: str, chosen: Grid, steps: Sequence[StepDescription] = (DEFAUL
     """
     asked = PRESETS[preset]
     wanted = chosen.get("workload")
+    others = {name: values for name, values in chosen.items() if name != "workload"}
     found: list[Case] = []
     for step in steps:
         if wanted is not None and step.name not in wanted:
             continue
         axes = axes_of(step)
-        own = {
-            name: values for name, values in chosen.items() if name in axes and name != "workload"
-        }
+        own = {name: values for name, values in others.items() if name in axes}
         grids: tuple[Grid, ...] = ({axis.name: axis.values for axis in step.axes},)
         if step.name == DEFAULT.name:
             accelerated = any(kind_of(str(name)).asynchronous for name in own.get("device", ()))

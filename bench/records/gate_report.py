@@ -11,10 +11,11 @@ from ..machine.fingerprint import Machine
 from ..matrix.case import is_phase
 from ..matrix.comparison import Comparison
 from ..protocol.messages import Interpreter
+from . import older
 from .store import REPORT, OtherKind, kind_of, read_bytes, write_atomically
 from .verdicts import INVALID, Verdict, Way
 
-SCHEMA = 2
+SCHEMA = 3
 
 Statistic = Literal["lower quartile", "mean", "upper tail"]
 """Of a block's samples: what stands for them."""
@@ -169,13 +170,15 @@ def load_report(path: Path) -> GateReport:
         kind = kind_of(document)
         if kind not in (None, REPORT):
             raise OtherKind(path, kind)
-        if kind == REPORT and document.get("schema") != SCHEMA:
+        if kind == REPORT and document.get("schema") == older.REPORT_SCHEMA:
+            older.upgrade_report(document)
+        elif kind == REPORT and document.get("schema") != SCHEMA:
             raise UsageError(
                 f"{path} has schema {document.get('schema')}, and this version reads schema "
                 f"{SCHEMA}: use the version that wrote it"
             )
         report = msgspec.convert(document, GateReport)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is not a gate report: {error}") from None
     width = len(report.series)
     if any(len(row) != width for pair in report.pairs for row in (*pair.columns, pair.base_ns)):

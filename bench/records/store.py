@@ -22,7 +22,7 @@ from ..matrix.ceiling import Ceiling
 from ..runner import events as happened
 from ..runner.coordinator import ResumeState
 from ..runner.events import Event
-from . import run_file
+from . import older, run_file
 from .assembly import assemble
 from .run_file import SCHEMA, Header, RunRecord, WorkerRecord
 
@@ -221,9 +221,13 @@ def load_run(path: Path) -> RunRecord:
     if kind is not RUN:
         raise OtherKind(path, kind)
     try:
-        _check_schema(path, msgspec.convert(document["sumnet"], _Version))
+        version = msgspec.convert(document["sumnet"], _Version)
+        if version.schema == older.RUN_SCHEMA:
+            older.upgrade_run(document["sumnet"])
+        else:
+            _check_schema(path, version)
         record = run_file.decode(document["sumnet"])
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is not a run file: {error}") from None
     _check_devices(path, [case.case for case in record.cases])
     _check_devices(path, [ceiling.ceiling for ceiling in record.ceilings])

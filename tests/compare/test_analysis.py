@@ -13,12 +13,13 @@ from bench.matrix.case import WHOLE, Case
 from bench.stats.estimates import ratio_half
 from bench.stats.frame import tidy, varying
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import Moods
 
-SGD = Case(batch=64)
-ADAM = Case(batch=64, optimizer="adam")
-BIG_SGD = Case(batch=1024)
-BIG_ADAM = Case(batch=1024, optimizer="adam")
+SGD = sumnet(batch=64)
+ADAM = sumnet(batch=64, optimizer="adam")
+BIG_SGD = sumnet(batch=1024)
+BIG_ADAM = sumnet(batch=1024, optimizer="adam")
 EXACT = Moods(noise=0, between=0, blocks=6)
 
 
@@ -157,7 +158,7 @@ def test_series_that_no_case_has_is_refused(by: str) -> None:
 
 
 def test_case_without_phases_is_compared_by_its_whole_step_and_not_missed_by_its_phases() -> None:
-    lbfgs = Case(batch=64, optimizer="lbfgs")
+    lbfgs = sumnet(batch=64, optimizer="lbfgs")
     frame = frame_of({SGD: 1e5, lbfgs: 2e5}, {SGD: 1e5, lbfgs: 3e5})
     assert ratios(by_run(frame))["theirs", lbfgs.id] == pytest.approx(1.5)
     phases = analysis.ratios(frame, "run", None, "step", "quiet")

@@ -11,10 +11,11 @@ from bench.runner.events import CompileMeasured
 from bench.stats.estimates import ratio_half
 from bench.stats.frame import tidy
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import Moods, compile_measured
 
-EAGER = Case(optimizer="adam")
-COMPILED = Case(optimizer="adam", compile="on")
+EAGER = sumnet(optimizer="adam")
+COMPILED = sumnet(optimizer="adam", compile="on")
 EXACT = Moods(noise=0, between=0, blocks=6)
 
 
@@ -65,10 +66,10 @@ def test_width_of_the_ratio_joins_the_widths_of_both_steps() -> None:
 
 def test_eager_twin_differs_in_nothing_but_compilation() -> None:
     near = {
-        Case(optimizer="adam", batch=4): 2e6,
-        Case(optimizer="adam", implementation="foreach"): 3e6,
-        Case(optimizer="adam", dtype="float64"): 4e6,
-        Case(optimizer="adam", compile="loss"): 5e6,
+        sumnet(optimizer="adam", batch=4): 2e6,
+        sumnet(optimizer="adam", implementation="foreach"): 3e6,
+        sumnet(optimizer="adam", dtype="float64"): 4e6,
+        sumnet(optimizer="adam", compile="loss"): 5e6,
     }
     measured = compile_measured(COMPILED, 20.0, 2.0)
     (lonely,) = rows_of({**near, COMPILED: 5e5}, measured)

@@ -9,12 +9,13 @@ from bench.report.render import render
 from bench.report.view import Row, View
 from bench.runner.events import CompileMeasured
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import Moods, compile_measured
 
 pytestmark = pytest.mark.usefixtures("no_drift")
 
-EAGER, COMPILED, STEP = Case(), Case(compile="on"), Case(compile="step")
-BIG, BIG_COMPILED = Case(batch=1024), Case(batch=1024, compile="on")
+EAGER, COMPILED, STEP = sumnet(), sumnet(compile="on"), sumnet(compile="step")
+BIG, BIG_COMPILED = sumnet(batch=1024), sumnet(batch=1024, compile="on")
 EXACT = Moods(noise=0, between=0, blocks=6)
 TIMES = {EAGER: 2e6, COMPILED: 1.2e6, STEP: 4e6}
 COLD, WARM = "break-even steps (cold)", "break-even steps (warm)"

@@ -39,11 +39,12 @@ from bench.stats.estimates import (
 )
 from bench.stats.frame import tidy
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import GPU, OTHER_GPUS, Moods, measured_on
 
-SGD, ADAM = Case(), Case(optimizer="adam")
-TF32 = Case(dtype="tf32")
-CUDA = Case(device="cuda")
+SGD, ADAM = sumnet(), sumnet(optimizer="adam")
+TF32 = sumnet(dtype="tf32")
+CUDA = sumnet(device="cuda")
 RULES = StoredRules()
 ASSUMED = DRIFT["quiet"] / SIGMAS
 """The standard deviation of the drift between two runs that is assumed."""
@@ -127,7 +128,7 @@ def test_code_commit_and_what_the_kernel_keeps_for_itself_may_differ() -> None:
 
 
 def test_slower_is_regressed_and_comes_first_faster_is_improved_the_same_is_equivalent() -> None:
-    slow, fast, same = (Case(batch=batch) for batch in (2, 64, 1024))
+    slow, fast, same = (sumnet(batch=batch) for batch in (2, 64, 1024))
     base = run({slow: 1e5, fast: 1e5, same: 1e5})
     table = judged(base, run({slow: 1.1e5, fast: 0.9e5, same: 1.001e5}))
     assert set(verdicts(table, slow)) == {REGRESSED}
@@ -358,7 +359,7 @@ def test_slowdown_is_of_one_phase_and_the_whole_step_moves_by_its_share() -> Non
 
 
 def test_cases_without_phases_are_slowed_down_whole() -> None:
-    lbfgs = Case(optimizer="lbfgs")
+    lbfgs = sumnet(optimizer="lbfgs")
     assert set(lbfgs.series).isdisjoint(PHASES)
     found = calibrate([run({lbfgs: 1e5})] * 3, RULES)
     assert found is not None and found.curve["all"].iloc[-1] == 1.0

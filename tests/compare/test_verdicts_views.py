@@ -20,9 +20,10 @@ from bench.records.run_file import RunRecord
 from bench.records.store import load_run
 from bench.report.render import render
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import Moods
 
-SGD, ADAM = Case(), Case(optimizer="adam")
+SGD, ADAM = sumnet(), sumnet(optimizer="adam")
 RULES = StoredRules()
 NOWHERE = Path("nowhere")
 CALM = Moods(noise=0.001, between=0.001, blocks=8)

@@ -19,16 +19,17 @@ from bench.report.render import render
 from bench.report.view import Row, View
 from bench.stats.frame import tidy
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import Moods
 
-SGD = Case(batch=1024)
-ADAM = Case(batch=1024, optimizer="adam")
-FUSED = Case(batch=1024, optimizer="adam", implementation="fused")
-DOUBLE = Case(batch=1024, dtype="float64")
-LBFGS = Case(batch=1024, optimizer="lbfgs")
-SMALL, SMALL_ADAM = Case(), Case(optimizer="adam")
-CUDA = Case(batch=1024, device="cuda")
-CUDA_ADAM = Case(batch=1024, device="cuda", optimizer="adam")
+SGD = sumnet(batch=1024)
+ADAM = sumnet(batch=1024, optimizer="adam")
+FUSED = sumnet(batch=1024, optimizer="adam", implementation="fused")
+DOUBLE = sumnet(batch=1024, dtype="float64")
+LBFGS = sumnet(batch=1024, optimizer="lbfgs")
+SMALL, SMALL_ADAM = sumnet(), sumnet(optimizer="adam")
+CUDA = sumnet(batch=1024, device="cuda")
+CUDA_ADAM = sumnet(batch=1024, device="cuda", optimizer="adam")
 FIVE = ("host dispatch", "device busy", "latency", "bound", "samples/s")
 pytestmark = pytest.mark.usefixtures("no_drift")
 
@@ -169,7 +170,7 @@ def test_bound_is_known_without_the_busy_time() -> None:
 
 
 def test_unsupported_case_on_a_device_has_none_of_the_five_figures() -> None:
-    other = msgspec.structs.replace(CUDA, batch=64)
+    other = msgspec.CUDA.but({"batch": 64})
     row = rows_of(run({SGD: 1e5, other: 1e5}, ended={CUDA: NO_KERNEL}))[2]
     assert (row["device"], row["quiet ± 95%"]) == ("cuda", "unsupported")
     assert [row[name] for name in FIVE] == ["-", "-", "-", "", "-"]
@@ -181,7 +182,7 @@ def test_table_of_cpu_times_has_no_columns_of_an_absent_device() -> None:
 
 
 def test_cases_without_phases_have_their_whole_step_and_their_rate() -> None:
-    record = run({LBFGS: 1e5, msgspec.structs.replace(LBFGS, batch=64): 2e5})
+    record = run({LBFGS: 1e5, msgspec.LBFGS.but({"batch": 64}): 2e5})
     rows = rows_of(record, record)
     assert {row[phase] for row in rows for phase in PHASES} == {"-"}
     assert rows[0]["samples/s"] == "10.2 M"

@@ -9,9 +9,9 @@ import torch
 from bench.devices import probe
 from bench.devices.cuda import Cuda
 from bench.devices.event_clock import EVENTS
-from bench.matrix.case import Case
 from bench.matrix.support import unsupported_reason
-from sumnet.train import build_loop
+from tests.cases import sumnet
+from tests.loops import build_loop
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 
@@ -155,12 +155,12 @@ def test_a_gpu_that_this_torch_was_not_built_for_is_unavailable(
     seen.append(gpu(major=major, minor=minor))
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
     facts = probe()
-    reason = unsupported_reason(Case("cuda"), facts)
+    reason = unsupported_reason(sumnet(device="cuda"), facts)
     assert (reason is None) == runs
     if not runs:
         assert f"not for A GPU (sm_{major}{minor})" in (reason or "")
         assert all(arch in (reason or "") for arch in built)
-    assert unsupported_reason(Case(), facts) is None
+    assert unsupported_reason(sumnet(), facts) is None
 
 
 @pytest.mark.parametrize(

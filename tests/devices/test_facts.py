@@ -3,8 +3,8 @@
 import pytest
 
 from bench.devices.facts import DeviceFacts, Facts
-from bench.matrix.case import Case
 from bench.matrix.support import unsupported_reason
+from tests.cases import sumnet
 
 LARGE = DeviceFacts(name="Large", memory_bytes=2**36)
 SMALL = DeviceFacts(name="Small", memory_bytes=2**25, refused_dtypes={"tf32": "Small has none"})
@@ -29,11 +29,13 @@ def test_where_there_is_none_the_reason_is_that(name: str) -> None:
 
 def test_names_memory_and_refusals_of_a_case_are_its_own_devices() -> None:
     """Those of GPU 0 were taken for all."""
-    assert unsupported_reason(Case("cuda:0", dtype="tf32"), FACTS) is None
-    assert unsupported_reason(Case("cuda:1", dtype="tf32"), FACTS) == "Small has none"
-    assert unsupported_reason(Case("cuda:0", batch=2**20), FACTS) is None
-    assert "more than half" in (unsupported_reason(Case("cuda:1", batch=2**20), FACTS) or "")
-    assert unsupported_reason(Case("cuda:2"), FACTS) == GONE.unavailable
+    assert unsupported_reason(sumnet(device="cuda:0", dtype="tf32"), FACTS) is None
+    assert unsupported_reason(sumnet(device="cuda:1", dtype="tf32"), FACTS) == "Small has none"
+    assert unsupported_reason(sumnet(device="cuda:0", batch=2**20), FACTS) is None
+    assert "more than half" in (
+        unsupported_reason(sumnet(device="cuda:1", batch=2**20), FACTS) or ""
+    )
+    assert unsupported_reason(sumnet(device="cuda:2"), FACTS) == GONE.unavailable
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0"])

@@ -15,9 +15,10 @@ from bench.devices.facts import DeviceFacts
 from bench.devices.mps import Mps
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
-from bench.matrix.case import SERIES, Case, case_from_id
+from bench.matrix.case import SERIES, case_from_id
 from bench.matrix.ceiling import LAUNCH, ceilings
 from bench.matrix.support import unsupported_reason
+from tests.cases import sumnet
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +35,7 @@ def test_every_kind_a_case_can_name_is_answered_for() -> None:
     assert facts.devices.keys() == DEVICES.keys() >= {"cpu", "cuda", "mps"}
     for device in (*DEVICES, "cuda:1"):
         assert AXES["device"].value(device)
-        unsupported_reason(Case(device=device), facts)
+        unsupported_reason(sumnet(device=device), facts)
 
 
 def test_a_machine_without_accelerators_says_so_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,11 +76,11 @@ def test_a_new_entry_is_all_a_new_kind_needs(monkeypatch: pytest.MonkeyPatch) ->
             return DeviceFacts(unavailable=reason, refused_dtypes={"float64": "it has none"})
 
     monkeypatch.setitem(DEVICES, "npu", Npu)
-    facts, case = probe(), case_from_id(Case("npu:1").id)
+    facts, case = probe(), case_from_id(sumnet("npu:1").id)
     assert unsupported_reason(case, facts) == "its cable is out"
-    assert unsupported_reason(Case("npu:0"), facts) is None
-    assert unsupported_reason(Case("npu", dtype="float64"), facts) == "it has none"
-    fused = Case("npu", optimizer="adam", implementation="fused")
+    assert unsupported_reason(sumnet("npu:0"), facts) is None
+    assert unsupported_reason(sumnet("npu", dtype="float64"), facts) == "it has none"
+    fused = sumnet("npu", optimizer="adam", implementation="fused")
     assert unsupported_reason(fused, facts) is None
     assert isinstance(device_named("npu:1"), Npu)
     assert set(case.series) == set(SERIES)

@@ -8,10 +8,11 @@ import torch
 
 from bench.devices import probe
 from bench.devices.xpu import Xpu
-from bench.matrix.case import SERIES, Case
+from bench.matrix.case import SERIES
 from bench.matrix.ceiling import EVENT_PAIR, ceilings
 from bench.matrix.optimizers import OPTIMIZERS
 from bench.matrix.support import unsupported_reason
+from tests.cases import sumnet
 
 needs_xpu = pytest.mark.skipif(not torch.xpu.is_available(), reason="no xpu device")
 
@@ -52,28 +53,30 @@ def test_each_device_says_what_it_is_and_what_it_lacks(two: None) -> None:
     assert data_center.refused_dtypes.keys() == {"tf32"}
     assert arc.identity and data_center.identity and arc.identity != data_center.identity
     assert arc.platform == "driver 1.6.33578"
-    assert unsupported_reason(Case("xpu"), facts) is None
-    assert unsupported_reason(Case("xpu:1", dtype="float64"), facts) is None
-    assert "float64" in (unsupported_reason(Case("xpu:0", dtype="float64"), facts) or "")
-    assert "there is no xpu:2 here" in (unsupported_reason(Case("xpu:2"), facts) or "")
+    assert unsupported_reason(sumnet(device="xpu"), facts) is None
+    assert unsupported_reason(sumnet(device="xpu:1", dtype="float64"), facts) is None
+    assert "float64" in (unsupported_reason(sumnet(device="xpu:0", dtype="float64"), facts) or "")
+    assert "there is no xpu:2 here" in (unsupported_reason(sumnet(device="xpu:2"), facts) or "")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "adagrad", "rmsprop"])
 def test_a_fused_step_needs_a_kernel_of_its_own(optimizer: str, two: None) -> None:
-    reason = unsupported_reason(Case("xpu", optimizer=optimizer, implementation="fused"), probe())
+    reason = unsupported_reason(
+        sumnet(device="xpu", optimizer=optimizer, implementation="fused"), probe()
+    )
     assert (reason is None) == (OPTIMIZERS[optimizer].torch_class in ("SGD", "Adam", "AdamW"))
 
 
 def test_no_step_of_it_is_captured_as_a_graph(two: None) -> None:
     facts = probe()
-    capturable = Case("xpu", optimizer="adam", implementation="capturable")
+    capturable = sumnet(device="xpu", optimizer="adam", implementation="capturable")
     assert unsupported_reason(capturable, facts) is None
     for compile in ("graph", "on+reduce-overhead"):
-        assert "xpu" in (unsupported_reason(Case("xpu", compile=compile), facts) or "")
+        assert "xpu" in (unsupported_reason(sumnet(device="xpu", compile=compile), facts) or "")
 
 
 def test_the_host_runs_ahead_of_it_and_events_in_its_queue_are_its_clock() -> None:
-    assert set(Case("xpu").series) == set(SERIES)
+    assert set(sumnet(device="xpu").series) == set(SERIES)
     assert EVENT_PAIR in {ceiling.what for ceiling in ceilings("xpu:1", 1, ["float32"])}
     assert Xpu().shows_kernels
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.matrix.case import PHASES, Case
+from bench.matrix.case import PHASES
 from bench.records.run_file import RunRecord
 from bench.records.store import load_run
+from tests.cases import sumnet
 from tests.suite.driving import LEAST, finish, run_files, start
 
 pytestmark = pytest.mark.slow
 
-CPU, WELL, WRONG = Case(), Case("cuda"), Case("cuda", batch=64)
+CPU, WELL, WRONG = sumnet(), sumnet(device="cuda"), sumnet(device="cuda", batch=64)
 SICK = "AcceleratorError: CUDA error: an illegal memory access was encountered"
 BUSY = (
     "cuda cannot be used: AcceleratorError: CUDA error: CUDA-capable device(s) is/are busy or "

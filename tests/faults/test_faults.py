@@ -12,7 +12,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.matrix.case import Case
 from bench.matrix.plan import Plan
 from bench.protocol.messages import kinds_of
 from bench.protocol.subject import ROOT, subject_hash
@@ -29,6 +28,7 @@ from bench.runner.events import (
 from bench.runner.pool import Deadlines
 from bench.runner.process import Side
 from bench.runner.schedule import MIN_SWEEPS
+from tests.cases import sumnet
 from tests.runner.processes import is_gone
 
 pytestmark = pytest.mark.slow
@@ -83,7 +83,7 @@ def fault(loss, batch):
     return loss
 """
 
-WELL = [Case(batch=2), Case(batch=3)]
+WELL = [sumnet(batch=2), sumnet(batch=3)]
 ENDS = {
     11: ("failed", r"RuntimeError: the model is broken"),
     12: ("timeout", rf"no answer within {PREPARE_S:.0f} s"),
@@ -97,7 +97,7 @@ ENDS = {
 }
 """Batch to how its case ends."""
 
-FAULTY = {batch: Case(batch=batch) for batch in ENDS}
+FAULTY = {batch: sumnet(batch=batch) for batch in ENDS}
 LOSE_THEIR_WORKER = (12, 13, 14, 16, 18)
 
 every_fault = pytest.mark.parametrize("batch", ENDS)

@@ -12,19 +12,19 @@ from msgspec.structs import replace
 from bench.gate import regress
 from bench.gate.regress import Gate
 from bench.gate.settings import Settings
-from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
 from bench.protocol.messages import KINDS, Block, Hello, Interpreter
 from bench.records.gate_report import GateReport, Rules
 from bench.runner.batches import shared_kinds
 from bench.runner.pairs import BlockPair, Ended, ProcessPair
 from bench.runner.process import Side
+from tests.cases import sumnet
 from tests.synthetic import FACTS
 
 INTERPRETER = Interpreter("CPython 3.11.9", "/env", "2.13.0", "/env/site-packages/torch")
 OTHER_TORCH = replace(INTERPRETER, torch="2.12.0", torch_folder="/other/site-packages/torch")
 HASHES = ("a" * 16, "b" * 16)
-COMPARISONS = [Comparison(case, case) for case in (Case(), Case(batch=64))]
+COMPARISONS = [Comparison(case, case) for case in (sumnet(), sumnet(batch=64))]
 FIRST, SECOND = (comparison.id for comparison in COMPARISONS)
 BASE_NS = 100_000
 JITTER = (3, -2, 1, -4, 0, 2, -1, 4, -3)

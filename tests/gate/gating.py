@@ -11,6 +11,7 @@ from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
 from bench.records.gate_report import GateReport, PairRecord, Rules, SideRecord
 from tests import synthetic
+from tests.cases import sumnet
 
 Floats = NDArray[np.float64]
 
@@ -71,7 +72,7 @@ def correlated(
     return rows * np.abs(draw.standard_t(2, size=(pairs, 1))) if heavy else rows
 
 
-CASES = tuple(Case(batch=batch) for batch in (2, 64))
+CASES = tuple(sumnet(batch=batch) for batch in (2, 64))
 
 
 def report(

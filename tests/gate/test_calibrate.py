@@ -8,10 +8,10 @@ import pytest
 
 from bench.gate.calibrate import calibrate, record_pairs
 from bench.gate.settings import Settings
-from bench.matrix.case import Case
 from bench.protocol.subject import subject_hash
 from bench.records.gate_report import GateReport, SeriesVerdict, load_report, write_report
 from bench.records.verdicts import EQUIVALENT
+from tests.cases import sumnet
 from tests.gate import faking
 from tests.gate.gating import correlated, records, report
 from tests.suite.driving import ROOT, finish, start
@@ -91,7 +91,7 @@ def test_as_many_pairs_as_wanted_are_recorded(
     subject = subject_hash(ROOT / "sumnet")
     monkeypatch.setattr(faking, "HASHES", (subject, subject))
     script = faking.fake(monkeypatch, hashes=(subject, subject))
-    path = record_pairs([Case()], 23, Settings(), tmp_path)
+    path = record_pairs([sumnet()], 23, Settings(), tmp_path)
     found = load_report(path)
     assert script.taken == [False] * 23
     assert found.recorded and len(found.pairs) == 23

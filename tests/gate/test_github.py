@@ -16,13 +16,13 @@ from bench.gate.github import (
     summary,
 )
 from bench.gate.views import headline, report_view
-from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
 from bench.records.gate_report import GateReport, Rules, SeriesVerdict
 from bench.records.verdicts import INVALID, VERDICTS, Verdict
 from bench.report.render import render
 from bench.report.view import Table, View
 from tests import synthetic
+from tests.cases import sumnet
 from tests.gate.gating import record
 
 COMMAND = re.compile(r"::(error|warning|notice) title=([^:,\r\n]*)::([^\r\n]*)")
@@ -31,7 +31,7 @@ COMMAND = re.compile(r"::(error|warning|notice) title=([^:,\r\n]*)::([^\r\n]*)")
 def verdict(
     word: Verdict, batch: int = 2, series: str = "train_step", **more: object
 ) -> SeriesVerdict:
-    case = Case(batch=batch)
+    case = sumnet(batch=batch)
     found = SeriesVerdict(Comparison(case, case).id, series, word, base_ns=1e5, half=0.004)
     found.effect = {"regressed": math.log(1.05), "improved": math.log(0.9)}.get(word, 0.0)
     for name, value in more.items():
@@ -41,7 +41,7 @@ def verdict(
 
 def report(*verdicts: SeriesVerdict, outcome: str | None = None, reason: str = "") -> GateReport:
     batches = {int(v.comparison.split("/b")[1].split("/")[0]): None for v in verdicts}
-    comparisons = [Comparison(Case(batch=batch), Case(batch=batch)) for batch in batches]
+    comparisons = [Comparison(sumnet(batch=batch), sumnet(batch=batch)) for batch in batches]
     worst = min((v.verdict for v in verdicts), key=VERDICTS.index, default=INVALID)
     return GateReport(
         machine=synthetic.machine(),

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.matrix.case import Case
 from bench.records.gate_report import load_report
+from tests.cases import sumnet
 from tests.suite.driving import LEAST, ROOT, SEED_CASE, run_files, surroundings
 
 OVERLAY = """
@@ -65,7 +65,7 @@ def test_installed_suite_measures_what_it_is_asked_to(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "Welcome\n")
     assert f"error: there is no sumnet/ to take revisions of: not in {foreign} or" in done.stderr
 
-    sides = [Case().id, "--base-python", other_python]
+    sides = [sumnet().id, "--base-python", other_python]
     path = tmp_path / "report.json"
     # So little time ends it after a few pairs.
     bench("regress", *sides, "--budget", "10", "--report", str(path))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.gate.reduction import MIN_BLOCK_PAIRS, reduce_pair, rows
-from bench.matrix.case import PHASES, THROUGHPUT, WHOLE, Case
+from bench.matrix.case import PHASES, THROUGHPUT, WHOLE
 from bench.protocol.messages import (
     KINDS,
     PHASES_KIND,
@@ -17,10 +17,11 @@ from bench.protocol.messages import (
 )
 from bench.records.gate_report import PairRecord
 from bench.runner.pairs import BlockPair, ProcessPair
+from tests.cases import sumnet
 from tests.gate.gating import record
 from tests.synthetic import FACTS
 
-COMPARISON = Case().id
+COMPARISON = sumnet().id
 HELLO = Hello(FACTS, "3.11.9", "0" * 16, 1, [0])
 
 

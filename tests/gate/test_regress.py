@@ -11,13 +11,14 @@ from bench.errors import MachineError, UsageError
 from bench.gate import regress
 from bench.gate.regress import ENVIRONMENT
 from bench.machine.circumstances import MeasuredDevice
-from bench.matrix.case import PHASES, Case
+from bench.matrix.case import PHASES
 from bench.matrix.comparison import Comparison
 from bench.matrix.plan import ENVIRONMENTS
 from bench.protocol.messages import Interpreter
 from bench.records.gate_report import Rules, load_report
 from bench.records.verdicts import EXIT_STATUS
 from bench.runner.pairs import Ended
+from tests.cases import sumnet
 from tests.gate.faking import (
     COMPARISONS,
     FIRST,
@@ -184,7 +185,7 @@ def test_report_names_the_devices_that_were_measured(
 ) -> None:
     fake(monkeypatch)
     assert [side.devices for side in gate(tmp_path).run().sides] == [{}, {}]
-    cases = Case(device="cuda"), Case()
+    cases = sumnet(device="cuda"), sumnet()
     gpu = {"cuda": MeasuredDevice("Test GPU")}
     report = gate(tmp_path, comparisons=[Comparison(case, case) for case in cases]).run()
     assert [side.devices for side in report.sides] == [gpu, gpu]
@@ -400,6 +401,6 @@ def test_sides_of_different_cases_are_judged_by_what_both_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake(monkeypatch, effect=nothing)
-    comparison = Comparison(Case(), Case(optimizer="lbfgs"))
+    comparison = Comparison(sumnet(), sumnet(optimizer="lbfgs"))
     report = gate(tmp_path, comparisons=[comparison]).run()
     assert report.series == [(comparison.id, "train_step")]

@@ -25,11 +25,12 @@ from bench.gate.replay import (
     shifts,
 )
 from bench.machine.circumstances import MeasuredDevice
-from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.case import PHASES, WHOLE
 from bench.matrix.comparison import Comparison
 from bench.records.gate_report import GateReport, Rules
 from bench.report.view import Row
 from tests import synthetic
+from tests.cases import sumnet
 from tests.gate.gating import Floats, correlated, records, report
 from tests.synthetic import GPU, OTHER_GPUS
 
@@ -101,7 +102,7 @@ def another_device(found: GateReport) -> None:
 
 
 def another_case(found: GateReport) -> None:
-    found.comparisons[1] = Comparison(Case(), Case(compile="on"))
+    found.comparisons[1] = Comparison(sumnet(), sumnet(compile="on"))
 
 
 DIFFERENCES = pytest.mark.parametrize(

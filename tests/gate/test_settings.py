@@ -8,9 +8,9 @@ import pytest
 from bench.errors import UsageError
 from bench.gate.settings import BUDGET_S, Settings, overridden, read_settings, unmatched
 from bench.gate.verdicts import threshold_of
-from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
 from bench.records.gate_report import Rules
+from tests.cases import sumnet
 
 ROOT = Path(__file__).parents[2]
 WHOLE = """
@@ -54,8 +54,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
 
 def test_last_pattern_that_fits_counts_as_it_was_written(tmp_path: Path) -> None:
     rules = settings_from(tmp_path, WHOLE).rules
-    assert threshold_of(Comparison(Case(), Case()).id, rules) == 0.03
-    assert threshold_of(Comparison(Case(batch=64), Case(batch=64)).id, rules) == 0.02
+    assert threshold_of(Comparison(sumnet(), sumnet()).id, rules) == 0.03
+    assert threshold_of(Comparison(sumnet(batch=64), sumnet(batch=64)).id, rules) == 0.02
     assert threshold_of("cpu/float64/b2", rules) == 0.015
 
 
@@ -65,7 +65,7 @@ def test_guide_shows_the_defaults_and_patterns_of_cases(tmp_path: Path) -> None:
     settings = settings_from(tmp_path, shown)
     thresholds = settings.rules.thresholds
     assert settings == Settings(Rules(thresholds=thresholds), BUDGET_S)
-    cases = [Case(), Case(compile="on")]
+    cases = [sumnet(), sumnet(compile="on")]
     assert thresholds and unmatched(settings, [Comparison(case, case) for case in cases]) == []
 
 
@@ -178,7 +178,7 @@ def test_option_that_does_not_go_with_the_rest_is_named(
 
 def test_pattern_that_fits_no_comparison_is_found() -> None:
     rules = Rules(thresholds={"cpu/*/b2/*": 0.01, "cpu/float23/*": 0.01, "*compile-off->on*": 0.0})
-    comparisons = [Comparison(Case(), Case(compile="on"))]
+    comparisons = [Comparison(sumnet(), sumnet(compile="on"))]
     assert unmatched(Settings(rules), comparisons) == ["cpu/float23/*"]
     assert unmatched(Settings(), comparisons) == unmatched(Settings(), []) == []
 

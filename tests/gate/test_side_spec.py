@@ -7,8 +7,8 @@ import pytest
 from bench.errors import UsageError
 from bench.gate.side_spec import OURS, SideSpec, comparisons, parse_side
 from bench.matrix.axes import AXES, Value
-from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
+from tests.cases import sumnet
 
 BASE, HEAD = SideSpec("base"), SideSpec("head")
 
@@ -68,15 +68,15 @@ def test_axis_that_is_given_twice_is_refused() -> None:
 
 
 def test_without_axes_each_case_meets_itself() -> None:
-    cases = [Case(), Case(batch=64)]
+    cases = [sumnet(), sumnet(batch=64)]
     assert comparisons(cases, SideSpec("base", "v1"), HEAD) == [
         Comparison(case, case) for case in cases
     ]
 
 
 def test_value_that_one_side_names_is_the_cases_own_on_the_other() -> None:
-    cases = [Case(), Case(batch=64)]
-    on = [Case(compile="on"), Case(batch=64, compile="on")]
+    cases = [sumnet(), sumnet(batch=64)]
+    on = [sumnet(compile="on"), sumnet(batch=64, compile="on")]
     assert comparisons(cases, BASE, with_axes(compile="on")) == [
         Comparison(*both) for both in zip(cases, on, strict=True)
     ]
@@ -87,27 +87,27 @@ def test_value_that_one_side_names_is_the_cases_own_on_the_other() -> None:
 
 def test_values_of_both_sides_replace_the_cases() -> None:
     base, head = with_axes(threads=1), with_axes(threads=2, optimizer="adam")
-    assert comparisons([Case(threads=4)], base, head) == [
-        Comparison(Case(), Case(threads=2, optimizer="adam"))
+    assert comparisons([sumnet(threads=4)], base, head) == [
+        Comparison(sumnet(), sumnet(threads=2, optimizer="adam"))
     ]
 
 
 def test_cases_that_come_to_the_same_are_one_comparison() -> None:
-    cases = [Case(batch=batch) for batch in (2, 64, 1024)]
+    cases = [sumnet(batch=batch) for batch in (2, 64, 1024)]
     found = comparisons(cases, with_axes(batch=2), with_axes(batch=64))
-    assert found == [Comparison(Case(batch=2), Case(batch=64))]
+    assert found == [Comparison(sumnet(batch=2), sumnet(batch=64))]
 
 
 def test_step_that_is_not_split_meets_one_that_is_as_a_whole() -> None:
-    (found,) = comparisons([Case()], BASE, with_axes(optimizer="lbfgs"))
+    (found,) = comparisons([sumnet()], BASE, with_axes(optimizer="lbfgs"))
     assert found.series == ("train_step",)
 
 
 def test_sides_that_name_the_same_values_are_refused() -> None:
     both = with_axes(compile="on", threads=2), with_axes(threads=2, compile="on")
     with pytest.raises(UsageError, match=r"^--base and --head are both compile=on, threads=2: let"):
-        comparisons([Case()], *both)
-    assert comparisons([Case()], both[0], with_axes(compile="on"))
+        comparisons([sumnet()], *both)
+    assert comparisons([sumnet()], both[0], with_axes(compile="on"))
 
 
 # The interpreter and the environment

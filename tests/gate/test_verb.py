@@ -15,11 +15,11 @@ import pytest
 from rich.console import Console
 
 from bench.gate.verb import judged
-from bench.matrix.case import Case
 from bench.records.gate_report import load_report
+from tests.cases import sumnet
 from tests.suite.driving import ROOT, finish, start, wait_for, workers_of
 
-CASE = Case().id
+CASE = sumnet().id
 SLOWER = """
     def forward(self, pairs):
         for _ in range(8):

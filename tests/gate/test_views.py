@@ -31,9 +31,10 @@ from bench.records.verdicts import (
 from bench.report.render import render
 from bench.report.view import View
 from tests import synthetic
+from tests.cases import sumnet
 from tests.gate.gating import record, report
 
-SMALL, LARGE = Case(), Case(batch=64)
+SMALL, LARGE = sumnet(), sumnet(batch=64)
 
 
 def verdict(
@@ -147,14 +148,14 @@ def test_p_is_a_share(p: float, text: str) -> None:
 
 
 def test_only_axes_that_vary_have_a_column() -> None:
-    adam = Case(optimizer="adam", batch=64)
+    adam = sumnet(optimizer="adam", batch=64)
     (row,) = table(of(verdict(EQUIVALENT, case=adam), cases=(SMALL, adam)))
     assert (row["batch"], row["optimizer"]) == ("64", "adam")
     assert not {"dtype", "compile", "device", "hidden", "threads"} & row.keys()
 
 
 def test_axis_in_which_the_sides_differ_shows_both_values() -> None:
-    comparison = Comparison(Case(), Case(compile="on"))
+    comparison = Comparison(sumnet(), sumnet(compile="on"))
     found = SeriesVerdict(comparison.id, "step", EQUIVALENT)
     (row,) = table(report(comparisons=[comparison], verdicts=[found], outcome=EQUIVALENT))
     assert row["compile"] == "off -> on"

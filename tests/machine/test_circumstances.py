@@ -15,12 +15,12 @@ from bench.machine.circumstances import (
     key,
     measured_devices,
 )
-from bench.matrix.case import Case
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import FACTS, GPU, OTHER_GPUS, measured_on
 
-SGD, ADAM = Case(), Case(optimizer="adam")
-CUDA, SECOND = Case(device="cuda"), Case(device="cuda:1")
+SGD, ADAM = sumnet(), sumnet(optimizer="adam")
+CUDA, SECOND = sumnet(device="cuda"), sumnet(device="cuda:1")
 
 
 def test_runs_of_one_place_differ_in_nothing() -> None:

@@ -1,5 +1,6 @@
 """Cases and their ids: one id a case, one case an id."""
 
+from tests.cases import sumnet
 import re
 
 import pytest
@@ -25,11 +26,11 @@ ID = "cpu/float32/b2/sgd/default/compile-off/h10/t1"
 
 
 def test_the_default_case_has_this_id() -> None:
-    assert Case().id == ID
+    assert sumnet().id == ID
 
 
 def test_an_id_shows_every_axis_in_order() -> None:
-    case = Case("cuda:1", "bfloat16", 1024, "adam", "fused", "on", 256, 4)
+    case = sumnet(device="cuda:1", "bfloat16", 1024, "adam", "fused", "on", 256, 4)
     assert case.id == "cuda:1/bfloat16/b1024/adam/fused/compile-on/h256/t4"
     assert list(case.axes) == list(AXES)
     assert list(case.axes.values()) == [
@@ -45,19 +46,19 @@ def test_an_id_shows_every_axis_in_order() -> None:
 
 
 def test_the_defaults_of_a_case_are_those_of_the_axes() -> None:
-    assert Case().axes == {name: axis.default for name, axis in AXES.items()}
+    assert sumnet().axes == {name: axis.default for name, axis in AXES.items()}
 
 
 @pytest.mark.parametrize(
     ("device", "kind"), [("cpu", "cpu"), ("mps", "mps"), ("cuda", "cuda"), ("cuda:12", "cuda")]
 )
 def test_the_kind_is_the_device_without_its_index(device: str, kind: str) -> None:
-    assert Case(device=device).kind == kind
+    assert sumnet(device=device).kind == kind
 
 
 @pytest.mark.parametrize("name", COMPILATIONS)
 def test_the_compilation_is_the_entry_of_its_name(name: str) -> None:
-    assert Case(compile=name).compilation is COMPILATIONS[name]
+    assert sumnet(compile=name).compilation is COMPILATIONS[name]
 
 
 def test_the_series_are_the_three_phases_the_whole_step_and_those_of_host_and_device() -> None:
@@ -70,10 +71,10 @@ def test_the_series_are_the_three_phases_the_whole_step_and_those_of_host_and_de
 @pytest.mark.parametrize(
     ("case", "phases"),
     [
-        (Case(), PHASES),
-        (Case(compile="on", optimizer="adam"), PHASES),
-        (Case(optimizer="lbfgs"), ()),
-        (Case(device="cuda", compile="graph"), ()),
+        (sumnet(), PHASES),
+        (sumnet(compile="on", optimizer="adam"), PHASES),
+        (sumnet(optimizer="lbfgs"), ()),
+        (sumnet(device="cuda", compile="graph"), ()),
     ],
     ids=lambda value: value.id if isinstance(value, Case) else "",
 )
@@ -94,9 +95,9 @@ def test_phases_are_timed_where_the_step_can_be_taken_apart(
 def test_graphs_launch_the_kernels_of_some_ways_to_compile_where_a_device_has_graphs(
     compilation: str, replays: bool
 ) -> None:
-    assert Case("cuda:1", compile=compilation).replays == replays
-    assert not Case("cpu", compile=compilation).replays
-    assert not Case("xpu", compile=compilation).replays
+    assert sumnet(device="cuda:1", compile=compilation).replays == replays
+    assert not sumnet("cpu", compile=compilation).replays
+    assert not sumnet(device="xpu", compile=compilation).replays
 
 
 def test_the_subject_marks_steps_on_the_devices_that_have_graphs() -> None:
@@ -105,7 +106,7 @@ def test_the_subject_marks_steps_on_the_devices_that_have_graphs() -> None:
 
 @pytest.mark.parametrize(("device", "ahead"), [("cpu", 0), ("mps", 3), ("cuda", 3), ("cuda:1", 3)])
 def test_host_and_device_have_series_where_the_host_runs_ahead(device: str, ahead: int) -> None:
-    assert Case(device=device).series == SERIES[: 4 + ahead]
+    assert sumnet(device=device).series == SERIES[: 4 + ahead]
 
 
 @given(CASES)

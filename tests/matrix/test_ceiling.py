@@ -4,7 +4,6 @@ from collections import Counter
 
 import pytest
 
-from bench.matrix.case import Case
 from bench.matrix.ceiling import (
     ACCELERATOR_WIDTHS,
     CACHED,
@@ -18,6 +17,7 @@ from bench.matrix.ceiling import (
 )
 from bench.matrix.precision import PRECISIONS
 from bench.worker.ceilings.microbenchmarks import MICROBENCHMARKS
+from tests.cases import sumnet
 
 DTYPES = ("float32", "bfloat16")
 EVERYWHERE = {"copy", "triad", "matmul", "op", "node", "python-call", "allocation"}
@@ -49,7 +49,7 @@ def test_ids_tell_all_ceilings_apart_and_from_cases() -> None:
     ]
     ids = {ceiling.id for ceiling in everything}
     assert len(ids) == len(everything)
-    assert Case().id.count("/") > max(name.count("/") for name in ids)
+    assert sumnet().id.count("/") > max(name.count("/") for name in ids)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_every_ceiling_is_a_rate_or_a_cost_that_a_microbenchmark_measures(device
 
 def test_cases_are_held_against_each_device_and_thread_count_once() -> None:
     cases = [
-        Case(device=device, threads=threads, batch=batch, optimizer=optimizer)
+        sumnet(device=device, threads=threads, batch=batch, optimizer=optimizer)
         for device, threads in (("cpu", 1), ("cpu", 2), ("cuda", 1))
         for batch in (2, 1024)
         for optimizer in ("sgd", "adam")
@@ -105,10 +105,10 @@ def test_cases_are_held_against_each_device_and_thread_count_once() -> None:
 def test_products_are_measured_in_the_dtypes_that_cases_multiply_in() -> None:
     """Float32 always: what another dtype is computed in may be that."""
     cases = [
-        Case(dtype="amp-bfloat16"),
-        Case(dtype="bfloat16", batch=1024),
-        Case(dtype="amp-float16", threads=2),
-        Case(dtype="tf32", device="cuda"),
+        sumnet(dtype="amp-bfloat16"),
+        sumnet(dtype="bfloat16", batch=1024),
+        sumnet(dtype="amp-float16", threads=2),
+        sumnet(dtype="tf32", device="cuda"),
     ]
     dtypes: dict[tuple[str, int], list[str | None]] = {}
     for ceiling in ceilings_under(cases):

@@ -23,6 +23,7 @@ from bench.matrix.presets import (
 from bench.matrix.presets import select as select_values
 from bench.matrix.support import unsupported_reason
 from sumnet.data import TUTORIAL_PAIRS
+from tests.cases import sumnet
 
 PLAIN = Facts(
     torch="2.13.0",
@@ -51,7 +52,7 @@ def select(preset: str, chosen: dict[str, str]) -> list[Case]:
 
 
 def test_seed_is_exactly_the_tutorials_case() -> None:
-    expected = Case(
+    expected = sumnet(
         device="cpu",
         dtype="float32",
         batch=len(TUTORIAL_PAIRS),
@@ -94,7 +95,7 @@ def test_most_of_full_runs_on_a_plain_machine() -> None:
 
 def test_every_preset_holds_the_tutorials_case() -> None:
     for name in PRESETS:
-        assert Case() in select(name, {}), name
+        assert sumnet() in select(name, {}), name
 
 
 def test_the_default_preset_exists() -> None:
@@ -135,16 +136,16 @@ def test_an_accelerator_is_also_given_what_only_it_can_do_and_batches_as_large_a
     cases = select("standard", {"device": "cuda"})
     assert {case.device for case in cases} == {"cuda"}
     for batch in LARGE:
-        assert Case(device="cuda", batch=batch, optimizer="adam", dtype="bfloat16") in cases
-    assert Case(device="cuda", batch=2**20, hidden=256, dtype="tf32") in cases
-    captured = Case(device="cuda", optimizer="adam", implementation="capturable", compile="graph")
+        assert sumnet(device="cuda", batch=batch, optimizer="adam", dtype="bfloat16") in cases
+    assert sumnet(device="cuda", batch=2**20, hidden=256, dtype="tf32") in cases
+    captured = sumnet(device="cuda", optimizer="adam", implementation="capturable", compile="graph")
     assert captured in cases
 
 
 def test_compile_times_of_full_are_of_its_common_compiled_cases() -> None:
     timed = compile_timed("full", select("full", {}))
     assert {*timed} == {
-        Case(batch=batch, optimizer=optimizer, compile=scope).id
+        sumnet(batch=batch, optimizer=optimizer, compile=scope).id
         for batch, optimizer, scope in (
             (1024, "sgd", "on"),
             (1024, "sgd", "loss"),
@@ -201,7 +202,7 @@ def test_a_chosen_axis_takes_the_given_values_instead_of_the_presets(
 
 def test_several_axes_are_chosen_at_once() -> None:
     assert select("seed", {"batch": "3,5", "dtype": "float64,float32"}) == [
-        Case(dtype=dtype, batch=batch) for dtype in ("float64", "float32") for batch in (3, 5)
+        sumnet(dtype=dtype, batch=batch) for dtype in ("float64", "float32") for batch in (3, 5)
     ]
 
 
@@ -209,14 +210,14 @@ def test_several_axes_are_chosen_at_once() -> None:
 def test_duplicates_vanish(name: str) -> None:
     defaults = {axis.name: str(axis.default) for axis in AXES.values()}
     cases = select(name, defaults | {"batch": "4,4,8,4"})
-    assert cases == [Case(batch=4), Case(batch=8)]
+    assert cases == [sumnet(batch=4), sumnet(batch=8)]
 
 
 def test_a_case_two_grids_share_comes_once_at_its_first_place() -> None:
-    adam = Case(batch=1024, optimizer="adam")
+    adam = sumnet(batch=1024, optimizer="adam")
     quick = select("quick", {"dtype": "float32"})
     assert quick.count(adam) == 1
-    assert quick.index(adam) < quick.index(Case(optimizer="adam", implementation="fused"))
+    assert quick.index(adam) < quick.index(sumnet(optimizer="adam", implementation="fused"))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from bench.matrix.case import Case
 from bench.matrix.compilation import COMPILATIONS
 from bench.matrix.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from bench.matrix.support import estimated_bytes, objections, unsupported_reason
-from sumnet.train import build_loop
+from tests.cases import sumnet
+from tests.loops import build_loop
 from tests.matrix.strategies import CASES, FACTS
 
 MACHINE = Facts(
@@ -40,23 +41,23 @@ WITH_MPS = machine("mps", unavailable=None, memory_bytes=8 * 2**30)
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1"])
 def test_a_common_case_runs(device: str) -> None:
-    assert unsupported_reason(Case(device=device), MACHINE) is None
+    assert unsupported_reason(sumnet(device=device), MACHINE) is None
 
 
 # The device
 
 
 def test_a_device_that_is_not_there_is_refused_for_its_own_reason() -> None:
-    reason = unsupported_reason(Case(device="mps"), MACHINE)
+    reason = unsupported_reason(sumnet(device="mps"), MACHINE)
     assert reason == "sees no mps device here"
     without = machine("cuda", unavailable="its cable is out")
-    assert unsupported_reason(Case(device="cuda:1"), without) == "its cable is out"
-    assert unsupported_reason(Case(device="cuda:7"), without) == "its cable is out"
+    assert unsupported_reason(sumnet(device="cuda:1"), without) == "its cable is out"
+    assert unsupported_reason(sumnet(device="cuda:7"), without) == "its cable is out"
 
 
 @pytest.mark.parametrize("device", ["cuda:2", "cuda:99"])
 def test_an_index_beyond_the_devices_there_are_is_refused(device: str) -> None:
-    reason = unsupported_reason(Case(device=device), MACHINE)
+    reason = unsupported_reason(sumnet(device=device), MACHINE)
     assert reason == f"there is no {device} here: the last is cuda:1"
 
 
@@ -68,7 +69,7 @@ def test_an_optimizer_that_cannot_train_the_net_is_refused_for_its_own_reason(
     optimizer: str,
 ) -> None:
     for device in ("cpu", "cuda"):
-        reason = unsupported_reason(Case(device=device, optimizer=optimizer), MACHINE)
+        reason = unsupported_reason(sumnet(device=device, optimizer=optimizer), MACHINE)
         assert reason == OPTIMIZERS[optimizer].refusal
         assert reason
 
@@ -86,7 +87,7 @@ def test_an_optimizer_that_cannot_train_the_net_is_refused_for_its_own_reason(
 def test_an_implementation_torch_does_not_have_is_refused(
     optimizer: str, implementation: str, device: str, reason: str
 ) -> None:
-    case = Case(device=device, optimizer=optimizer, implementation=implementation)
+    case = sumnet(device=device, optimizer=optimizer, implementation=implementation)
     assert unsupported_reason(case, WITH_MPS) == reason
 
 
@@ -103,14 +104,14 @@ def test_an_implementation_torch_does_not_have_is_refused(
     ],
 )
 def test_an_implementation_torch_has_runs(optimizer: str, implementation: str, device: str) -> None:
-    case = Case(device=device, optimizer=optimizer, implementation=implementation)
+    case = sumnet(device=device, optimizer=optimizer, implementation=implementation)
     assert unsupported_reason(case, WITH_MPS) is None
 
 
 @pytest.mark.parametrize("scope", ["off", "loss"])
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_a_capturable_step_that_is_not_compiled_needs_cuda(device: str, scope: str) -> None:
-    case = Case(device=device, optimizer="adam", implementation="capturable", compile=scope)
+    case = sumnet(device=device, optimizer="adam", implementation="capturable", compile=scope)
     assert unsupported_reason(case, WITH_MPS) == (
         f"a capturable step keeps its count on the device: torch refuses it on {device}"
     )
@@ -124,16 +125,16 @@ def test_a_capturable_step_that_is_not_compiled_needs_cuda(device: str, scope: s
 
 
 def test_a_dtype_a_device_refuses_is_refused_on_that_device_alone() -> None:
-    assert unsupported_reason(Case(dtype="tf32"), MACHINE) == "no such on a CPU"
-    assert unsupported_reason(Case(dtype="tf32", device="cuda"), MACHINE) is None
-    assert unsupported_reason(Case(dtype="float64"), MACHINE) is None
+    assert unsupported_reason(sumnet(dtype="tf32"), MACHINE) == "no such on a CPU"
+    assert unsupported_reason(sumnet(dtype="tf32", device="cuda"), MACHINE) is None
+    assert unsupported_reason(sumnet(dtype="float64"), MACHINE) is None
 
 
 def test_gradients_are_not_scaled_for_an_optimizer_that_calls_backward_itself() -> None:
-    reason = unsupported_reason(Case(optimizer="lbfgs", dtype="amp-float16"), MACHINE)
+    reason = unsupported_reason(sumnet(optimizer="lbfgs", dtype="amp-float16"), MACHINE)
     assert reason == "GradScaler takes no optimizer that is given a closure, as lbfgs is"
-    assert unsupported_reason(Case(optimizer="lbfgs", dtype="amp-bfloat16"), MACHINE) is None
-    assert unsupported_reason(Case(optimizer="adam", dtype="amp-float16"), MACHINE) is None
+    assert unsupported_reason(sumnet(optimizer="lbfgs", dtype="amp-bfloat16"), MACHINE) is None
+    assert unsupported_reason(sumnet(optimizer="adam", dtype="amp-float16"), MACHINE) is None
 
 
 def test_torchs_scaler_does_refuse_such_an_optimizer() -> None:
@@ -158,7 +159,7 @@ def test_torchs_scaler_does_refuse_such_an_optimizer() -> None:
 def test_a_step_that_torch_cannot_capture_is_not_compiled(
     optimizer: str, implementation: str, reason: str
 ) -> None:
-    case = Case(optimizer=optimizer, implementation=implementation)
+    case = sumnet(optimizer=optimizer, implementation=implementation)
     for scope in ("on", "step", "on+max-autotune"):
         compiled = msgspec.structs.replace(case, compile=scope)
         assert unsupported_reason(compiled, MACHINE) == reason
@@ -170,14 +171,14 @@ def test_a_step_that_torch_cannot_capture_is_not_compiled(
 @pytest.mark.parametrize("scope", ["on", "loss", "step"])
 def test_a_mode_that_adds_cuda_graphs_is_for_cuda(scope: str) -> None:
     for device in ("cpu", "mps"):
-        case = Case(device=device, compile=f"{scope}+reduce-overhead")
+        case = sumnet(device=device, compile=f"{scope}+reduce-overhead")
         assert unsupported_reason(case, WITH_MPS) == (
             "reduce-overhead is the default mode with CUDA graphs: "
             f"on {device} it would be the default under another name"
         )
-    on_cuda = Case(device="cuda", compile=f"{scope}+reduce-overhead")
+    on_cuda = sumnet(device="cuda", compile=f"{scope}+reduce-overhead")
     assert unsupported_reason(on_cuda, MACHINE) is None
-    assert unsupported_reason(Case(compile=f"{scope}+max-autotune"), MACHINE) is None
+    assert unsupported_reason(sumnet(compile=f"{scope}+max-autotune"), MACHINE) is None
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
@@ -185,15 +186,15 @@ def test_where_nothing_can_be_compiled_the_device_says_why(kind: str) -> None:
     none = machine(kind, compile_refusal="it needs a compiler")
     other = "cuda" if kind == "cpu" else "cpu"
     for scope in ("on", "loss", "step+max-autotune"):
-        refused = Case(device=kind, compile=scope)
+        refused = sumnet(device=kind, compile=scope)
         assert unsupported_reason(refused, none) == "it needs a compiler"
-        assert unsupported_reason(Case(device=other, compile=scope), none) is None
-    assert unsupported_reason(Case(device=kind), none) is None
+        assert unsupported_reason(sumnet(device=other, compile=scope), none) is None
+    assert unsupported_reason(sumnet(device=kind), none) is None
 
 
 def test_a_captured_step_is_not_compiled_and_needs_no_compiler() -> None:
     none = machine("cuda", compile_refusal="it needs a compiler")
-    assert unsupported_reason(Case(device="cuda", compile="graph"), none) is None
+    assert unsupported_reason(sumnet(device="cuda", compile="graph"), none) is None
 
 
 # Captured as a CUDA graph
@@ -201,7 +202,7 @@ def test_a_captured_step_is_not_compiled_and_needs_no_compiler() -> None:
 
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_a_cuda_graph_needs_cuda(device: str) -> None:
-    reason = unsupported_reason(Case(device=device, compile="graph"), WITH_MPS)
+    reason = unsupported_reason(sumnet(device=device, compile="graph"), WITH_MPS)
     assert reason == f"a CUDA graph cannot be captured on {device}"
 
 
@@ -228,7 +229,7 @@ def test_a_cuda_graph_needs_cuda(device: str) -> None:
     ],
 )
 def test_a_step_that_asks_the_host_is_not_captured(axes: dict[str, Any], reason: str) -> None:
-    assert unsupported_reason(Case(device="cuda", compile="graph", **axes), MACHINE) == reason
+    assert unsupported_reason(sumnet(device="cuda", compile="graph", **axes), MACHINE) == reason
 
 
 @pytest.mark.parametrize(
@@ -240,36 +241,36 @@ def test_a_step_that_asks_the_host_is_not_captured(axes: dict[str, Any], reason:
     ],
 )
 def test_a_step_that_asks_only_the_device_is_captured(axes: dict[str, Any]) -> None:
-    assert unsupported_reason(Case(device="cuda", compile="graph", **axes), MACHINE) is None
+    assert unsupported_reason(sumnet(device="cuda", compile="graph", **axes), MACHINE) is None
 
 
 # Threads and memory
 
 
 def test_threads_need_a_core_each_where_they_compute() -> None:
-    reason = unsupported_reason(Case(threads=5), MACHINE)
+    reason = unsupported_reason(sumnet(threads=5), MACHINE)
     assert reason == "needs 5 cores, one per thread; this process may use 4"
-    assert unsupported_reason(Case(threads=4), MACHINE) is None
-    assert unsupported_reason(Case(threads=5, device="cuda"), MACHINE) is None
+    assert unsupported_reason(sumnet(threads=4), MACHINE) is None
+    assert unsupported_reason(sumnet(threads=5, device="cuda"), MACHINE) is None
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_case_has_no_more_threads_than_the_process_may(device: str) -> None:
     limited = msgspec.structs.replace(MACHINE, thread_limit=2)
-    assert unsupported_reason(Case(threads=2, device=device), limited) is None
-    assert unsupported_reason(Case(threads=3, device=device), limited) == (
+    assert unsupported_reason(sumnet(threads=2, device=device), limited) is None
+    assert unsupported_reason(sumnet(threads=3, device=device), limited) == (
         "needs 3 threads; OMP_THREAD_LIMIT or the control group's pids.max allows 2"
     )
 
 
 def test_no_case_is_too_large_for_memory_that_is_unavailable() -> None:
-    case = Case(batch=2**22, hidden=4096)
+    case = sumnet(batch=2**22, hidden=4096)
     assert unsupported_reason(case, machine("cpu", memory_bytes=0)) is None
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_a_case_may_take_half_of_its_devices_memory(kind: str) -> None:
-    case = Case(device=kind, batch=2**20, hidden=64)
+    case = sumnet(device=kind, batch=2**20, hidden=64)
     need = estimated_bytes(case)
     assert unsupported_reason(case, machine(kind, memory_bytes=2 * need)) is None
     reason = unsupported_reason(case, machine(kind, memory_bytes=2 * need - 2))
@@ -278,29 +279,31 @@ def test_a_case_may_take_half_of_its_devices_memory(kind: str) -> None:
 
 
 def test_the_reason_for_want_of_memory_says_how_much_and_of_how_much() -> None:
-    reason = unsupported_reason(Case(batch=2**22, hidden=4096), MACHINE)
-    need = estimated_bytes(Case(batch=2**22, hidden=4096)) / 2**30
+    reason = unsupported_reason(sumnet(batch=2**22, hidden=4096), MACHINE)
+    need = estimated_bytes(sumnet(batch=2**22, hidden=4096)) / 2**30
     assert reason == f"needs about {need:.1f} GiB, more than half of the 8.0 GiB of cpu memory"
 
 
 def test_memory_grows_with_rows_units_and_the_size_of_an_item() -> None:
-    base = estimated_bytes(Case(batch=1000, hidden=100))
-    assert estimated_bytes(Case(batch=2000, hidden=100)) > base
-    assert estimated_bytes(Case(batch=1000, hidden=200)) > base
+    base = estimated_bytes(sumnet(batch=1000, hidden=100))
+    assert estimated_bytes(sumnet(batch=2000, hidden=100)) > base
+    assert estimated_bytes(sumnet(batch=1000, hidden=200)) > base
     for dtype, ratio in {"tf32": 1.0, "float64": 2.0, "bfloat16": 0.5, "float16": 0.5}.items():
-        assert estimated_bytes(Case(batch=1000, hidden=100, dtype=dtype)) == ratio * base
-    mixed = estimated_bytes(Case(batch=1000, hidden=100, dtype="amp-bfloat16"))
+        assert estimated_bytes(sumnet(batch=1000, hidden=100, dtype=dtype)) == ratio * base
+    mixed = estimated_bytes(sumnet(batch=1000, hidden=100, dtype="amp-bfloat16"))
     assert 0.5 * base < mixed < 0.6 * base
 
 
 @pytest.mark.skipif(not CLEAR_REFS.exists(), reason="this system keeps no peak of memory")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "amp-bfloat16"])
 def test_memory_is_estimated_within_half_of_what_a_step_really_takes(dtype: str) -> None:
-    case = Case(batch=2**20, hidden=32, dtype=dtype)
+    case = sumnet(batch=2**20, hidden=32, dtype=dtype)
     cpu = Cpu()
     build_loop(2, precision=dtype, hidden=32).train_step()  # what torch sets up once
     cpu.reset_peak()
-    build_loop(case.batch, precision=dtype, hidden=case.hidden).train_step()
+    build_loop(
+        case.own_values["batch"], precision=dtype, hidden=case.own_values["hidden"]
+    ).train_step()
     taken = cpu.peak_bytes()
     assert taken is not None
     assert 1 / 1.5 < estimated_bytes(case) / taken < 1.5
@@ -310,7 +313,7 @@ def test_memory_is_estimated_within_half_of_what_a_step_really_takes(dtype: str)
 
 
 def test_of_several_reasons_the_first_is_given() -> None:
-    case = Case(device="mps", implementation="fused", compile="on", threads=5)
+    case = sumnet(device="mps", implementation="fused", compile="on", threads=5)
     assert unsupported_reason(case, MACHINE) == MACHINE.of("mps").unavailable
     reason = unsupported_reason(msgspec.structs.replace(case, device="cpu"), MACHINE)
     assert reason is not None
@@ -329,7 +332,7 @@ def test_every_value_of_every_table_runs_somewhere() -> None:
 
     def runs(**axes: Any) -> bool:
         return any(
-            unsupported_reason(Case(device="cuda", optimizer=optimizer, **axes), MACHINE) is None
+            unsupported_reason(sumnet(device="cuda", optimizer=optimizer, **axes), MACHINE) is None
             for optimizer in OPTIMIZERS
         )
 

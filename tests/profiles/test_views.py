@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.matrix.case import WHOLE, Case
+from bench.matrix.case import WHOLE
 from bench.profiles.views import profile_advice, profile_tables
 from bench.protocol.profile import StepProfile, Work
 from bench.report.view import Row
 from tests import synthetic
+from tests.cases import sumnet
 from tests.commands import invoke
 from tests.suite.driving import SEED_CASE, finish, start
 
@@ -143,9 +144,9 @@ def test_device_that_is_not_there_is_refused() -> None:
 
 
 def test_profiles_of_a_run_file_are_printed_again(tmp_path: Path) -> None:
-    adam, broken = Case(optimizer="adam"), Case(optimizer="lbfgs")
+    adam, broken = sumnet(optimizer="adam"), sumnet(optimizer="lbfgs")
     run = synthetic.run(
-        {Case(): 1e5, adam: 2e5, broken: 3e5},
+        {sumnet(): 1e5, adam: 2e5, broken: 3e5},
         profiles={adam: synthetic.step_profile(), broken: "steps differ"},
     )
     path = synthetic.run_file(tmp_path / "run.json", run)
@@ -159,7 +160,7 @@ def test_profiles_of_a_run_file_are_printed_again(tmp_path: Path) -> None:
 
 
 def test_run_without_profiles_names_the_option(tmp_path: Path) -> None:
-    path = synthetic.run_file(tmp_path / "run.json", synthetic.run({Case(): 1e5}))
+    path = synthetic.run_file(tmp_path / "run.json", synthetic.run({sumnet(): 1e5}))
     done = invoke("profile", str(path))
     assert done.error == f"no profiles in {path}: measure with `run --profile`"
 

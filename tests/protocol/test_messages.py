@@ -38,6 +38,7 @@ from bench.protocol.messages import (
 from bench.protocol.profile import PhaseProfile, StepProfile
 from bench.protocol.subject import subject_hash
 from bench.protocol.verified import Expected, Graphs, Verified
+from tests.cases import sumnet
 from tests.matrix.strategies import CASES
 
 TEXTS = st.text()
@@ -173,13 +174,13 @@ def test_the_kinds_of_a_case_yield_its_series_and_no_other(case: Case) -> None:
 @pytest.mark.parametrize(
     ("case", "kinds"),
     [
-        (Case(), {"phases", "train_step"}),
-        (Case(compile="on"), {"phases", "train_step"}),
-        (Case(optimizer="lbfgs"), {"train_step"}),
-        (Case("cuda:1"), {"phases", "train_step", "latency", "throughput"}),
-        (Case("mps"), {"phases", "train_step", "latency", "throughput"}),
-        (Case("mps", optimizer="lbfgs"), {"train_step", "latency", "throughput"}),
-        (Case("cuda", compile="graph"), {"train_step", "latency", "throughput"}),
+        (sumnet(), {"phases", "train_step"}),
+        (sumnet(compile="on"), {"phases", "train_step"}),
+        (sumnet(optimizer="lbfgs"), {"train_step"}),
+        (sumnet(device="cuda:1"), {"phases", "train_step", "latency", "throughput"}),
+        (sumnet(device="mps"), {"phases", "train_step", "latency", "throughput"}),
+        (sumnet(device="mps", optimizer="lbfgs"), {"train_step", "latency", "throughput"}),
+        (sumnet(device="cuda", compile="graph"), {"train_step", "latency", "throughput"}),
     ],
     ids=lambda value: value.id if isinstance(value, Case) else "",
 )
@@ -191,7 +192,7 @@ def test_the_kinds_of_a_case_are_what_can_be_timed_of_it(case: Case, kinds: set[
 
 
 def test_a_case_keeps_its_id_on_its_way() -> None:
-    case = Case(device="cuda:1", batch=7, compile="on")
+    case = sumnet(device="cuda:1", batch=7, compile="on")
     there = msgspec.json.decode(msgspec.json.encode(Prepare(case)), type=Request)
     assert isinstance(there, Prepare)
     assert there.case.id == case.id

@@ -8,7 +8,6 @@ import pytest
 from msgspec.structs import replace
 
 from bench.devices.facts import Facts
-from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.protocol.messages import (
     KINDS,
@@ -37,8 +36,9 @@ from bench.protocol.messages import (
 from bench.protocol.validation import InvalidReply, check
 from bench.protocol.verified import Expected, Graphs, Verified
 from tests import synthetic
+from tests.cases import sumnet
 
-CASE = Case()
+CASE = sumnet()
 ID = CASE.id
 OTHER = "cpu/other"
 GRAPHS = Graphs(loss=0, step=0, recompiled=0, breaks=(), skips=0)
@@ -140,7 +140,7 @@ def test_a_worker_out_of_memory_is_unusable(request_: Request) -> None:
 
 def test_a_worker_with_a_failed_accelerator_is_unusable() -> None:
     """Its errors stick: every case after it would fail too."""
-    case = Case(device="cuda")
+    case = sumnet(device="cuda")
     reply = Refused(case.id, "failed", "CUDA error: device-side assert triggered")
     with pytest.raises(InvalidReply, match="device-side assert"):
         check(case.id, Verify(case), reply)

@@ -15,8 +15,9 @@ from bench.devices.base import Clock
 from bench.devices.cpu import WallClock
 from bench.matrix.case import PHASES, THROUGHPUT
 from bench.protocol.messages import PHASES_KIND, THROUGHPUT_KIND, WAITING_KIND
+from bench.worker.loop import TrainingLoop
 from bench.worker.timing import Stopwatch, time_block
-from sumnet.train import TrainingLoop, build_loop
+from tests.loops import build_loop
 from tests.queued_device import KIND, load
 from tests.queued_device.device import Queued
 

@@ -17,6 +17,7 @@ from bench.protocol.subject import ROOT
 from bench.runner.events import BlockMeasured, CasePrepared, Event
 from bench.runner.process import Side
 from bench.runner.schedule import MIN_SWEEPS
+from tests.cases import sumnet
 from tests.queued_device import KIND
 from tests.queued_device.device import Queued
 from tests.runner.driving import blocks, ended, measure, only, workers
@@ -28,7 +29,7 @@ OPERATOR_NS = 50_000
 OPERATORS = {"forward": 4, "backward": 4, "step": 4}
 """A phase to how many operators it has at least: two layers, an activation and a loss; backward of
 each; and an update for each of four parameters."""
-CASES = [Case(device=KIND, batch=1024), Case(device=KIND, optimizer="adam")]
+CASES = [sumnet(device=KIND, batch=1024), sumnet(device=KIND, optimizer="adam")]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
 Run = Callable[..., list[Event]]
@@ -95,7 +96,7 @@ def test_the_peak_of_memory_is_the_devices_own(events: list[Event], case: Case) 
         for event in only(CasePrepared, events)
         if event.prepared.case == case.id
     ]
-    activations = 4 * case.batch * case.hidden
+    activations = 4 * case.own_values["batch"] * case.own_values["hidden"]
     assert verified is not None and verified.peak_bytes is not None
     assert activations <= verified.peak_bytes <= estimated_bytes(case)
 
@@ -124,7 +125,7 @@ def breaking(tmp_path: Path) -> Path:
 
 
 def test_an_error_of_the_device_ends_its_case_alone(run: Run, breaking: Path) -> None:
-    broken, well = Case(device=KIND, batch=7), Case(device=KIND)
+    broken, well = sumnet(device=KIND, batch=7), sumnet(device=KIND)
     events = run([broken, well], breaking)
     assert list(ended(events)) == [broken.id]
     status, reason = ended(events)[broken.id]

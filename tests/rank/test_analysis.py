@@ -14,11 +14,12 @@ from bench.records.run_file import RunRecord
 from bench.stats.estimates import ratio_half
 from bench.stats.frame import steps, tidy
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import SHARES, Moods
 
 EXACT = Moods(noise=0, between=0, blocks=6)
 ADAM, FOREACH, FUSED = (
-    Case(optimizer="adam", implementation=name) for name in ("default", "foreach", "fused")
+    sumnet(optimizer="adam", implementation=name) for name in ("default", "foreach", "fused")
 )
 
 
@@ -42,7 +43,7 @@ def order(ranking: Ranking, column: str = "implementation") -> list[str]:
 
 
 def test_fastest_comes_first_at_each_batch() -> None:
-    large = [Case(batch=1024, optimizer="adam", implementation=n) for n in ("default", "fused")]
+    large = [sumnet(batch=1024, optimizer="adam", implementation=n) for n in ("default", "fused")]
     frame = frame_of({large[1]: 9e5, ADAM: 3e5, FUSED: 1e5, FOREACH: 2e5, large[0]: 5e5})
     small, big = ranked(frame)
     assert (small.task["batch"], order(small)) == (2, ["fused", "foreach", "default"])
@@ -52,7 +53,7 @@ def test_fastest_comes_first_at_each_batch() -> None:
 
 
 def test_optimizers_and_nets_are_not_ranked_against_each_other() -> None:
-    frame = frame_of({Case(): 1e5, ADAM: 2e5, Case(hidden=64): 3e5})
+    frame = frame_of({sumnet(): 1e5, ADAM: 2e5, sumnet(hidden=64): 3e5})
     tasks = [(r.task["optimizer"], r.task["hidden"], len(r.table)) for r in ranked(frame)]
     assert sorted(tasks) == [("adam", 10, 1), ("sgd", 10, 1), ("sgd", 64, 1)]
 
@@ -67,8 +68,8 @@ def test_configurations_whose_ratio_could_be_1_are_tied_with_the_first() -> None
 
 
 def test_steps_are_of_many_where_the_host_runs_ahead_and_whole_ones_elsewhere() -> None:
-    cuda = Case(device="cuda")
-    frame = frame_of({Case(): 1e5, cuda: 1.1e5})
+    cuda = sumnet(device="cuda")
+    frame = frame_of({sumnet(): 1e5, cuda: 1.1e5})
     used = steps(frame, "quiet").set_index("device")
     assert used["series"].to_dict() == {"cpu": WHOLE, "cuda": THROUGHPUT}
     (ranking,) = ranked(frame)
@@ -77,7 +78,7 @@ def test_steps_are_of_many_where_the_host_runs_ahead_and_whole_ones_elsewhere() 
 
 
 def test_what_one_may_not_choose_is_part_of_the_task() -> None:
-    double = Case(optimizer="adam", dtype="float64")
+    double = sumnet(optimizer="adam", dtype="float64")
     frame = frame_of({ADAM: 2e5, FUSED: 1e5, double: 3e5})
     by_implementation = ranked(frame, ("implementation",))
     assert [(r.task["dtype"], order(r)) for r in by_implementation] == [
@@ -126,8 +127,8 @@ def test_nothing_to_rank_is_refused() -> None:
 
 def times(cpu: dict[int, float], cuda: dict[int, float]) -> dict[Case, float]:
     """Steps of so many nanoseconds at these batches; a step on cuda is one among many."""
-    on_cuda = {Case(device="cuda", batch=b): ns / SHARES[THROUGHPUT] for b, ns in cuda.items()}
-    return {Case(batch=b): ns for b, ns in cpu.items()} | on_cuda
+    on_cuda = {sumnet(device="cuda", batch=b): ns / SHARES[THROUGHPUT] for b, ns in cuda.items()}
+    return {sumnet(batch=b): ns for b, ns in cpu.items()} | on_cuda
 
 
 def crossing(cpu: dict[int, float], cuda: dict[int, float]) -> list[Crossover]:
@@ -182,7 +183,7 @@ def test_place_that_is_overtaken_and_overtakes_again_is_not_faster_throughout() 
 def test_each_place_is_at_its_fastest_configuration() -> None:
     slow = times({4: 1e5, 64: 4e5}, {4: 9e5, 64: 9e5})
     fused = {
-        Case(device="cuda", batch=batch, implementation="fused"): 2e5 / SHARES[THROUGHPUT]
+        sumnet(device="cuda", batch=batch, implementation="fused"): 2e5 / SHARES[THROUGHPUT]
         for batch in (4, 64)
     }
     (found,) = crossovers(frame_of(slow | fused), "quiet")
@@ -191,12 +192,15 @@ def test_each_place_is_at_its_fastest_configuration() -> None:
 
 def test_places_that_share_one_batch_or_none_have_no_crossover() -> None:
     assert crossing({4: 1e5, 16: 1e5}, {16: 2e5, 64: 2e5}) == []
-    assert crossovers(frame_of({Case(): 1e5, Case(batch=64): 2e5}), "quiet") == []
+    assert crossovers(frame_of({sumnet(): 1e5, sumnet(batch=64): 2e5}), "quiet") == []
 
 
 def test_devices_of_different_runs_are_different_places() -> None:
-    ours, theirs = {Case(batch=4): 1e5, Case(batch=64): 4e5}, {Case(batch=4): 2e5}
-    theirs[Case(batch=64)] = 2e5
+    ours, theirs = (
+        {sumnet(batch=4): 1e5, sumnet(batch=64): 4e5},
+        {sumnet(batch=4): 2e5},
+    )
+    theirs[sumnet(batch=64)] = 2e5
     (found,) = crossovers(frame_of(ours, theirs), "quiet")
     assert (found.faster_below, found.faster_above) == ("ours cpu", "theirs cpu")
     assert found.batch == pytest.approx(16)
@@ -205,7 +209,8 @@ def test_devices_of_different_runs_are_different_places() -> None:
 def test_every_task_has_its_own_crossover() -> None:
     sgd = times({4: 1e5, 64: 4e5}, {4: 2e5, 64: 2e5})
     adam = {
-        Case(device=case.device, batch=case.batch, optimizer="adam"): 1e5 * (1 + (ns > 2e5))
+        sumnet(device=case.device, batch=case.own_values["batch"], optimizer="adam"): 1e5
+        * (1 + (ns > 2e5))
         for case, ns in sgd.items()
     }
     found = crossovers(frame_of(sgd | adam), "quiet")

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.matrix.case import THROUGHPUT, WHOLE, Case
+from bench.matrix.case import THROUGHPUT, WHOLE
 from bench.rank.verb import rank
 from bench.rank.views import ranking_view
 from bench.records.run_file import RunRecord
 from bench.report.render import render
 from bench.report.view import Row, View
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import SHARES, Moods
 
 EXACT = Moods(noise=0, between=0, blocks=6)
@@ -25,12 +26,12 @@ def on_cuda(step_ns: float) -> float:
 
 CROSSING = synthetic.run(
     {
-        Case(batch=4): 1e5,
-        Case(batch=4, compile="on"): 1.5e5,
-        Case(batch=4, device="cuda"): on_cuda(2e5),
-        Case(batch=1024): 4e5,
-        Case(batch=1024, implementation="fused"): 4.02e5,
-        Case(batch=1024, device="cuda"): on_cuda(1e5),
+        sumnet(batch=4): 1e5,
+        sumnet(batch=4, compile="on"): 1.5e5,
+        sumnet(batch=4, device="cuda"): on_cuda(2e5),
+        sumnet(batch=1024): 4e5,
+        sumnet(batch=1024, implementation="fused"): 4.02e5,
+        sumnet(batch=1024, device="cuda"): on_cuda(1e5),
     },
     moods=EXACT,
 )
@@ -67,7 +68,7 @@ def test_row_names_the_fastest_its_time_and_the_next() -> None:
 def test_configurations_tied_with_the_first_are_counted_and_passed_over() -> None:
     names = ("default", "foreach", "fused")
     times = {
-        Case(optimizer="adam", implementation=name): ns
+        sumnet(optimizer="adam", implementation=name): ns
         for name, ns in zip(names, (1e5, 1.01e5, 1.5e5), strict=True)
     }
     (row,) = rows_of(synthetic.run(times, moods=EXACT))
@@ -76,8 +77,8 @@ def test_configurations_tied_with_the_first_are_counted_and_passed_over() -> Non
 
 
 def test_next_is_clearly_slower_also_where_another_took_longer_that_is_tied() -> None:
-    adam = Case(optimizer="adam")
-    calm = synthetic.run({adam: 1e5, Case(optimizer="adam", compile="on"): 1.1e5}, moods=EXACT)
+    adam = sumnet(optimizer="adam")
+    calm = synthetic.run({adam: 1e5, sumnet(optimizer="adam", compile="on"): 1.1e5}, moods=EXACT)
     shaky = synthetic.run({adam: 1.2e5}, moods=EXACT)
     for worker, factor in zip(shaky.cases[0].blocks[WHOLE], (0.8, 1.0, 1.25), strict=True):
         tenth = worker.p10_ns[WHOLE]
@@ -87,7 +88,7 @@ def test_next_is_clearly_slower_also_where_another_took_longer_that_is_tied() ->
 
 
 def test_single_configuration_has_nothing_next() -> None:
-    (row,) = rows_of(synthetic.run({Case(): 1e5}, moods=EXACT))
+    (row,) = rows_of(synthetic.run({sumnet(): 1e5}, moods=EXACT))
     assert (row["fastest"], row["configurations"]) == ("default", 1)
     assert (row["next"], row["slower by"]) == ("-", "-")
 
@@ -112,8 +113,8 @@ def test_notes_have_the_words_the_crossover_and_the_machine() -> None:
     ],
 )
 def test_places_that_do_not_overtake_each_other_have_a_note(cuda_ns: float, noted: str) -> None:
-    times = {Case(batch=batch): 1e5 for batch in (4, 64)}
-    times |= {Case(batch=batch, device="cuda"): on_cuda(cuda_ns) for batch in (4, 64)}
+    times = {sumnet(batch=batch): 1e5 for batch in (4, 64)}
+    times |= {sumnet(batch=batch, device="cuda"): on_cuda(cuda_ns) for batch in (4, 64)}
     notes = view_of(synthetic.run(times, moods=EXACT)).notes
     assert any(note.startswith(f"optimizer sgd, hidden 10: {noted}") for note in notes)
 
@@ -151,7 +152,7 @@ def test_every_format_has_the_fastest() -> None:
 def test_files_are_ranked_together_by_default_those_of_every_machine(tmp_path: Path) -> None:
     other = synthetic.machine("other-cpu-8c-16gib")
     for number, (where, time_ns) in enumerate(((None, 2e5), (other, 1e5))):
-        record = synthetic.run({Case(): time_ns, Case(batch=64): 1.5e5}, moods=EXACT, on=where)
+        record = synthetic.run({sumnet(): time_ns, sumnet(batch=64): 1.5e5}, moods=EXACT, on=where)
         folder = tmp_path / record.machine.name
         synthetic.run_file(folder / f"20260{number + 1}01T000000Z-a.json", record)
     small, large = rank([], tmp_path, by=None, statistic="quiet").tables[0].rows

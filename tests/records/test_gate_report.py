@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bench.errors import MachineError, UsageError
-from bench.matrix.case import PHASES, Case
+from bench.matrix.case import PHASES
 from bench.matrix.comparison import Comparison
 from bench.records.gate_report import (
     SCHEMA,
@@ -20,12 +20,13 @@ from bench.records.gate_report import (
     write_report,
 )
 from bench.records.verdicts import VERDICTS
+from tests.cases import sumnet
 from tests.gate.gating import columns, record, records, report
 
 
 def full() -> GateReport:
     """A report that has something in every field."""
-    comparison = Comparison(Case(), Case(compile="on"))
+    comparison = Comparison(sumnet(), sumnet(compile="on"))
     pairs = [*records(columns(3, *[0.01] * 4)), record([None] * 4), record([0.0] * 4, control=True)]
     found = report(pairs, comparisons=[comparison])
     found.rules = Rules(alpha=0.02, thresholds={"cpu/*": 0.02})
@@ -74,7 +75,7 @@ def test_new_report_says_that_it_was_cut_off() -> None:
 def test_series_whose_measuring_ended_are_not_judged() -> None:
     made = full()
     (comparison,) = made.comparisons
-    other = Comparison(Case(batch=3), Case(batch=3))
+    other = Comparison(sumnet(batch=3), sumnet(batch=3))
     made.series += [(other.id, name) for name in other.series]
     assert made.unjudged == {
         (comparison.id, phase): "no phases on head: unclear" for phase in PHASES

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from bench.matrix.case import Case
 from bench.records.loading import run_labels
 from bench.records.run_file import RunRecord
 from tests import synthetic
+from tests.cases import sumnet
 
-OURS = synthetic.run({Case(): 1e5})
-THEIRS = synthetic.run({Case(): 1e5}, on=synthetic.machine("other-cpu-8c-16gib"))
+OURS = synthetic.run({sumnet(): 1e5})
+THEIRS = synthetic.run({sumnet(): 1e5}, on=synthetic.machine("other-cpu-8c-16gib"))
 
 
 def labels(*runs: tuple[RunRecord, str]) -> list[str]:

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from bench.cli import main
-from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.records.gate_report import write_report
 from bench.records.store import REPORT, RUN, kind_of, load_run
 from tests import synthetic
+from tests.cases import sumnet
 from tests.gate.gating import correlated, records, report
 from tests.synthetic import Moods
 
 EXACT = Moods(noise=0, between=0, blocks=6)
-CASES = {Case(): 1e5, Case(batch=64): 2e5}
+CASES = {sumnet(): 1e5, sumnet(batch=64): 2e5}
 ABOVE = {Ceiling("op"): 500.0}
 VERBS = ("compare", "rank", "repeatability", "trend", "profile", "compare --verdicts")
 
@@ -26,7 +26,7 @@ VERBS = ("compare", "rank", "repeatability", "trend", "profile", "compare --verd
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine's folder with two runs, and one of each other kind beside them."""
     monkeypatch.chdir(tmp_path)
-    profiles = {Case(): synthetic.step_profile()}
+    profiles = {sumnet(): synthetic.step_profile()}
     run = synthetic.run(CASES, moods=EXACT, profiles=profiles)
     for name in ("20260101T000000Z-a", "20260102T000000Z-a"):
         synthetic.run_file(tmp_path / f"{name}.json", run)

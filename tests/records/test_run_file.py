@@ -33,6 +33,7 @@ from bench.runner.events import (
     SessionStarted,
 )
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import (
     CALLS,
     EPOCH,
@@ -51,11 +52,11 @@ from tests.synthetic import (
     worker_started,
 )
 
-SGD = Case()
-ADAM = Case(optimizer="adam")
-LARGE = Case(batch=16384)
-CUDA = Case(device="cuda")
-COMPILED = Case(compile="on")
+SGD = sumnet()
+ADAM = sumnet(optimizer="adam")
+LARGE = sumnet(batch=16384)
+CUDA = sumnet(device="cuda")
+COMPILED = sumnet(compile="on")
 CASES = [SGD, ADAM]
 
 FIRST: list[Event] = [

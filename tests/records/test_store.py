@@ -27,6 +27,7 @@ from bench.records.store import (
 )
 from bench.runner.events import CaseEnded, Event, PhasesEnded, ReplicateDone, SessionEnded
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import (
     EPOCH,
     Moods,
@@ -38,9 +39,9 @@ from tests.synthetic import (
 )
 
 ROOT = Path(__file__).parents[2]
-SGD = Case()
-ADAM = Case(optimizer="adam")
-COMPILED = Case(compile="on")
+SGD = sumnet()
+ADAM = sumnet(optimizer="adam")
+COMPILED = sumnet(compile="on")
 HEADER = synthetic.header([SGD, ADAM])
 EVENTS = synthetic.events(
     {SGD: 1e5}, replicates=2, moods=Moods(blocks=2), ended={ADAM: ("failed", "it broke")}
@@ -164,7 +165,7 @@ def test_a_run_file_of_a_device_that_is_unknown_here_says_what_to_do(
 
 
 def test_a_journal_of_a_device_that_is_unknown_here_says_what_to_do(tmp_path: Path) -> None:
-    plan = msgspec.structs.replace(HEADER.plan, cases=[Case("hpu")])
+    plan = msgspec.structs.replace(HEADER.plan, cases=[sumnet("hpu")])
     journal = Journal.create(tmp_path, msgspec.structs.replace(HEADER, plan=plan))
     journal.close()
     for read in (load_run, read_journal):
@@ -432,7 +433,7 @@ def test_latest_runs_are_the_newest_of_each_machine(tmp_path: Path) -> None:
     ("spoil", "complaint"),
     [
         (lambda run: run.cases.clear(), "no cases"),
-        (lambda run: setattr(run.cases[0], "case", Case(optimizer="gone")), "gone"),
+        (lambda run: setattr(run.cases[0], "case", sumnet(optimizer="gone")), "gone"),
         (lambda run: run.cases[0].blocks["train_step"].clear(), "no blocks of kind train_step"),
         (lambda run: run.cases[0].blocks["phases"][0].at_ms.pop(), "unequal length"),
         (lambda run: run.floors_ns.update(dispatch=0), "floor"),

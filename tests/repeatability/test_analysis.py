@@ -5,7 +5,6 @@ import pytest
 
 from bench.errors import UsageError
 from bench.machine.circumstances import MeasuredDevice
-from bench.matrix.case import Case
 from bench.records.run_file import RunRecord
 from bench.repeatability.analysis import (
     agreement,
@@ -16,9 +15,10 @@ from bench.repeatability.analysis import (
 )
 from bench.stats.frame import tidy
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import GPU, OTHER_GPUS, Moods, measured_on
 
-SMALL, LARGE = Case(batch=2), Case(batch=16384)
+SMALL, LARGE = sumnet(batch=2), sumnet(batch=16384)
 
 
 def runs_of(*times: float, noise: float = 0.0) -> list[RunRecord]:
@@ -58,7 +58,7 @@ def test_phases_are_compared_with_the_whole_step() -> None:
 
 
 def test_cases_without_phases_are_left_out_of_the_sum() -> None:
-    lbfgs = Case(optimizer="lbfgs")
+    lbfgs = sumnet(optimizer="lbfgs")
     both = synthetic.run({SMALL: 1e5, lbfgs: 9e5}, moods=Moods(noise=0, between=0))
     assert phases_over_whole(tidy([both], ["a"]), "quiet") == pytest.approx(1.0, abs=1e-3)
     alone = synthetic.run({lbfgs: 9e5}, moods=Moods(noise=0, between=0))
@@ -85,7 +85,7 @@ def test_runs_of_different_plans_are_refused() -> None:
 @pytest.mark.parametrize("other", OTHER_GPUS, ids=str)
 def test_runs_on_other_devices_are_refused(other: MeasuredDevice) -> None:
     runs = [
-        measured_on(synthetic.run({Case(device="cuda"): 1e5}), device)
+        measured_on(synthetic.run({sumnet(device="cuda"): 1e5}), device)
         for device in (GPU, GPU, other)
     ]
     check_identical(runs[:2])

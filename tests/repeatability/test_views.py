@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.matrix.case import Case
 from bench.repeatability.verb import repeatability
 from bench.report.render import render
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import Moods
 
 EXACT = Moods(noise=0, between=0, blocks=8)
@@ -16,7 +16,9 @@ EXACT = Moods(noise=0, between=0, blocks=8)
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    runs = [synthetic.run({Case(): ns, Case(batch=64): 1e6}, moods=EXACT) for ns in (1e5, 1.1e5)]
+    runs = [
+        synthetic.run({sumnet(): ns, sumnet(batch=64): 1e6}, moods=EXACT) for ns in (1e5, 1.1e5)
+    ]
     return [synthetic.run_file(tmp_path / f"{n}.json", run) for n, run in enumerate(runs)]
 
 
@@ -41,7 +43,7 @@ def test_notes_have_the_sum_of_phases_and_the_time_in_blocks(files: list[Path]) 
 
 
 def test_runs_without_phases_say_so(tmp_path: Path) -> None:
-    run = synthetic.run({Case(optimizer="lbfgs"): 1e5}, moods=EXACT)
+    run = synthetic.run({sumnet(optimizer="lbfgs"): 1e5}, moods=EXACT)
     paths = [synthetic.run_file(tmp_path / f"{n}.json", run) for n in range(2)]
     assert repeatability(paths).notes[1].endswith("no case has phases.")
 

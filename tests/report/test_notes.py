@@ -8,17 +8,18 @@ import pytest
 
 from bench.machine.circumstances import MeasuredDevice
 from bench.machine.sampling import Health, HostHealth
-from bench.matrix.case import WHOLE, Case
+from bench.matrix.case import WHOLE
 from bench.records.run_file import Drift, RunRecord
 from bench.report import notes
 from bench.report.notes import time_cell
 from bench.stats.frame import tidy
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import GPU, OTHER_GPUS, READINGS_NS, Moods, measured_on
 
-SGD = Case(batch=1024)
-ADAM = Case(batch=1024, optimizer="adam")
-CUDA = Case(batch=1024, device="cuda")
+SGD = sumnet(batch=1024)
+ADAM = sumnet(batch=1024, optimizer="adam")
+CUDA = sumnet(batch=1024, device="cuda")
 pytestmark = pytest.mark.usefixtures("no_drift")
 
 EXACT = Moods(noise=0, between=0, blocks=6)
@@ -61,7 +62,7 @@ def test_busy_machine_marks_its_quiet_times() -> None:
 
 
 def test_slower_state_has_how_much_faster_the_machine_has_been() -> None:
-    cases = {Case(batch=batch): 1e5 for batch in (2, 4, 8, 16)}
+    cases = {sumnet(batch=batch): 1e5 for batch in (2, 4, 8, 16)}
     run = synthetic.run(cases, moods=EXACT)
     run.floors_ns = {"dispatch, t1, stock": round(READINGS_NS["dispatch"] / 1.4)}
     assert [cell.split(" ")[-1] for cell in cells(frame_of(run), "quiet")] == ["*"] * 4

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from bench.matrix.case import WHOLE, Case
+from bench.matrix.case import WHOLE
 from bench.matrix.ceiling import ceilings
 from bench.matrix.plan import Plan
 from bench.protocol.messages import CEILING
 from bench.report import progress
 from bench.report.progress import ProgressDisplay
 from bench.runner.events import CaseEnded, PhasesEnded, SessionEnded, SessionStarted
+from tests.cases import sumnet
 from tests.synthetic import (
     EPOCH,
     block_measured,
@@ -22,8 +23,8 @@ from tests.synthetic import (
     worker_started,
 )
 
-SGD = Case()
-ADAM = Case(optimizer="adam", batch=1024)
+SGD = sumnet()
+ADAM = sumnet(optimizer="adam", batch=1024)
 PLAN = Plan([SGD, ADAM], replicates=3, budget_s=60.0)
 
 
@@ -77,7 +78,7 @@ def test_without_a_terminal_there_are_plain_lines(clock: Clock) -> None:
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_compilations_are_announced_and_each_is_reported(clock: Clock, terminal: bool) -> None:
-    compiled = [Case(compile="on"), Case(compile="step")]
+    compiled = [sumnet(compile="on"), sumnet(compile="step")]
     plan = Plan(compiled, 3, 60.0, compile_timed=[case.id for case in compiled])
     out = console(terminal)
     with ProgressDisplay(plan, out) as display:
@@ -93,7 +94,7 @@ def test_ceilings_are_announced_after_the_cases_and_before_the_compilations(
     clock: Clock, terminal: bool
 ) -> None:
     above = ceilings("cpu", 1, ["float32"])[:20]
-    compiled = Case(compile="on")
+    compiled = sumnet(compile="on")
     plan = Plan([compiled], 3, 60.0, compile_timed=[compiled.id], ceilings=above)
     out = console(terminal)
     with ProgressDisplay(plan, out):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import pandas as pd
 import pytest
 
-from bench.matrix.case import Case
 from bench.options import FORMATS
 from bench.report.render import TERMINAL, render
 from bench.report.view import Row, Table, View, Worth
+from tests.cases import sumnet
 
 ROWS = [
     {"case": "a", "quiet": "1.5 us", "± 95%": "1.0%"},
@@ -198,19 +198,19 @@ def test_sign_of_an_interval_takes_one_column() -> None:
 AXES_ROWS = [
     {
         "dtype": case.dtype,
-        "batch": case.batch,
+        "batch": case.own_values["batch"],
         "optimizer": case.optimizer,
         "implementation": case.implementation,
-        "hidden": case.hidden,
+        "hidden": case.own_values["hidden"],
         "quiet": "100 us",
         "vs implementation default": f"{number}.000",
     }
     for number, case in enumerate(
         (
-            Case(),
-            Case(batch=1024),
-            Case(optimizer="adam"),
-            Case(optimizer="adam", implementation="fused", dtype="float64"),
+            sumnet(),
+            sumnet(batch=1024),
+            sumnet(optimizer="adam"),
+            sumnet(optimizer="adam", implementation="fused", dtype="float64"),
         )
     )
 ]

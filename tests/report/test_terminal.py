@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from bench.matrix.case import Case
 from bench.matrix.ceiling import ceilings
 from bench.report.terminal import table_width
 from tests import synthetic
+from tests.cases import sumnet
 from tests.commands import invoke
 from tests.suite.driving import LEAST, PATIENCE_S, ROOT, SEED_CASE, surroundings
 
@@ -55,7 +55,7 @@ def test_width_is_a_terminals_and_no_limit_elsewhere(
 # Commands
 
 CASES = {
-    Case(batch=batch, optimizer=optimizer, dtype=dtype): batch * 1e3
+    sumnet(batch=batch, optimizer=optimizer, dtype=dtype): batch * 1e3
     for batch in (2, 1024)
     for optimizer in ("sgd", "adam")
     for dtype in ("float32", "float64")
@@ -156,7 +156,7 @@ def test_profiles_of_now_are_printed_on_standard_output(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not by the display on stderr, which would wrap them."""
-    case = Case()
+    case = sumnet()
 
     class Profiled:
         def __init__(self, plan: object, tell: Any, traces: object) -> None:

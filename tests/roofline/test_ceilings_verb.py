@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
-from bench.matrix.case import Case
 from bench.matrix.ceiling import COPY, FRESH_MEMORY, MATMUL, OP, TRIAD, Ceiling
 from bench.records.run_file import RunRecord
 from tests import synthetic
+from tests.cases import sumnet
 from tests.commands import invoke
 from tests.synthetic import Moods
 
@@ -108,7 +108,7 @@ def test_wrong_usage_is_one_line_and_status_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    synthetic.run_file(tmp_path / "cases.json", synthetic.run({Case(): 1e5}, moods=EXACT))
+    synthetic.run_file(tmp_path / "cases.json", synthetic.run({sumnet(): 1e5}, moods=EXACT))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["bench", "ceilings", *words.split()])
     with pytest.raises(SystemExit) as end:

@@ -19,6 +19,7 @@ from bench.errors import MachineError, UsageError
 from bench.matrix.case import WHOLE, Case
 from bench.report.charts import SAVED, check_chart, save_chart
 from bench.roofline.chart import BOUNDS, roofline
+from tests.cases import sumnet
 from tests.suite.driving import ROOT
 
 ROOFS = (
@@ -29,10 +30,14 @@ ROOFS = (
     ("compute", "float64", 3e9),
 )
 CASES = [
-    *(Case(batch=batch, optimizer=name) for batch in (2, 1024, 262144) for name in ("sgd", "adam")),
-    Case(optimizer="adam", implementation="fused"),
-    Case(batch=1024, dtype="float64", optimizer="adam"),
-    Case(batch=16384, hidden=4096),
+    *(
+        sumnet(batch=batch, optimizer=name)
+        for batch in (2, 1024, 262144)
+        for name in ("sgd", "adam")
+    ),
+    sumnet(optimizer="adam", implementation="fused"),
+    sumnet(batch=1024, dtype="float64", optimizer="adam"),
+    sumnet(batch=16384, hidden=4096),
 ]
 CHROMIUM = shutil.which("chromium")
 
@@ -41,11 +46,14 @@ def limits(cases: Sequence[Case] = CASES, run: str = "ours", **others: Any) -> p
     """Steps at twice their limit, which a plausible machine sets; `others` replace columns."""
     rows = []
     for case in cases:
-        flops, traffic = 28.0 * case.hidden * case.batch, 56.0 * case.hidden * case.batch
+        flops, traffic = (
+            28.0 * case.own_values["hidden"] * case.own_values["batch"],
+            56.0 * case.own_values["hidden"] * case.own_values["batch"],
+        )
         terms = {
             "overhead": 60e3 if case.optimizer == "sgd" else 110e3,
             "bandwidth": traffic / 9e9 * 1e9,
-            "compute": flops / (6e10 if case.hidden < 4096 else 3e9) * 1e9,
+            "compute": flops / (6e10 if case.own_values["hidden"] < 4096 else 3e9) * 1e9,
         }
         bound = max(terms, key=lambda name: terms[name])
         times = {f"{name}_ns": time for name, time in terms.items()}
@@ -188,7 +196,11 @@ def test_lines_are_named_by_what_sets_them_apart(tmp_path: Path) -> None:
 
 
 def test_each_run_device_and_number_of_threads_has_panels_of_its_own(tmp_path: Path) -> None:
-    threads = [Case(batch=1024), Case(batch=1024, threads=2), Case(device="cuda")]
+    threads = [
+        sumnet(batch=1024),
+        sumnet(batch=1024, threads=2),
+        sumnet(device="cuda"),
+    ]
     everything = pd.concat([limits(threads), limits(threads[:1], run="theirs")])
     words = texts_of(svg_of(everything, tmp_path))
     places = [word for word in words if re.fullmatch(r"\w+: \w+, \d threads?", word)]

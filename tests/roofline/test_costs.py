@@ -11,7 +11,8 @@ from bench.matrix.optimizers import OPTIMIZERS
 from bench.protocol.profile import Work
 from bench.roofline.costs import STEP_COSTS, as_run, eager, fused, total
 from bench.worker.profile.profiler import count_phases, state_elements
-from sumnet.train import build_loop
+from tests.cases import sumnet
+from tests.loops import build_loop
 
 TRAINS = [name for name, spec in OPTIMIZERS.items() if spec.refusal is None]
 WARM = 20
@@ -27,8 +28,8 @@ def paths(optimizer: str) -> Iterator[str]:
 def counted(case: Case) -> tuple[dict[str, Work], int]:
     """What a step was counted to do by phase, and how much state its optimizer keeps."""
     loop = build_loop(
-        case.batch,
-        hidden=case.hidden,
+        case.own_values["batch"],
+        hidden=case.own_values["hidden"],
         optimizer=case.optimizer,
         implementation=case.implementation,
         precision=case.dtype,
@@ -42,7 +43,7 @@ def counted(case: Case) -> tuple[dict[str, Work], int]:
 @pytest.mark.parametrize("hidden", [10, 64, 256])
 @pytest.mark.parametrize("batch", [2, 1024])
 def test_forward_and_backward_do_what_the_model_says(batch: int, hidden: int, dtype: str) -> None:
-    case = Case(batch=batch, hidden=hidden, dtype=dtype)
+    case = sumnet(batch=batch, hidden=hidden, dtype=dtype)
     work, state = counted(case)
     for phase in ("forward", "backward"):
         model = total(eager(case, state)[phase])
@@ -63,7 +64,7 @@ tensors, of float32 whatever the dtype. At ten units in bfloat16 they are a fift
 def test_step_moves_what_the_model_says(
     optimizer: str, implementation: str, hidden: int, dtype: str
 ) -> None:
-    case = Case(dtype=dtype, optimizer=optimizer, implementation=implementation, hidden=hidden)
+    case = sumnet(dtype=dtype, optimizer=optimizer, implementation=implementation, hidden=hidden)
     work, state = counted(case)
     parts = as_run(case, implementation, state)
     (name, ops) = ("step", parts["step"])
@@ -76,7 +77,7 @@ def test_step_moves_what_the_model_says(
 
 
 def test_model_at_ten_units_is_the_one_that_is_written_down() -> None:
-    case, parameters = Case(batch=1000, optimizer="adam"), 41
+    case, parameters = sumnet(batch=1000, optimizer="adam"), 41
     parts, least = eager(case, 2 * parameters), fused(case, 2 * parameters)
     assert total(parts["forward"]).flops == 73 * 1000
     assert total(parts["backward"]).flops == 104 * 1000
@@ -86,12 +87,12 @@ def test_model_at_ten_units_is_the_one_that_is_written_down() -> None:
     assert [op.bytes for op in least["forward"]] == [4 * (3 * 1000 + 42)]
     assert [op.bytes for op in least["backward"]] == [4 * (3 * 1000 + 82)]
     assert [op.bytes for op in least["step"]] == [4 * 7 * parameters]
-    assert [op.bytes for op in fused(Case(), 0)["step"]] == [4 * 3 * parameters]
+    assert [op.bytes for op in fused(sumnet(), 0)["step"]] == [4 * 3 * parameters]
 
 
 @pytest.mark.parametrize("optimizer", TRAINS)
 def test_one_operator_moves_no_more_than_several_and_computes_as_much(optimizer: str) -> None:
-    case = Case(batch=64, optimizer=optimizer, hidden=64)
+    case = sumnet(batch=64, optimizer=optimizer, hidden=64)
     _, state = counted(case)
     parts, least = eager(case, state), fused(case, state)
     for phase in PHASES:
@@ -100,7 +101,7 @@ def test_one_operator_moves_no_more_than_several_and_computes_as_much(optimizer:
 
 
 def test_under_autocast_activations_have_the_size_of_the_products() -> None:
-    cast, stored = Case(batch=1024, dtype="amp-bfloat16"), Case(batch=1024)
+    cast, stored = sumnet(batch=1024, dtype="amp-bfloat16"), sumnet(batch=1024)
     assert 2 * total(eager(cast, 0)["forward"]).bytes == total(eager(stored, 0)["forward"]).bytes
     assert eager(cast, 0)["step"] == eager(stored, 0)["step"]
 
@@ -109,7 +110,7 @@ def test_under_autocast_activations_have_the_size_of_the_products() -> None:
 @pytest.mark.parametrize("batch", [2, 1024])
 def test_under_autocast_casts_and_unscaling_are_not_in_the_model(batch: int, dtype: str) -> None:
     """So that it is no more than what is moved, and nearly all of it where rows are many."""
-    case = Case(dtype=dtype, batch=batch, hidden=256)
+    case = sumnet(dtype=dtype, batch=batch, hidden=256)
     work, state = counted(case)
     for phase, ops in eager(case, state).items():
         model = total(ops)

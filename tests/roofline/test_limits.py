@@ -18,6 +18,7 @@ from bench.roofline.costs import as_run, eager, fused, total
 from bench.roofline.limits import LIMITED, NO_CEILINGS, NO_PROFILE, limit_frame
 from bench.stats.frame import tidy
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import Moods
 
 EXACT = Moods(noise=0, between=0, blocks=6)
@@ -68,7 +69,7 @@ def measured(
 
 
 def test_small_case_is_bound_by_launching_its_operators_and_nodes() -> None:
-    found = measured(Case())
+    found = measured(sumnet())
     for phase in PHASES:
         assert found.loc[phase, "limit_ns"] == pytest.approx(OVERHEAD_NS[phase], rel=1e-3)
     assert found.loc[WHOLE, "limit_ns"] == pytest.approx(sum(OVERHEAD_NS.values()), rel=1e-3)
@@ -77,7 +78,7 @@ def test_small_case_is_bound_by_launching_its_operators_and_nodes() -> None:
 
 
 def test_large_case_is_bound_by_its_operands_one_operator_at_a_time() -> None:
-    case = Case(batch=2**20)
+    case = sumnet(batch=2**20)
     found = measured(case, time_ns=1e9)
     elements = 47 * 2**20 + 41
     assert found.loc["forward", "bytes"] == 4 * elements
@@ -88,7 +89,7 @@ def test_large_case_is_bound_by_its_operands_one_operator_at_a_time() -> None:
 
 def test_an_operator_is_limited_by_the_bandwidth_of_its_own_working_set() -> None:
     cached = {Ceiling(COPY, size=2**15): 2**15 / 400, Ceiling(COPY, size=2**24): 2**24 / 20}
-    case = Case(batch=2**20)
+    case = sumnet(batch=2**20)
     found = measured(case, time_ns=1e9, ceilings={**ceilings_of(), **cached})
     expected = sum(
         op.bytes / (20 if op.bytes >= 2**24 else 100) for op in eager(case, 0)["forward"]
@@ -97,7 +98,7 @@ def test_an_operator_is_limited_by_the_bandwidth_of_its_own_working_set() -> Non
 
 
 def test_terms_of_the_whole_are_the_sums_of_its_phases_and_its_limit_the_largest() -> None:
-    found = measured(Case(batch=4096), time_ns=1e6)
+    found = measured(sumnet(batch=4096), time_ns=1e6)
     for term in ("overhead_ns", "bandwidth_ns", "compute_ns"):
         assert found.loc[WHOLE, term] == pytest.approx(found.loc[list(PHASES), term].sum())
     terms = found.loc[WHOLE, ["overhead_ns", "bandwidth_ns", "compute_ns"]]
@@ -107,11 +108,11 @@ def test_terms_of_the_whole_are_the_sums_of_its_phases_and_its_limit_the_largest
 @pytest.mark.parametrize(
     ("case", "path", "together"),
     [
-        (Case(batch=2**20), "for-loop", ()),
-        (Case(batch=2**20, implementation="fused"), "fused", ("step",)),
-        (Case(batch=2**20, compile="loss"), "for-loop", ("forward", "backward")),
-        (Case(batch=2**20, compile="step"), "compiled", ("step",)),
-        (Case(batch=2**20, compile="on"), "compiled", PHASES),
+        (sumnet(batch=2**20), "for-loop", ()),
+        (sumnet(batch=2**20, implementation="fused"), "fused", ("step",)),
+        (sumnet(batch=2**20, compile="loss"), "for-loop", ("forward", "backward")),
+        (sumnet(batch=2**20, compile="step"), "compiled", ("step",)),
+        (sumnet(batch=2**20, compile="on"), "compiled", PHASES),
     ],
 )
 def test_what_is_fused_has_the_traffic_of_one_operator(
@@ -125,7 +126,7 @@ def test_what_is_fused_has_the_traffic_of_one_operator(
 
 @pytest.mark.parametrize("asked", ["default", "fused"])
 def test_step_is_fused_where_it_was_seen_to_be_whatever_was_asked_for(asked: str) -> None:
-    case = Case(optimizer="adam", implementation=asked)
+    case = sumnet(optimizer="adam", implementation=asked)
     run = synthetic.run(
         {case: 1e5},
         moods=EXACT,
@@ -144,7 +145,7 @@ def test_step_is_fused_where_it_was_seen_to_be_whatever_was_asked_for(asked: str
 
 
 def test_fused_limit_gives_each_phase_one_operator() -> None:
-    found = measured(Case())
+    found = measured(sumnet())
     assert found.loc["forward", "fused_ns"] == pytest.approx(OP_NS, rel=1e-3)
     assert found.loc[WHOLE, "fused_ns"] == pytest.approx(3 * OP_NS, rel=1e-3)
     assert (found["fused_ns"] <= found["limit_ns"]).all()
@@ -152,7 +153,7 @@ def test_fused_limit_gives_each_phase_one_operator() -> None:
 
 def test_case_without_phases_has_the_limit_of_its_whole_step() -> None:
     profile = synthetic.step_profile({WHOLE: synthetic.phase_profile(ops=40, nodes=5)})
-    found = measured(Case(optimizer="lbfgs"), profile)
+    found = measured(sumnet(optimizer="lbfgs"), profile)
     assert list(found.index) == [WHOLE]
     assert found.loc[WHOLE, "limit_ns"] == pytest.approx(40 * OP_NS + 5 * NODE_NS, rel=1e-3)
 
@@ -161,7 +162,7 @@ def test_on_an_accelerator_overhead_bounds_the_whole_step_and_no_phase() -> None
     profile = synthetic.step_profile(
         {phase: synthetic.phase_profile(1 / 3, ops=2, launches=10, kernels=10) for phase in PHASES}
     )
-    found = measured(Case(device="cuda"), profile)
+    found = measured(sumnet(device="cuda"), profile)
     assert found.loc[list(PHASES), "overhead_ns"].tolist() == [0.0] * 3
     assert found.loc[WHOLE, "overhead_ns"] == pytest.approx(6 * OP_NS, rel=1e-3)
 
@@ -169,7 +170,7 @@ def test_on_an_accelerator_overhead_bounds_the_whole_step_and_no_phase() -> None
 def test_fused_limit_of_a_captured_step_is_no_more_than_its_own() -> None:
     """It is one launch, not three operators."""
     launched = synthetic.phase_profile(ops=0, launches=1, kernels=30)
-    graph = Case(device="cuda", compile="graph")
+    graph = sumnet(device="cuda", compile="graph")
     cheap = {**ceilings_of("cuda"), Ceiling(LAUNCH, "cuda"): 800.0}
     found = measured(graph, synthetic.step_profile({WHOLE: launched}), ceilings=cheap)
     assert found.loc[WHOLE, "limit_ns"] == pytest.approx(800, rel=1e-3)
@@ -180,7 +181,7 @@ def test_case_under_autocast_is_limited_by_the_products_that_it_casts_to() -> No
     peaks = {"bfloat16": 200.0, "float16": 5.0}
     own = {Ceiling(MATMUL, dtype=name, size=512): 2 * 512**3 / peak for name, peak in peaks.items()}
     for dtype, peak in (("amp-bfloat16", 200.0), ("amp-float16", GFLOPS)):
-        case = Case(dtype=dtype, batch=2**10)
+        case = sumnet(dtype=dtype, batch=2**10)
         found = measured(case, ceilings={**ceilings_of(), **own})
         expected = (7 * 10 + 3) * 2**10 / peak
         assert found.loc["forward", "compute_ns"] == pytest.approx(expected, rel=1e-3)
@@ -188,9 +189,10 @@ def test_case_under_autocast_is_limited_by_the_products_that_it_casts_to() -> No
 
 def test_narrow_dtype_is_limited_by_float32_where_its_own_products_are_slower() -> None:
     slow = {Ceiling(MATMUL, dtype="float16", size=512): 2 * 512**3 / 5}
-    found = measured(Case(dtype="float16"), ceilings={**ceilings_of(), **slow})
+    found = measured(sumnet(dtype="float16"), ceilings={**ceilings_of(), **slow})
     assert found.loc[WHOLE, "compute_ns"] == pytest.approx(
-        sum(total(ops).flops for ops in eager(Case(dtype="float16"), 0).values()) / GFLOPS, rel=1e-3
+        sum(total(ops).flops for ops in eager(sumnet(dtype="float16"), 0).values()) / GFLOPS,
+        rel=1e-3,
     )
 
 
@@ -204,33 +206,33 @@ def reasons(found: pd.DataFrame) -> set[str]:
 
 
 def test_without_ceilings_there_is_no_limit() -> None:
-    assert reasons(measured(Case(), ceilings={})) == {NO_CEILINGS}
+    assert reasons(measured(sumnet(), ceilings={})) == {NO_CEILINGS}
     other_threads = ceilings_of(threads=2)
-    assert reasons(measured(Case(), ceilings=other_threads)) == {NO_CEILINGS}
+    assert reasons(measured(sumnet(), ceilings=other_threads)) == {NO_CEILINGS}
 
 
 def test_without_a_profile_there_is_no_limit() -> None:
-    run = synthetic.run({Case(): 1e5}, moods=EXACT, ceilings=ceilings_of())
+    run = synthetic.run({sumnet(): 1e5}, moods=EXACT, ceilings=ceilings_of())
     assert reasons(limits_of(run)) == {NO_PROFILE}
-    assert reasons(measured(Case(), "steps differ")) == {"steps differ"}
+    assert reasons(measured(sumnet(), "steps differ")) == {"steps differ"}
 
 
 def test_without_products_in_its_dtype_there_is_no_limit() -> None:
-    found = measured(Case(dtype="float64"))
+    found = measured(sumnet(dtype="float64"))
     assert reasons(found) == {"the ceilings lack matrix products in float64"}
 
 
 def test_case_that_failed_has_its_own_reason() -> None:
-    found = measured(Case(), ended={Case(): ("killed", "by the kernel")})
+    found = measured(sumnet(), ended={sumnet(): ("killed", "by the kernel")})
     assert reasons(found) == {"killed: by the kernel"}
 
 
 def test_limit_is_kept_where_only_the_time_is_missing() -> None:
     run = synthetic.run(
-        {Case(): 1e5},
+        {sumnet(): 1e5},
         replicates=3,
         moods=EXACT,
-        profiles={Case(): synthetic.step_profile(PHASE_PROFILES)},
+        profiles={sumnet(): synthetic.step_profile(PHASE_PROFILES)},
         ceilings=ceilings_of(),
     )
     run.cases[0].blocks.clear()

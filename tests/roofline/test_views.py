@@ -8,17 +8,18 @@ import pytest
 
 from bench.cli import main
 from bench.machine.sampling import Health, HostHealth
-from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.case import PHASES, WHOLE
 from bench.matrix.ceiling import COPY, MATMUL, NODE, OP, Ceiling
 from bench.records.run_file import RunRecord
 from tests import synthetic
+from tests.cases import sumnet
 from tests.commands import invoke
 from tests.synthetic import Moods
 
 pytestmark = pytest.mark.usefixtures("no_drift")
 
 EXACT = Moods(noise=0, between=0, blocks=6)
-SMALL, LARGE, BROKEN = Case(), Case(batch=2**18), Case(optimizer="muon")
+SMALL, LARGE, BROKEN = sumnet(), sumnet(batch=2**18), sumnet(optimizer="muon")
 CEILINGS = {
     Ceiling(COPY, size=2**16): 2**16 / 100,  # 100 GB/s
     Ceiling(MATMUL, dtype="float32", size=512): 2 * 512**3 / 50,  # 50 GFLOP/s

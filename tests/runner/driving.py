@@ -12,12 +12,13 @@ from bench.runner.events import BlockMeasured, CaseEnded, Event, WorkerStarted
 from bench.runner.pool import Deadlines
 from bench.runner.process import Side
 from bench.runner.schedule import MIN_SWEEPS
+from tests.cases import sumnet
 
 T = TypeVar("T", bound=Event)
 
-CASES = [Case(batch=batch) for batch in (2, 64, 1024)]
+CASES = [sumnet(batch=batch) for batch in (2, 64, 1024)]
 FIRST, WRONG, LAST = (case.id for case in CASES)
-MINIMUM = MIN_SWEEPS * len(kinds_of(Case()))
+MINIMUM = MIN_SWEEPS * len(kinds_of(sumnet()))
 """Blocks that each of CASES has of each replicate when there is no time for more."""
 
 GPUS = 'ACCELERATORS = {"cuda": 2 * (DeviceFacts(name="a GPU", memory_bytes=2**33),)}\n'

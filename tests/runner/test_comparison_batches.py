@@ -11,13 +11,14 @@ from bench.matrix.comparison import Comparison
 from bench.matrix.support import estimated_bytes
 from bench.protocol.messages import PHASES_KIND, THROUGHPUT_KIND, WAITING_KIND, WHOLE_KIND
 from bench.runner.batches import MAX_BYTES, MAX_CASES, group_comparisons, shared_kinds
+from tests.cases import sumnet
 
-CUDA_GRAPH = Case(device="cuda", compile="graph")
+CUDA_GRAPH = sumnet(device="cuda", compile="graph")
 ALL_SERIES = (*PHASES, WHOLE, DISPATCH, LATENCY, THROUGHPUT)
 
 
 def same(**values: object) -> Comparison:
-    case = Case(**values)  # type: ignore[arg-type]
+    case = sumnet(**values)  # type: ignore[arg-type]
     return Comparison(case, case)
 
 
@@ -34,7 +35,7 @@ def sizes(comparisons: list[Comparison], *sides: Facts) -> list[int]:
 # Ids
 
 
-@pytest.mark.parametrize("case", [Case(), CUDA_GRAPH, Case(dtype="amp-float16", threads=7)])
+@pytest.mark.parametrize("case", [sumnet(), CUDA_GRAPH, sumnet(dtype="amp-float16", threads=7)])
 def test_id_of_the_same_case_on_both_sides_is_the_cases(case: Case) -> None:
     assert Comparison(case, case).id == case.id
 
@@ -42,25 +43,25 @@ def test_id_of_the_same_case_on_both_sides_is_the_cases(case: Case) -> None:
 @pytest.mark.parametrize(
     ("head", "id"),
     [
-        (Case(compile="on"), "cpu/float32/b2/sgd/default/compile-off->on/h10/t1"),
-        (Case(batch=64), "cpu/float32/b2->64/sgd/default/compile-off/h10/t1"),
-        (Case(device="cuda:1"), "cpu->cuda:1/float32/b2/sgd/default/compile-off/h10/t1"),
+        (sumnet(compile="on"), "cpu/float32/b2/sgd/default/compile-off->on/h10/t1"),
+        (sumnet(batch=64), "cpu/float32/b2->64/sgd/default/compile-off/h10/t1"),
+        (sumnet(device="cuda:1"), "cpu->cuda:1/float32/b2/sgd/default/compile-off/h10/t1"),
         (
-            Case(optimizer="adam", implementation="fused", threads=2),
+            sumnet(optimizer="adam", implementation="fused", threads=2),
             "cpu/float32/b2/sgd->adam/default->fused/compile-off/h10/t1->2",
         ),
     ],
 )
 def test_id_has_both_values_of_an_axis_that_differs(head: Case, id: str) -> None:
-    assert Comparison(Case(), head).id == id
+    assert Comparison(sumnet(), head).id == id
 
 
 def test_ids_tell_the_direction() -> None:
-    assert Comparison(Case(), Case(batch=64)).id != Comparison(Case(batch=64), Case()).id
+    assert Comparison(sumnet(), sumnet(batch=64)).id != Comparison(sumnet(batch=64), sumnet()).id
 
 
 def test_comparison_survives_json() -> None:
-    comparison = Comparison(Case(), Case(compile="on"))
+    comparison = Comparison(sumnet(), sumnet(compile="on"))
     assert msgspec.json.decode(msgspec.json.encode(comparison), type=Comparison) == comparison
 
 
@@ -76,24 +77,24 @@ class Common:
 
 
 COMMON = {
-    "cpu": Common(Case(), Case(), (*PHASES, WHOLE), (PHASES_KIND, WHOLE_KIND)),
+    "cpu": Common(sumnet(), sumnet(), (*PHASES, WHOLE), (PHASES_KIND, WHOLE_KIND)),
     "cuda": Common(
-        Case(device="cuda"),
-        Case(device="cuda"),
+        sumnet(device="cuda"),
+        sumnet(device="cuda"),
         ALL_SERIES,
         (PHASES_KIND, WHOLE_KIND, WAITING_KIND, THROUGHPUT_KIND),
     ),
     "cpu and cuda": Common(
-        Case(), Case(device="cuda"), (*PHASES, WHOLE), (PHASES_KIND, WHOLE_KIND)
+        sumnet(), sumnet(device="cuda"), (*PHASES, WHOLE), (PHASES_KIND, WHOLE_KIND)
     ),
-    "a closure": Common(Case(), Case(optimizer="lbfgs"), (WHOLE,), (WHOLE_KIND,)),
+    "a closure": Common(sumnet(), sumnet(optimizer="lbfgs"), (WHOLE,), (WHOLE_KIND,)),
     "a graph": Common(
-        Case(device="cuda"),
+        sumnet(device="cuda"),
         CUDA_GRAPH,
         (WHOLE, DISPATCH, LATENCY, THROUGHPUT),
         (WHOLE_KIND, WAITING_KIND, THROUGHPUT_KIND),
     ),
-    "cpu and a graph": Common(Case(), CUDA_GRAPH, (WHOLE,), (WHOLE_KIND,)),
+    "cpu and a graph": Common(sumnet(), CUDA_GRAPH, (WHOLE,), (WHOLE_KIND,)),
 }
 
 
@@ -116,10 +117,12 @@ def test_comparisons_of_one_setting_share_workers_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [Case(device="cuda"), Case(threads=2)], ids=["another device", "more threads"]
+    "head",
+    [sumnet(device="cuda"), sumnet(threads=2)],
+    ids=["another device", "more threads"],
 )
 def test_heads_of_another_setting_have_workers_of_their_own(head: Case) -> None:
-    comparisons = [same(), Comparison(Case(), head), same(batch=64)]
+    comparisons = [same(), Comparison(sumnet(), head), same(batch=64)]
     assert sizes(comparisons) == [2, 1]
 
 
@@ -130,7 +133,7 @@ def test_a_group_holds_so_many_comparisons_at_most() -> None:
 
 @pytest.mark.parametrize("tight", [0, 1])
 def test_both_sides_together_fit_a_quarter_of_the_smaller_memory(tight: int) -> None:
-    comparison = Comparison(Case(batch=1024), Case(batch=4096))
+    comparison = Comparison(sumnet(batch=1024), sumnet(batch=4096))
     need = estimated_bytes(comparison.base) + estimated_bytes(comparison.head)
     sides = [facts(), facts()]
     sides[tight] = facts(memory_bytes=4 * 2 * need)
@@ -150,7 +153,7 @@ def test_one_that_is_too_large_for_any_group_stands_alone() -> None:
 
 @pytest.mark.parametrize("poor", [0, 1])
 def test_compiled_loops_stand_alone_where_one_side_cannot_keep_them_apart(poor: int) -> None:
-    compiled = Comparison(Case(), Case(compile="on"))
+    compiled = Comparison(sumnet(), sumnet(compile="on"))
     comparisons = [same(), compiled, same(batch=64), same(compile="step")]
     sides = [facts(), facts()]
     assert sizes(comparisons, *sides) == [4]

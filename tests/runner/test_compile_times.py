@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from bench.devices.cpu import Cpu
-from bench.matrix.case import Case
 from bench.protocol.messages import CompileTimed, Request, TimeCompile
 from bench.runner.compile_times import measure_compile
 from bench.runner.events import CompileMeasured
 from bench.runner.pool import Deadlines
 from bench.runner.process import Side
+from tests.cases import sumnet
 from tests.runner.conftest import MakeSide
 from tests.runner.processes import is_gone
 
-CASE = Case(compile="step")
+CASE = sumnet(compile="step")
 COLD = CompileTimed(CASE.id, 20_000_000, hits=0, misses=1)
 WARM = CompileTimed(CASE.id, 1_000_000, hits=1, misses=0)
 LATE_S = 60.0
@@ -84,7 +84,7 @@ def test_each_process_is_on_the_cases_device_and_asked_for_it_alone(
     settings: Callable[[], list[str]],
     asked: Callable[[], list[list[Request]]],
 ) -> None:
-    case = Case("cuda:1", compile="on", threads=3)
+    case = sumnet(device="cuda:1", compile="on", threads=3)
     measure_compile(case, 0.25, fake_side(), Deadlines())
     assert settings() == ["cuda:1 3"] * 2
     assert asked() == [[TimeCompile(case, 0.25)]] * 2

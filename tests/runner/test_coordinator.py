@@ -7,7 +7,6 @@ import pytest
 
 from bench.errors import UsageError
 from bench.machine.sampling import GpuHealth, Health, HostHealth
-from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.matrix.plan import ENVIRONMENTS, Plan
 from bench.protocol.messages import Interpreter, kinds_of
@@ -30,6 +29,7 @@ from bench.runner.schedule import (
     MIN_SWEEPS,
     samples_for,
 )
+from tests.cases import sumnet
 from tests.runner.conftest import MakeSide
 from tests.runner.driving import (
     CASES,
@@ -49,7 +49,7 @@ from tests.runner.driving import (
 )
 from tests.runner.processes import is_gone
 
-CUDA = Case(device="cuda")
+CUDA = sumnet(device="cuda")
 
 
 # A run in which all goes well
@@ -85,7 +85,7 @@ def test_every_replicate_has_a_worker_of_its_own(
 def test_each_group_and_replicate_is_reported_when_it_is_done(
     fake_side: MakeSide, settings: Callable[[], list[str]]
 ) -> None:
-    cases = [Case(), Case(threads=2), Case(batch=64), Case(threads=3)]
+    cases = [sumnet(), sumnet(threads=2), sumnet(batch=64), sumnet(threads=3)]
     events = measure(plan(cases, replicates=2), fake_side())
     done = [(event.replicate, event.group) for event in only(ReplicateDone, events)]
     assert done == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
@@ -93,29 +93,34 @@ def test_each_group_and_replicate_is_reported_when_it_is_done(
     assert blocks(events) == {case.id: 2 * MINIMUM for case in cases}
     after = events[events.index(ReplicateDone(0, 0)) :]
     first = next(event for event in after if isinstance(event, BlockMeasured))
-    assert first.block.case == Case(threads=2).id
+    assert first.block.case == sumnet(threads=2).id
 
 
 def test_the_first_worker_reports_the_facts_and_is_used_where_it_fits(
     fake_side: MakeSide, settings: Callable[[], list[str]]
 ) -> None:
-    measure(plan([Case(threads=2)]), fake_side())
+    measure(plan([sumnet(threads=2)]), fake_side())
     assert settings() == ["cpu 2"]
 
 
 def test_a_first_worker_that_does_not_fit_is_replaced(
     fake_side: MakeSide, settings: Callable[[], list[str]]
 ) -> None:
-    events = measure(plan([Case(threads=9), Case(threads=2)]), fake_side())
+    events = measure(plan([sumnet(threads=9), sumnet(threads=2)]), fake_side())
     assert settings() == ["cpu 9", "cpu 2"]
-    assert ended(events)[Case(threads=9).id][0] == "unsupported"
+    assert ended(events)[sumnet(threads=9).id][0] == "unsupported"
     assert workers(events) == [0, 1]
 
 
 def test_a_worker_is_started_for_the_device_of_its_cases_and_reported_with_it(
     fake_side: MakeSide, settings: Callable[[], list[str]]
 ) -> None:
-    cases = [Case(), Case(device="cuda:1"), Case(batch=64, device="cuda:1"), CUDA]
+    cases = [
+        sumnet(),
+        sumnet(device="cuda:1"),
+        sumnet(batch=64, device="cuda:1"),
+        CUDA,
+    ]
     events = measure(plan(cases), fake_side(GPUS))
     assert settings() == ["cpu 1", "cuda:1 1", "cuda 1"]
     assert [event.device for event in only(WorkerStarted, events)] == ["cpu", "cuda:1", "cuda"]
@@ -191,13 +196,13 @@ def prepared(request):
 def test_each_case_has_samples_of_its_own(fake_side: MakeSide) -> None:
     body = """
 def prepared(request):
-    return Prepared(request.case.id, 1500 * request.case.batch, 18, ("dispatch",), VERIFIED)
+    return Prepared(request.case.id, 1500 * request.case.own_values["batch"], 18, ("dispatch",), VERIFIED)
 """
-    events = measure(plan([Case(batch=b) for b in (10, 100, 1000)]), fake_side(body))
+    events = measure(plan([sumnet(batch=b) for b in (10, 100, 1000)]), fake_side(body))
     assert {e.prepared.case: e.samples for e in only(CasePrepared, events)} == {
-        Case(batch=10).id: 40,
-        Case(batch=100).id: 20,
-        Case(batch=1000).id: 8,
+        sumnet(batch=10).id: 40,
+        sumnet(batch=100).id: 20,
+        sumnet(batch=1000).id: 8,
     }
 
 
@@ -235,7 +240,7 @@ def test_a_further_session_does_not_repeat_the_order_of_the_first(fake_side: Mak
 def test_unsupported_cases_end_with_their_reason_and_the_rest_are_measured(
     fake_side: MakeSide,
 ) -> None:
-    cuda, threads = Case(device="cuda:1"), Case(threads=9)
+    cuda, threads = sumnet(device="cuda:1"), sumnet(threads=9)
     events = measure(plan([cuda, *CASES, threads], replicates=2), fake_side())
     assert ended(events) == {
         cuda.id: ("unsupported", "no cuda device here"),
@@ -248,9 +253,9 @@ def test_an_unsupported_case_asked_for_by_name_is_wrong_usage(
     fake_side: MakeSide, pids: Callable[[], list[int]]
 ) -> None:
     events: list[Event] = []
-    cuda = Case(device="cuda")
+    cuda = sumnet(device="cuda")
     with pytest.raises(UsageError) as error:
-        measure(plan([Case(), cuda], named=True), fake_side(), events=events)
+        measure(plan([sumnet(), cuda], named=True), fake_side(), events=events)
     assert str(error.value) == f"cannot run here:\n  {cuda.id}: no cuda device here"
     assert blocks(events).total() == 0
     assert ended(events) == {}
@@ -262,7 +267,7 @@ def test_supported_cases_asked_for_by_name_are_measured(fake_side: MakeSide) -> 
 
 
 def test_where_nothing_can_run_that_is_wrong_usage_with_every_reason(fake_side: MakeSide) -> None:
-    cuda, mps = Case(device="cuda"), Case(device="mps")
+    cuda, mps = sumnet(device="cuda"), sumnet(device="mps")
     with pytest.raises(UsageError) as error:
         measure(plan([cuda, mps]), fake_side())
     assert str(error.value) == (
@@ -287,7 +292,7 @@ def test_what_earlier_sessions_did_is_not_done_again(fake_side: MakeSide) -> Non
 def test_cases_that_ended_earlier_are_neither_measured_nor_reported_again(
     fake_side: MakeSide,
 ) -> None:
-    cuda = Case(device="cuda")
+    cuda = sumnet(device="cuda")
     settled = ResumeState(ended={WRONG, cuda.id})
     events = measure(plan([*CASES, cuda]), fake_side(), settled)
     assert ended(events) == {}
@@ -312,7 +317,13 @@ def test_a_run_whose_every_case_ended_earlier_needs_no_further_worker(fake_side:
 
 
 def test_events_read_back_from_a_journal_as_they_were_reported(fake_side: MakeSide) -> None:
-    cases = [Case(), CUDA, Case(device="mps"), Case(compile="on"), Case(batch=3)]
+    cases = [
+        sumnet(),
+        CUDA,
+        sumnet(device="mps"),
+        sumnet(compile="on"),
+        sumnet(batch=3),
+    ]
     asked = plan(
         cases,
         compile_timed=[cases[3].id],

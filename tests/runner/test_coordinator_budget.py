@@ -4,7 +4,6 @@ from collections import Counter
 
 import pytest
 
-from bench.matrix.case import Case
 from bench.runner import coordinator, schedule
 from bench.runner.coordinator import Coordinator, ResumeState
 from bench.runner.events import (
@@ -14,6 +13,7 @@ from bench.runner.events import (
     SessionEnded,
     SessionStarted,
 )
+from tests.cases import sumnet
 from tests.runner.conftest import MakeSide
 from tests.runner.driving import CASES, MINIMUM, blocks, measure, only, plan, workers
 
@@ -88,7 +88,7 @@ def test_replicates_share_the_budget_fairly(fake_side: MakeSide, clock: Ticking)
 
 
 def test_a_group_gets_time_by_its_number_of_cases(fake_side: MakeSide, clock: Ticking) -> None:
-    cases = [*(Case(batch=batch) for batch in (2, 4, 8)), Case(threads=2)]
+    cases = [*(sumnet(batch=batch) for batch in (2, 4, 8)), sumnet(threads=2)]
     events = measure(plan(cases, budget_s=2000), fake_side())
     spans = []
     for worker in workers(events):
@@ -101,7 +101,7 @@ def test_a_group_that_is_dear_to_prepare_leaves_the_others_their_share(
     fake_side: MakeSide, clock: Ticking
 ) -> None:
     """Twelve cases of one thread prepare for 120 seconds, one of two threads for ten."""
-    cases = [*(Case(batch=batch) for batch in range(1, 13)), Case(threads=2)]
+    cases = [*(sumnet(batch=batch) for batch in range(1, 13)), sumnet(threads=2)]
     events: list[Event] = []
 
     def tell(event: Event) -> None:

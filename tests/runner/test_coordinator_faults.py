@@ -29,6 +29,7 @@ from bench.runner.pool import Deadlines
 from bench.runner.process import Side
 from bench.runner.schedule import MIN_SWEEPS
 from tests import synthetic
+from tests.cases import sumnet
 from tests.runner.conftest import MakeSide
 from tests.runner.driving import (
     CASES,
@@ -185,10 +186,14 @@ import time
 good_prepared = prepared
 
 def prepared(request):
-    time.sleep(600 if request.case.batch == 64 else 0)
+    time.sleep(600 if request.case.own_values["batch"] == 64 else 0)
     return good_prepared(request)
 """
-    cases = [Case(compile="on"), Case(batch=64, compile=compile), Case(batch=1024)]
+    cases = [
+        sumnet(compile="on"),
+        sumnet(batch=64, compile=compile),
+        sumnet(batch=1024),
+    ]
     deadlines = Deadlines(prepare_s=600, prepare_compiled_s=1.5)
     events = measure(plan(cases), fake_side(body), deadlines=deadlines)
     assert {case: status for case, (status, _) in ended(events).items()} == {cases[1].id: "timeout"}
@@ -251,8 +256,8 @@ def test_phases_that_an_earlier_session_gave_up_are_not_asked_for(
 
 # A device that goes wrong: the first worker below is on the CPU
 
-GPU = [Case("cuda", batch=batch) for batch in (2, 64, 1024)]
-MIXED = [CASES[0], *GPU, Case("cuda", threads=2)]
+GPU = [sumnet(device="cuda", batch=batch) for batch in (2, 64, 1024)]
+MIXED = [CASES[0], *GPU, sumnet(device="cuda", threads=2)]
 ABOVE_GPU = [Ceiling("op", "cuda"), Ceiling("node", "cuda")]
 
 
@@ -273,7 +278,7 @@ ERROR = ("failed", "CUDA error: an illegal memory access")
 def test_a_device_that_another_process_has_costs_its_cases_alone_and_one_start(
     fake_side: MakeSide, settings: Callable[[], list[str]]
 ) -> None:
-    other = Case("cuda:1")
+    other = sumnet(device="cuda:1")
     asked = plan([*MIXED, other], replicates=2, ceilings=ABOVE_GPU, compile_timed=[MIXED[-1].id])
     events = measure(asked, fake_side(gpus_lost("True")))
     lost = [what.id for what in (*MIXED[1:], *ABOVE_GPU)]
@@ -330,12 +335,12 @@ good_start = start
 def start():
     return os._exit(3) if DEVICE == "cuda" else good_start()
 """
-    asked = plan([*MIXED, Case(threads=2)], replicates=2)
+    asked = plan([*MIXED, sumnet(threads=2)], replicates=2)
     events = measure(asked, fake_side(gpus_lost("False") + start))
     reason = "a worker did not start: the worker exited with status 3"
     lost = {case.id: ("unsupported", reason) for case in MIXED[1:]}
     assert ended(events) == lost
-    assert blocks(events)[FIRST] == blocks(events)[Case(threads=2).id] == 2 * MINIMUM
+    assert blocks(events)[FIRST] == blocks(events)[sumnet(threads=2).id] == 2 * MINIMUM
     assert settings().count("cuda 1") == 1
     assert isinstance(events[-1], SessionEnded)
 
@@ -434,7 +439,7 @@ def test_a_case_that_goes_wrong_when_its_energy_is_read_loses_nothing_that_was_m
 
 def test_a_failure_on_a_gpu_after_timing_leaves_the_others_theirs(fake_side: MakeSide) -> None:
     body = GPUS + wrong_at("profiled", "Refused(request.case, 'failed', 'no kernels')")
-    cases = [Case("cuda", batch=batch) for batch in (2, 64, 1024)]
+    cases = [sumnet(device="cuda", batch=batch) for batch in (2, 64, 1024)]
     events = measure(plan(cases), fake_side(body))
     reasons = [event.reason for event in only(CaseProfiled, events)]
     assert reasons == [None, "no kernels", None]

@@ -38,21 +38,22 @@ from bench.runner.events import (
 )
 from bench.runner.process import Side
 from bench.runner.schedule import MIN_CEILING_SAMPLES, MIN_SWEEPS
+from tests.cases import sumnet
 from tests.runner.conftest import MakeSide
 from tests.runner.driving import CASES, FIRST, GPUS, LAST, WRONG, ended, measure, only, plan
 
 Asked = Callable[[], list[list[Request]]]
-CUDA = Case(device="cuda")
+CUDA = sumnet(device="cuda")
 
 
 @pytest.mark.parametrize(
     ("case", "kinds"),
     [
-        (Case(), ["phases", "train_step"]),
-        (Case(optimizer="lbfgs"), ["train_step"]),
+        (sumnet(), ["phases", "train_step"]),
+        (sumnet(optimizer="lbfgs"), ["train_step"]),
         (CUDA, ["phases", "train_step", "latency", "throughput"]),
-        (Case("cuda", compile="graph"), ["train_step", "latency", "throughput"]),
-        (Case("cuda", optimizer="lbfgs"), ["train_step", "latency", "throughput"]),
+        (sumnet(device="cuda", compile="graph"), ["train_step", "latency", "throughput"]),
+        (sumnet(device="cuda", optimizer="lbfgs"), ["train_step", "latency", "throughput"]),
     ],
     ids=lambda value: value.id if isinstance(value, Case) else "",
 )
@@ -69,7 +70,7 @@ def test_a_case_is_asked_for_the_kinds_of_block_it_has(
 def test_cases_are_profiled_once_after_the_last_block_of_the_last_replicate(
     fake_side: MakeSide, asked: Asked
 ) -> None:
-    cases = [Case(), Case(batch=64), Case(compile="on")]
+    cases = [sumnet(), sumnet(batch=64), sumnet(compile="on")]
     events = measure(plan(cases, replicates=3, profiled=True), fake_side())
     *earlier, last = asked()
     assert not any(isinstance(one, Profile) for requests in earlier for one in requests)
@@ -83,7 +84,7 @@ def test_cases_are_profiled_once_after_the_last_block_of_the_last_replicate(
 def test_each_group_is_profiled_in_the_last_worker_of_its_own(
     fake_side: MakeSide, asked: Asked
 ) -> None:
-    cases = [Case(), Case(threads=2), Case(batch=64)]
+    cases = [sumnet(), sumnet(threads=2), sumnet(batch=64)]
     measure(plan(cases, replicates=2, profiled=True), fake_side())
     profiles = [[one.case for one in each if isinstance(one, Profile)] for each in asked()]
     assert profiles == [[], [], [cases[0].id, cases[2].id], [cases[1].id]]
@@ -92,7 +93,12 @@ def test_each_group_is_profiled_in_the_last_worker_of_its_own(
 def test_unasked_a_gpus_cases_are_profiled_and_a_cpus_are_not(
     fake_side: MakeSide, asked: Asked
 ) -> None:
-    cases = [Case(), CUDA, Case(optimizer="lbfgs"), Case("cuda", compile="graph")]
+    cases = [
+        sumnet(),
+        CUDA,
+        sumnet(optimizer="lbfgs"),
+        sumnet(device="cuda", compile="graph"),
+    ]
     events = measure(plan(cases), fake_side(GPUS))
     profiles = [one for requests in asked() for one in requests if isinstance(one, Profile)]
     assert profiles == [Profile(CUDA.id), Profile(cases[3].id)]
@@ -100,16 +106,16 @@ def test_unasked_a_gpus_cases_are_profiled_and_a_cpus_are_not(
 
 
 GRAPHS = [
-    Case("cuda", compile="graph"),
-    Case("cuda", compile="on+reduce-overhead"),
-    Case("cuda", compile="loss+max-autotune"),
+    sumnet(device="cuda", compile="graph"),
+    sumnet(device="cuda", compile="on+reduce-overhead"),
+    sumnet(device="cuda", compile="loss+max-autotune"),
 ]
 
 
 def test_a_profile_of_what_graphs_launch_is_the_only_one_of_its_worker(
     fake_side: MakeSide, asked: Asked
 ) -> None:
-    others = [CUDA, Case("cuda", compile="on"), Case("cuda", batch=64)]
+    others = [CUDA, sumnet(device="cuda", compile="on"), sumnet(device="cuda", batch=64)]
     mixed = [case for pair in zip(GRAPHS, others, strict=True) for case in pair]
     events = measure(plan(mixed), fake_side(GPUS))
     assert ended(events) == {}
@@ -119,7 +125,7 @@ def test_a_profile_of_what_graphs_launch_is_the_only_one_of_its_worker(
 
 
 def test_a_cpu_records_no_graphs_in_any_mode(fake_side: MakeSide, asked: Asked) -> None:
-    cases = [Case(compile="on"), Case(compile="on+max-autotune")]
+    cases = [sumnet(compile="on"), sumnet(compile="on+max-autotune")]
     measure(plan(cases, profiled=True), fake_side())
     [requests] = asked()
     assert requests[-2:] == [Profile(case.id) for case in cases]
@@ -129,9 +135,9 @@ def test_traces_go_to_one_folder_wherever_the_worker_runs(
     fake_side: MakeSide, asked: Asked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    measure(plan([Case()], profiled=True), fake_side(), traces=Path("traces"))
+    measure(plan([sumnet()], profiled=True), fake_side(), traces=Path("traces"))
     [requests] = asked()
-    assert requests[-1] == Profile(Case().id, str(tmp_path / "traces"))
+    assert requests[-1] == Profile(sumnet().id, str(tmp_path / "traces"))
 
 
 @pytest.mark.parametrize("profiled", [True, False])
@@ -150,7 +156,7 @@ def test_energy_is_read_once_of_each_case_before_a_profiler_disturbs_it(
 
 
 def test_unasked_no_energy_is_read(fake_side: MakeSide, asked: Asked) -> None:
-    events = measure(plan([Case(), CUDA]), fake_side(GPUS))
+    events = measure(plan([sumnet(), CUDA]), fake_side(GPUS))
     assert not any(isinstance(one, MeasureEnergy) for requests in asked() for one in requests)
     assert only(CaseEnergy, events) == []
 
@@ -172,7 +178,7 @@ def test_a_group_that_is_done_is_not_looked_at_again(fake_side: MakeSide, asked:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 def test_a_real_gpus_case_is_measured_in_every_kind_and_keeps_it_busy() -> None:
-    case = Case("cuda", batch=1024)
+    case = sumnet(device="cuda", batch=1024)
     events = measure(plan([case]), Side())
     assert ended(events) == {}
     kinds = Counter(event.block.kind for event in only(BlockMeasured, events))
@@ -184,7 +190,11 @@ def test_a_real_gpus_case_is_measured_in_every_kind_and_keeps_it_busy() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 def test_a_real_gpus_graphs_are_profiled_beside_its_other_cases() -> None:
-    cases = [Case("cuda", compile="graph"), Case("cuda"), Case("cuda", batch=64, compile="graph")]
+    cases = [
+        sumnet(device="cuda", compile="graph"),
+        sumnet(device="cuda"),
+        sumnet(device="cuda", batch=64, compile="graph"),
+    ]
     profiles = {one.case: one for one in only(CaseProfiled, measure(plan(cases), Side()))}
     assert {*profiles} == {case.id for case in cases}
     for case in (cases[0], cases[2]):
@@ -237,7 +247,7 @@ def test_what_an_earlier_session_expected_of_training_is_reported_to_its_workers
 def test_the_learning_rate_reaches_the_workers(
     fake_side: MakeSide, asked: Asked, lr: float | None
 ) -> None:
-    timed = Case(compile="on")
+    timed = sumnet(compile="on")
     measure(plan([*CASES, timed], lr=lr, compile_timed=[timed.id]), fake_side())
     building = [one for requests in asked() for one in requests if not isinstance(one, Measure)]
     assert len(building) == 4 + 2, "four cases are prepared, one compiled twice"
@@ -274,7 +284,7 @@ def test_ceilings_are_measured_in_fresh_workers_when_all_cases_are(
 def test_a_run_of_fewer_replicates_has_as_few_of_its_ceilings(
     fake_side: MakeSide, asked: Asked
 ) -> None:
-    measure(plan([Case()], replicates=1, ceilings=ABOVE), fake_side())
+    measure(plan([sumnet()], replicates=1, ceilings=ABOVE), fake_side())
     assert [bool(prepared_ceilings(requests)) for requests in asked()] == [False, True]
 
 
@@ -288,7 +298,7 @@ def test_each_setting_of_ceilings_has_workers_of_its_own(
     fake_side: MakeSide, settings: Callable[[], list[str]]
 ) -> None:
     above = [Ceiling("op"), Ceiling("op", threads=2), Ceiling("op", "cuda:1"), ABOVE[1]]
-    events = measure(plan([Case()], replicates=2, ceilings=above), fake_side(GPUS))
+    events = measure(plan([sumnet()], replicates=2, ceilings=above), fake_side(GPUS))
     assert settings() == ["cpu 1"] * 2 + ["cpu 1", "cpu 2", "cuda:1 1"] * 2
     assert ended(events) == {}
 
@@ -337,7 +347,7 @@ def test_a_ceiling_that_ended_earlier_is_not_measured_again(
     fake_side: MakeSide, asked: Asked
 ) -> None:
     settled = ResumeState(ended={ABOVE[0].id})
-    events = measure(plan([Case()], ceilings=ABOVE), fake_side(), settled)
+    events = measure(plan([sumnet()], ceilings=ABOVE), fake_side(), settled)
     assert list(prepared_ceilings(asked()[-1])) == [ABOVE[1].id]
     assert ended(events) == {}
 
@@ -346,7 +356,7 @@ def test_ceilings_of_what_is_not_there_end_with_the_reason(
     fake_side: MakeSide, asked: Asked
 ) -> None:
     above = [*ABOVE, Ceiling("op", "cuda"), Ceiling("op", threads=9)]
-    events = measure(plan([Case()], ceilings=above), fake_side())
+    events = measure(plan([sumnet()], ceilings=above), fake_side())
     assert ended(events) == {
         above[2].id: ("unsupported", "no cuda device here"),
         above[3].id: ("unsupported", "needs 9 cores, one per thread; this process may use 4"),
@@ -373,7 +383,11 @@ def test_where_no_case_can_run_its_ceilings_are_no_reason_to_go_on(fake_side: Ma
 
 # Compile times
 
-COMPILED = [Case(compile="on"), Case(batch=64, compile="step"), Case(batch=1024, compile="loss")]
+COMPILED = [
+    sumnet(compile="on"),
+    sumnet(batch=64, compile="step"),
+    sumnet(batch=1024, compile="loss"),
+]
 NAMES = [case.id for case in COMPILED]
 
 
@@ -418,7 +432,7 @@ def prepared(request):
     ends = request.case.compile == "loss"
     return Refused(request.case.id, "invalid", "no") if ends else good(request)
 """
-    fused = Case(implementation="fused", compile="on")
+    fused = sumnet(implementation="fused", compile="on")
     cases = [fused, *COMPILED]
     wanted = [case.id for case in cases]
     events = measure(plan(cases, compile_timed=wanted), fake_side(body), ResumeState({NAMES[0]}))

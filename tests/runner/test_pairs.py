@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.case import PHASES, WHOLE
 from bench.matrix.comparison import Comparison
 from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, Measure, Prepare
 from bench.runner import pool
 from bench.runner.pairs import MAX_PADDING, PADDING
 from bench.runner.process import WorkerProcess
 from bench.runner.schedule import MIN_SWEEPS
+from tests.cases import sumnet
 from tests.runner.processes import is_gone
 from tests.runner.sides import Match, same
 
-SMALL, MIDDLE, LARGE = (Case(batch=batch) for batch in (2, 64, 1024))
+SMALL, MIDDLE, LARGE = (sumnet(batch=batch) for batch in (2, 64, 1024))
 TURNS = 2 * MIN_SWEEPS
 """Of each kind, where there is no time for more."""
 
@@ -55,7 +56,7 @@ def fours(match: Match) -> list[list[tuple[str, Measure]]]:
 
 
 def test_every_comparison_has_its_blocks_of_every_kind(tmp_path: Path) -> None:
-    comparisons = [*same(SMALL, MIDDLE), Comparison(Case(), Case(optimizer="lbfgs"))]
+    comparisons = [*same(SMALL, MIDDLE), Comparison(sumnet(), sumnet(optimizer="lbfgs"))]
     pair = Match.of(tmp_path, comparisons).measure()
     both = {PHASES_KIND: TURNS, WHOLE_KIND: TURNS}
     assert {
@@ -229,9 +230,9 @@ def test_the_seed_decides_the_order_of_everything(tmp_path: Path) -> None:
 
 
 def test_groups_have_workers_of_their_own_and_hellos_are_of_the_last(tmp_path: Path) -> None:
-    match = Match.of(tmp_path, same(SMALL, Case(threads=2), MIDDLE))
+    match = Match.of(tmp_path, same(SMALL, sumnet(threads=2), MIDDLE))
     pair = match.measure()
-    assert set(pair.block_pairs) == {SMALL.id, MIDDLE.id, Case(threads=2).id}
+    assert set(pair.block_pairs) == {SMALL.id, MIDDLE.id, sumnet(threads=2).id}
     log = (tmp_path / "head" / "log").read_text().splitlines()
     assert [line.split()[1:] for line in log] == [["cpu", "1"], ["cpu", "1"], ["cpu", "2"]]
     assert [hello.threads for hello in pair.hellos] == [2, 2]

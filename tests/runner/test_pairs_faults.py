@@ -14,11 +14,12 @@ from bench.runner.pairs import Ended, Pairs
 from bench.runner.pool import Deadlines
 from bench.runner.process import Side
 from bench.runner.schedule import MIN_SWEEPS
+from tests.cases import sumnet
 from tests.runner.driving import GPUS, UNCLEAR, gpus_lost
 from tests.runner.processes import is_gone
 from tests.runner.sides import Match, fake, same
 
-FIRST, WRONG, LAST = (Case(batch=batch) for batch in (2, 64, 1024))
+FIRST, WRONG, LAST = (sumnet(batch=batch) for batch in (2, 64, 1024))
 CASES = same(FIRST, WRONG, LAST)
 COMPLETE = {PHASES_KIND: 2 * MIN_SWEEPS, WHOLE_KIND: 2 * MIN_SWEEPS}
 WRONG_SIDES = pytest.mark.parametrize("wrong", ["base", "head"])
@@ -27,7 +28,7 @@ WRONG_SIDES = pytest.mark.parametrize("wrong", ["base", "head"])
 def wrong_at_preparing(deed: str) -> str:
     return f"""
 def prepared(request):
-    return {deed} if request.case.batch == 64 else good_prepared(request)
+    return {deed} if request.case.own_values["batch"] == 64 else good_prepared(request)
 """
 
 
@@ -134,7 +135,7 @@ def prepared(request):
     return good_prepared(request)
 """
     deadlines = Deadlines(prepare_s=600, prepare_compiled_s=0.6)
-    comparison = Comparison(Case(), Case(compile="on"))
+    comparison = Comparison(sumnet(), sumnet(compile="on"))
     match = Match.of(tmp_path, [comparison, *same(FIRST)], deadlines=deadlines, head=slow)
     assert set(sizes(match)) == {FIRST.id}
     assert match.pairs.ended[comparison.id].status == "timeout"
@@ -182,8 +183,8 @@ def test_a_reason_names_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 # A device that goes wrong, and phases that cannot be told apart
 
-GPU_CASE = Case("cuda")
-LATER_GPU = [GPU_CASE, Case("cuda", threads=2)]
+GPU_CASE = sumnet(device="cuda")
+LATER_GPU = [GPU_CASE, sumnet(device="cuda", threads=2)]
 FULL = dict.fromkeys(kinds_of(GPU_CASE), 2 * MIN_SWEEPS)
 
 
@@ -217,7 +218,7 @@ def test_sides_on_two_gpus_are_each_held_to_their_own_in_pairs_and_controls(
     tmp_path: Path,
 ) -> None:
     gpu = 'ACCELERATORS = {{"cuda": (DeviceFacts(memory_bytes=2**33, identity="{}"),)}}\n'
-    case = Case(device="cuda")
+    case = sumnet(device="cuda")
     match = Match.of(tmp_path, same(case), base=gpu.format("one"), head=gpu.format("two"))
     for control in (False, True, False):
         assert sizes(match, control=control) == {case.id: FULL}
@@ -237,7 +238,7 @@ def test_a_worker_that_dies_at_its_start_on_a_device_ends_its_comparisons_on_tha
     tmp_path: Path, wrong: str
 ) -> None:
     sides = {"base": GPUS, "head": GPUS} | {wrong: GPUS + DIES}
-    cuda = Case(device="cuda")
+    cuda = sumnet(device="cuda")
     match = Match.of(tmp_path, same(FIRST, cuda), **sides)
     assert sizes(match) == {FIRST.id: COMPLETE}
     why = "a worker did not start: the worker exited with status 3"
@@ -245,7 +246,7 @@ def test_a_worker_that_dies_at_its_start_on_a_device_ends_its_comparisons_on_tha
 
 
 def test_the_survey_goes_on_without_a_device_on_which_a_worker_dies(tmp_path: Path) -> None:
-    too_many, cuda = Case(threads=64), Case(device="cuda")
+    too_many, cuda = sumnet(threads=64), sumnet(device="cuda")
     comparisons = same(too_many, cuda, FIRST)
     match = Match.of(tmp_path, comparisons, base=GPUS, head=GPUS + DIES)
     assert sizes(match) == {FIRST.id: COMPLETE}
@@ -260,7 +261,7 @@ def test_a_device_that_is_another_than_in_the_survey_is_not_measured(
     one = 'ACCELERATORS = {"cuda": (DeviceFacts(memory_bytes=2**33, identity="one"),)}\n'
     later = one.replace('"one"', '"one" if number() < 2 else "two"')
     sides = {"base": one, "head": one} | {wrong: later}
-    cuda = Case(device="cuda")
+    cuda = sumnet(device="cuda")
     match = Match.of(tmp_path, same(FIRST, cuda), **sides)
     assert sizes(match) == {FIRST.id: COMPLETE}
     ended = match.pairs.ended[cuda.id]
@@ -288,9 +289,9 @@ def test_phases_that_one_side_cannot_tell_apart_are_measured_on_neither(
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
-        (Case(optimizer="sparseadam"), "SparseAdam takes sparse gradients alone"),
-        (Case(threads=64), "needs 64 cores"),
-        (Case(device="cuda"), "no cuda device here"),
+        (sumnet(optimizer="sparseadam"), "SparseAdam takes sparse gradients alone"),
+        (sumnet(threads=64), "needs 64 cores"),
+        (sumnet(device="cuda"), "no cuda device here"),
     ],
 )
 def test_what_neither_side_can_run_ends_on_both(tmp_path: Path, case: Case, reason: str) -> None:
@@ -304,14 +305,14 @@ def test_what_neither_side_can_run_ends_on_both(tmp_path: Path, case: Case, reas
 @WRONG_SIDES
 def test_what_one_side_cannot_run_ends_there(tmp_path: Path, wrong: str) -> None:
     able = {"base", "head"}.difference({wrong}).pop()
-    cuda = Case(device="cuda")
+    cuda = sumnet(device="cuda")
     match = Match.of(tmp_path, same(cuda, FIRST), **{able: GPUS})
     assert match.pairs.ended == {cuda.id: Ended(wrong, "unsupported", "no cuda device here")}
     assert set(sizes(match)) == {FIRST.id}
 
 
 def test_a_side_is_asked_for_its_own_case_alone(tmp_path: Path) -> None:
-    comparison = Comparison(FIRST, Case(device="cuda"))
+    comparison = Comparison(FIRST, sumnet(device="cuda"))
     match = Match.of(tmp_path, [comparison], head=GPUS)
     assert match.pairs.ended == {}
     assert set(sizes(match)) == {comparison.id}

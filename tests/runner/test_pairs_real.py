@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from bench.errors import MachineError
-from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.case import PHASES, WHOLE
 from bench.matrix.comparison import Comparison
 from bench.matrix.plan import ENVIRONMENTS
 from bench.protocol.messages import KINDS, PHASES_KIND, WHOLE_KIND, Hello
@@ -16,13 +16,14 @@ from bench.protocol.subject import ROOT, subject_hash
 from bench.runner.pairs import Pairs, ProcessPair
 from bench.runner.process import Side
 from bench.runner.schedule import MIN_SWEEPS
+from tests.cases import sumnet
 from tests.runner.sides import same
 
 pytestmark = pytest.mark.slow
 
-SMALL, LARGE = Case(batch=2), Case(batch=1024)
-RAISING, DYING = Case(batch=16), Case(batch=64)
-ADAM, MOMENTUM = Case(optimizer="adam"), Case(optimizer="sgd-momentum")
+SMALL, LARGE = sumnet(batch=2), sumnet(batch=1024)
+RAISING, DYING = sumnet(batch=16), sumnet(batch=64)
+ADAM, MOMENTUM = sumnet(optimizer="adam"), sumnet(optimizer="sgd-momentum")
 
 LATE = 150
 """Forward passes of a case: its preparation takes fewer, and a pair more."""
@@ -74,7 +75,7 @@ def well(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Hello, Hello],
     """What the survey says, a pair and a control pair."""
     head = subject(tmp_path_factory.mktemp("head"), model="\n# Not the base's.\n")
     sides = Side("base"), Side("head", subject=head)
-    comparisons = [*same(SMALL, LARGE), Comparison(SMALL, Case(batch=2, optimizer="lbfgs"))]
+    comparisons = [*same(SMALL, LARGE), Comparison(SMALL, sumnet(batch=2, optimizer="lbfgs"))]
     pairs = Pairs(comparisons, sides, ENVIRONMENTS["steady"], seed=1, seconds=0.1)
     hellos = pairs.survey()
     found = [pairs.measure(control=control) for control in (False, True)]
@@ -189,6 +190,6 @@ def test_subject_that_cannot_be_imported_is_reported_with_its_side(tmp_path: Pat
 
 def test_bases_own_number_of_threads_goes_before_the_cases(tmp_path: Path) -> None:
     sides = Side("base", environment={"OMP_NUM_THREADS": "1"}), Side("head")
-    base, head = Pairs(same(Case(threads=2)), sides, {}, seed=0).survey()
+    base, head = Pairs(same(sumnet(threads=2)), sides, {}, seed=0).survey()
     assert (base.threads, head.threads) == (1, 2)
     assert (base.cores, len(head.cores)) == (head.cores[-1:], 2)

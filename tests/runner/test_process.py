@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from bench.errors import MachineError
-from bench.matrix.case import Case
 from bench.protocol.interpreter import describe
 from bench.protocol.messages import (
     WHOLE_KIND,
@@ -29,12 +28,13 @@ from bench.protocol.messages import (
 from bench.protocol.subject import ROOT, subject_hash
 from bench.runner import process as worker_process
 from bench.runner.process import WORKER, Side, WorkerLost, WorkerProcess
+from tests.cases import sumnet
 from tests.runner.conftest import MakeSide
 from tests.runner.processes import is_gone
 
 SOON_S = 0.3
 LATE_S = 60.0
-PREPARE = Prepare(Case())
+PREPARE = Prepare(sumnet())
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_worker_sends_hello_and_answers_in_turn(
     assert psutil.Process(worker.pid).ppid() == os.getpid()
     assert isinstance(worker.ask(PREPARE, LATE_S), Prepared)
     for samples in (8, 9):
-        reply = worker.ask(Measure(Case().id, WHOLE_KIND, samples), LATE_S)
+        reply = worker.ask(Measure(sumnet().id, WHOLE_KIND, samples), LATE_S)
         assert isinstance(reply, Block)
         assert reply.samples == samples
 
@@ -200,7 +200,7 @@ def test_one_that_sends_something_else_first_does_not_count_as_started(fake_side
 from bench.matrix.case import Case
 
 def start():
-    say(prepared(Prepare(Case())))
+    say(prepared(Prepare(sumnet())))
 """
     assert refusal_to_start(fake_side(body)) == (
         "a worker did not start: it did not send hello first"
@@ -444,7 +444,7 @@ def test_what_runs_when_python_starts_or_ends_is_no_reply(
     started.append(worker := start(fake_side("def block(request): sys.exit(5)")))
     assert isinstance(worker.ask(PREPARE, LATE_S), Prepared)
     with pytest.raises(WorkerLost) as ended:
-        worker.ask(Measure(Case().id, WHOLE_KIND, 8), LATE_S)
+        worker.ask(Measure(sumnet().id, WHOLE_KIND, 8), LATE_S)
     assert ended.value.reason == "the worker exited with status 5: printed at exit"
 
 
@@ -509,10 +509,10 @@ def test_a_real_worker_answers_whatever_is_printed_and_ends_with_its_channel(
     subject_loaded = worker.hello.subject_hash
     assert subject_loaded == subject_hash(folder / "sumnet") != subject_hash(ROOT / "sumnet")
     prepared = worker.ask(PREPARE, LATE_S)
-    block = worker.ask(Measure(Case().id, WHOLE_KIND, 8), LATE_S)
+    block = worker.ask(Measure(sumnet().id, WHOLE_KIND, 8), LATE_S)
     refused = worker.ask(Measure("cpu/no such case", "x", 8), LATE_S)
     assert isinstance(prepared, Prepared) and isinstance(block, Block)
-    assert (block.case, block.kind, block.samples) == (Case().id, WHOLE_KIND, 8)
+    assert (block.case, block.kind, block.samples) == (sumnet().id, WHOLE_KIND, 8)
     assert isinstance(refused, Refused) and refused.status == "failed"
     worker._channel.close()
     assert worker._process.wait(LATE_S) == 0

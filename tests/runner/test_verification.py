@@ -21,10 +21,11 @@ from bench.protocol.verified import Verified
 from bench.runner.pool import Deadlines
 from bench.runner.process import Side
 from bench.runner.verification import Outcome, verify_cases
+from tests.cases import sumnet
 from tests.runner.conftest import MakeSide
 from tests.runner.processes import is_gone
 
-CASES = [Case(batch=batch) for batch in (2, 64, 1024)]
+CASES = [sumnet(batch=batch) for batch in (2, 64, 1024)]
 SCOPES = ("off", "on", "loss", "step")
 
 needs_compiler = pytest.mark.skipif(
@@ -71,7 +72,13 @@ def test_each_setting_has_a_worker_of_its_own(
     fake_side: MakeSide, settings: Callable[[], list[str]], pids: Callable[[], list[int]]
 ) -> None:
     body = 'ACCELERATORS = {"cuda": 2 * (DeviceFacts(memory_bytes=2**33),)}'
-    cases = [Case(), Case(threads=2), Case(batch=64, threads=2), Case("cuda:1"), Case("cuda:1")]
+    cases = [
+        sumnet(),
+        sumnet(threads=2),
+        sumnet(batch=64, threads=2),
+        sumnet(device="cuda:1"),
+        sumnet(device="cuda:1"),
+    ]
     assert statuses(outcomes(cases, fake_side(body))) == ["verified"] * 5
     assert settings() == ["cpu 1", "cpu 2", "cuda:1 1"]
     assert all(is_gone(pid) for pid in pids())
@@ -80,7 +87,13 @@ def test_each_setting_has_a_worker_of_its_own(
 def test_an_unsupported_case_is_reported_with_its_reason_and_starts_no_other_worker(
     fake_side: MakeSide, pids: Callable[[], list[int]]
 ) -> None:
-    cases = [Case(), Case("cuda:1"), Case(threads=9), Case(optimizer="muon"), Case(batch=64)]
+    cases = [
+        sumnet(),
+        sumnet(device="cuda:1"),
+        sumnet(threads=9),
+        sumnet(optimizer="muon"),
+        sumnet(batch=64),
+    ]
     reported = outcomes(cases, fake_side())
     assert reported[1:4] == [
         Refused(cases[1].id, "unsupported", "no cuda device here"),
@@ -100,7 +113,9 @@ def test_an_unsupported_case_is_reported_with_its_reason_and_starts_no_other_wor
 def test_where_the_first_case_is_unsupported_its_worker_reports_why(
     fake_side: MakeSide, settings: Callable[[], list[str]]
 ) -> None:
-    reported = outcomes([Case("mps"), Case("mps", batch=64), Case()], fake_side())
+    reported = outcomes(
+        [sumnet(device="mps"), sumnet(device="mps", batch=64), sumnet()], fake_side()
+    )
     assert statuses(reported) == ["unsupported", "unsupported", "verified"]
     assert settings() == ["mps 1", "cpu 1"]
 
@@ -110,7 +125,7 @@ from bench.protocol.messages import Refused
 good = held
 
 def held(request):
-    return {deed} if request.case.batch == 64 else good(request)
+    return {deed} if request.case.own_values["batch"] == 64 else good(request)
 """
 
 
@@ -152,7 +167,11 @@ def test_a_worker_that_is_lost_takes_one_case_with_it(
 
 def test_a_compiled_case_has_a_deadline_of_its_own(fake_side: MakeSide) -> None:
     side = fake_side(TOOLS.format(deed="__import__('time').sleep(600)"))
-    cases = [Case(compile="step"), Case(batch=64, compile="step"), Case(batch=1024)]
+    cases = [
+        sumnet(compile="step"),
+        sumnet(batch=64, compile="step"),
+        sumnet(batch=1024),
+    ]
     reported = outcomes(cases, side, Deadlines(prepare_s=600, prepare_compiled_s=1.5))
     assert statuses(reported) == ["verified", "timeout", "verified"]
 
@@ -172,7 +191,7 @@ def held(request):
         os._exit(3)
     return Refused(request.case.id, "failed", said)
 """
-    [reported] = outcomes([Case()], fake_side(body.replace("DIE", str(deed == "die"))))
+    [reported] = outcomes([sumnet()], fake_side(body.replace("DIE", str(deed == "die"))))
     assert isinstance(reported, Refused)
     assert reported.reason.endswith("no such file: ~/model")
 
@@ -181,8 +200,12 @@ def test_a_worker_that_does_not_start_ends_it(fake_side: MakeSide) -> None:
     reported: list[Case] = []
     side = fake_side("if number(): os._exit(5)")
     with pytest.raises(MachineError, match="the worker exited with status 5"):
-        verify_cases([Case(), Case(threads=2)], lambda case, _: reported.append(case), side=side)
-    assert reported == [Case()]
+        verify_cases(
+            [sumnet(), sumnet(threads=2)],
+            lambda case, _: reported.append(case),
+            side=side,
+        )
+    assert reported == [sumnet()]
 
 
 def test_an_end_from_outside_leaves_no_worker_running(
@@ -200,7 +223,7 @@ def test_an_end_from_outside_leaves_no_worker_running(
 # With a real one
 
 EVERY = [
-    Case(optimizer=optimizer, implementation=implementation, dtype=dtype, batch=64)
+    sumnet(optimizer=optimizer, implementation=implementation, dtype=dtype, batch=64)
     for optimizer, implementation, dtype in product(OPTIMIZERS, IMPLEMENTATIONS, PRECISIONS)
 ]
 
@@ -266,7 +289,7 @@ def test_a_verified_case_ran_as_what_it_is_called(every: dict[Case, Outcome]) ->
 )
 def test_every_optimizer_is_verified_on_an_accelerator(device: str) -> None:
     cases = [
-        Case(device, optimizer=name, batch=64)
+        sumnet(device, optimizer=name, batch=64)
         for name, spec in OPTIMIZERS.items()
         if spec.refusal is None
     ]
@@ -277,7 +300,7 @@ def test_every_optimizer_is_verified_on_an_accelerator(device: str) -> None:
 @pytest.mark.parametrize("compilation", ["off", "graph"])
 def test_a_gpus_case_that_is_verified_twice_in_one_worker_has_one_peak(compilation: str) -> None:
     """Libraries take their memory but once, whichever case comes first."""
-    case = Case("cuda", batch=64, optimizer="sgd-momentum", compile=compilation)
+    case = sumnet(device="cuda", batch=64, optimizer="sgd-momentum", compile=compilation)
     first, second = outcomes([case, case])
     assert isinstance(first, Verified) and isinstance(second, Verified)
     assert first.peak_bytes == second.peak_bytes
@@ -288,9 +311,9 @@ def test_a_gpus_case_that_is_verified_twice_in_one_worker_has_one_peak(compilati
 @pytest.mark.slow
 def test_compiled_cases_are_verified_with_their_graphs() -> None:
     cases = [
-        Case(batch=64, optimizer="adam", compile="on"),
-        Case(batch=64, implementation="foreach", compile="step"),
-        Case(batch=64),
+        sumnet(batch=64, optimizer="adam", compile="on"),
+        sumnet(batch=64, implementation="foreach", compile="step"),
+        sumnet(batch=64),
     ]
     both, step, neither = outcomes(cases)
     for reported in (both, step, neither):
@@ -314,7 +337,7 @@ def test_a_subject_whose_loop_has_no_hook_before_its_steps_is_measured_too(tmp_p
         assert line in text
         text = text.replace(line, "", 1)
     train.write_text(text)
-    assert statuses(outcomes([Case()], Side(subject=tmp_path))) == ["verified"]
+    assert statuses(outcomes([sumnet()], Side(subject=tmp_path))) == ["verified"]
 
 
 # Every compile scope, by the rules
@@ -326,7 +349,7 @@ FACTS = Facts("2.13.0", 4, True, {"cpu": (DeviceFacts(memory_bytes=2**34),)})
 def refused(compile: str) -> set[tuple[str, str]]:
     """The optimizers and implementations that cannot be had so compiled."""
     cases = [
-        Case(batch=64, optimizer=optimizer, implementation=implementation, compile=compile)
+        sumnet(batch=64, optimizer=optimizer, implementation=implementation, compile=compile)
         for optimizer, implementation in product(OPTIMIZERS, IMPLEMENTATIONS)
     ]
     reasons = {case: unsupported_reason(case, FACTS) for case in cases}

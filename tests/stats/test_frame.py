@@ -18,12 +18,13 @@ from bench.stats.estimates import DRIFT, MIN_BLOCKS, SIGMAS, assumed_drift
 from bench.stats.floors import Floor, floor_among, own_floors
 from bench.stats.frame import BUSY, FEW, SLOW, drift_of, tidy
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import GPU, OTHER_GPUS, READINGS_NS, SHARES, SPREAD, Moods, measured_on
 
-SMALL = Case()
-ADAM = Case(optimizer="adam", batch=1024)
-LARGE = Case(batch=16384)
-CUDA = Case(device="cuda")
+SMALL = sumnet()
+ADAM = sumnet(optimizer="adam", batch=1024)
+LARGE = sumnet(batch=16384)
+CUDA = sumnet(device="cuda")
 TRUE_NS = {SMALL: 120_000.0, ADAM: 260_000.0, LARGE: 900_000.0}
 
 QUIET = Moods()
@@ -190,7 +191,7 @@ def test_floors_are_not_shared_across_reference_loop_versions() -> None:
 
 
 def test_floors_are_not_shared_across_environments_or_threads() -> None:
-    two_threads = Case(threads=2)
+    two_threads = sumnet(threads=2)
     good = synthetic.run({SMALL: 120_000.0}, moods=QUIET)
     steady = synthetic.run({SMALL: 120_000.0}, moods=NEVER_QUIET, environment="steady")
     threaded = synthetic.run({two_threads: 120_000.0}, moods=NEVER_QUIET)
@@ -367,7 +368,7 @@ def test_a_lost_workers_few_blocks_are_no_replicate() -> None:
 
 
 def test_every_series_that_its_device_and_optimizer_have_is_a_row() -> None:
-    lbfgs = Case(optimizer="lbfgs")
+    lbfgs = sumnet(optimizer="lbfgs")
     frame = frame_of(synthetic.run({SMALL: 1e5, lbfgs: 2e5, CUDA: 3e5}))
     rows = {case: list(frame[frame["case"] == case.id]["series"]) for case in (SMALL, lbfgs, CUDA)}
     assert rows == {SMALL: ["forward", "backward", "step", WHOLE], lbfgs: [WHOLE], CUDA: [*SERIES]}

@@ -15,7 +15,6 @@ from bench.errors import UsageError
 from bench.machine.fingerprint import Machine, fingerprint
 from bench.machine.sampling import NOT_SAMPLED, GpuHealth
 from bench.matrix.axes import AXES
-from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.matrix.plan import Plan
 from bench.matrix.presets import PRESETS
@@ -28,6 +27,7 @@ from bench.suite.measurement import Measurement, resumable
 from bench.suite.plan import plan_from
 from bench.suite.plugin import Suite
 from tests import synthetic
+from tests.cases import sumnet
 from tests.suite.driving import (
     LEAST,
     SEED_CASE,
@@ -178,7 +178,7 @@ def test_journal_of_this_machine_and_code_is_resumed(tmp_path: Path) -> None:
 
 def interrupted(folder: Path, facts: Facts) -> Path:
     """The journal of a run that a worker with these facts began to measure on cuda."""
-    plan = Plan([Case(), Case(device="cuda")], replicates=3, budget_s=0)
+    plan = Plan([sumnet(), sumnet(device="cuda")], replicates=3, budget_s=0)
     journal = Journal.create(folder, Header(plan, fingerprint()))
     for event in session(facts):
         journal.append(event)
@@ -268,7 +268,7 @@ def test_health_of_a_gpu_is_asked_for_where_one_is_measured(
         (missing, "cuda", None),
     ):
         tell(monkeypatch, session(facts, device))
-        plan = Plan([Case(device=device)], replicates=1, budget_s=0)
+        plan = Plan([sumnet(device=device)], replicates=1, budget_s=0)
         run = Measurement(plan, tmp_path).measured(Console(file=io.StringIO()))
         assert [sample.health.gpu for sample in run.health] == [seen]
 
@@ -337,7 +337,7 @@ def test_pytests_own_front_refuses_with_the_same_message(tmp_path: Path) -> None
         ),
         (
             "ceilings",
-            Plan([Case()], replicates=1, budget_s=0),
+            Plan([sumnet()], replicates=1, budget_s=0),
             "the journal has no ceilings: finish it with `run --resume`",
         ),
     ],
@@ -418,7 +418,7 @@ def test_worker_with_another_torch_than_the_installed_one_is_refused(
     here = msgspec.structs.replace(fingerprint(), torch="2.12.0+cpu")
     monkeypatch.setattr(measurement, "fingerprint", lambda: here)
     with pytest.raises(UsageError, match=r"load torch .*, and torch 2\.12\.0\+cpu is"):
-        Measurement(Plan([Case()], replicates=1, budget_s=0), tmp_path).measured(
+        Measurement(Plan([sumnet()], replicates=1, budget_s=0), tmp_path).measured(
             Console(quiet=True)
         )
     assert list(tmp_path.rglob("*.journal")) == []

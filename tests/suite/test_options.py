@@ -9,7 +9,6 @@ import pytest
 from pytest_benchmark.plugin import pytest_addoption as declare_benchmark_options
 
 from bench.errors import UsageError
-from bench.matrix.case import Case
 from bench.matrix.ceiling import ceilings, ceilings_under, products_dtype
 from bench.matrix.plan import Plan
 from bench.matrix.precision import PRECISIONS
@@ -18,6 +17,7 @@ from bench.suite.measurement import Measurement, measurement_of
 from bench.suite.plan import ceilings_from, ceilings_plan, plan_from
 from bench.suite.plugin import MEANINGLESS, Suite, refuse_meaningless
 from bench.suite.session import DISPLAY_OPTIONS
+from tests.cases import sumnet
 from tests.suite.driving import SEED_CASE, asked, stub_config
 
 ADAM_CASE = "cpu/float64/b64/adam/default/compile-off/h10/t1"
@@ -137,7 +137,10 @@ def test_ceilings_alone_are_those_of_a_cpu_in_every_dtype_unless_an_axis_says_ot
 
 def test_axis_replaces_the_presets_values_in_the_order_given() -> None:
     found = plan("--preset=seed", "--batch=64,2", "--dtype=float64")
-    assert found.cases == [Case(dtype="float64", batch=64), Case(dtype="float64", batch=2)]
+    assert found.cases == [
+        sumnet(dtype="float64", batch=64),
+        sumnet(dtype="float64", batch=2),
+    ]
     assert found.preset == "seed"
 
 

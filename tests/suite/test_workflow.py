@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
 from bench.records.gate_report import GateReport, Rules, write_report
 from bench.records.verdicts import Verdict
 from tests import synthetic
+from tests.cases import sumnet
 from tests.suite.driving import PATIENCE_S, ROOT
 
 WORKFLOW = (ROOT / ".github" / "workflows" / "regress.yml").read_text()
@@ -36,7 +36,7 @@ def script() -> str:
 
 
 def report(outcome: str) -> GateReport:
-    comparison = Comparison(Case(), Case())
+    comparison = Comparison(sumnet(), sumnet())
     return GateReport(
         machine=synthetic.machine(),
         started_at=synthetic.EPOCH,

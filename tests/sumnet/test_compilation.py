@@ -16,7 +16,8 @@ from torch.utils._triton import has_triton
 
 from bench.matrix.compilation import COMPILATIONS, GRAPH_MODES, MODES, Compilation
 from bench.matrix.optimizers import OPTIMIZERS
-from sumnet.train import TrainingLoop, build_loop
+from bench.worker.loop import TrainingLoop
+from tests.loops import build_loop
 
 COMPILER = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 ISOLATES = "isolate_recompiles" in inspect.signature(torch.compile).parameters

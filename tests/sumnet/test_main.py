@@ -10,7 +10,7 @@ import pytest
 
 import sumnet.train
 from sumnet.__main__ import main
-from sumnet.train import build_loop
+from tests.loops import build_loop
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,7 +18,7 @@ from bench.matrix.optimizers import (
     build_optimizer,
     learning_rate,
 )
-from sumnet.train import build_loop
+from tests.loops import build_loop
 
 LR = 0.01
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.matrix.precision import PRECISIONS
-from sumnet.train import build_loop
+from tests.loops import build_loop
 
 EVERY_ONE = pytest.mark.parametrize("name", PRECISIONS)
 

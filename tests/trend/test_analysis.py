@@ -19,10 +19,11 @@ from bench.trend.analysis import (
     trends,
 )
 from tests import synthetic
+from tests.cases import sumnet
 from tests.synthetic import GPU, OTHER_GPUS, Moods, measured_on
 
-SGD = Case()
-ADAM = Case(optimizer="adam")
+SGD = sumnet()
+ADAM = sumnet(optimizer="adam")
 NOISE = 0.01
 """Standard deviation of a log time, and what the half-widths of `stated` say it is."""
 
@@ -206,7 +207,7 @@ def test_what_does_not_compare_has_a_history_of_its_own(other: str) -> None:
 
 @pytest.mark.parametrize("other", OTHER_GPUS[:2], ids=str)
 def test_case_has_a_history_on_each_of_several_devices(other: MeasuredDevice) -> None:
-    cuda = Case(device="cuda")
+    cuda = sumnet(device="cuda")
     runs = history([1e5] * 4, cuda)
     alone = trends(numbered([measured_on(run, GPU) for run in runs]), "train_step", "quiet")
     assert [set(trend.table["hardware"]) for trend in alone] == [{""}]
@@ -225,7 +226,7 @@ def test_case_has_a_history_on_each_of_several_devices(other: MeasuredDevice) ->
 
 def test_device_with_another_platform_goes_on_with_its_history() -> None:
     older, newer = OTHER_GPUS[2], GPU
-    runs = history([1e5] * 4, Case(device="cuda"))
+    runs = history([1e5] * 4, sumnet(device="cuda"))
     for run, device in zip(runs, (older, older, newer, newer), strict=True):
         measured_on(run, device)
     (trend,) = trends(numbered(runs), "train_step", "quiet")

@@ -20,13 +20,14 @@ from bench.matrix.ceiling import ceilings
 from bench.records.run_file import RunRecord
 from bench.trend import chart as trend_chart
 from tests import synthetic
+from tests.cases import sumnet
 from tests.commands import invoke
 from tests.roofline.test_chart import browsed, in_browser, marks, texts_of
 from tests.suite.driving import ROOT
 from tests.synthetic import GPU, OTHER_GPUS, Moods, measured_on
 
-SGD = Case()
-ADAM = Case(batch=1024, optimizer="adam")
+SGD = sumnet()
+ADAM = sumnet(batch=1024, optimizer="adam")
 OURS = "test-cpu-4c-8gib"
 OTHER = synthetic.machine("other-cpu-8c-16gib")
 DAY = 86400
@@ -303,7 +304,7 @@ def test_of_many_cases_those_that_change_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trend_chart, "PANELS", 2)
-    many = [Case(hidden=hidden) for hidden in range(1, 5)]
+    many = [sumnet(hidden=hidden) for hidden in range(1, 5)]
     last = many[-1]
     runs = [
         a_run(day, {case: 1e5 if case != last or day < 2 else 2e5 for case in many})
@@ -330,7 +331,7 @@ def test_the_page_draws_itself_without_a_network(tmp_path: Path) -> None:
 
 def test_another_gpu_is_another_history_and_no_cause_of_a_change(tmp_path: Path) -> None:
     gpus = (GPU, OTHER_GPUS[1])
-    times = {Case(device="cuda"): 1e5, SGD: 1e5}
+    times = {sumnet(device="cuda"): 1e5, SGD: 1e5}
     text = printed(*saved(tmp_path, [measured_on(a_run(n, times), gpus[n % 2]) for n in range(8)]))
     assert "\nFrom " not in text
     (apart,) = (line for line in text.splitlines() if "do not compare" in line)
@@ -339,7 +340,7 @@ def test_another_gpu_is_another_history_and_no_cause_of_a_change(tmp_path: Path)
 
 
 def test_another_driver_of_one_gpu_is_named_between_the_runs(tmp_path: Path) -> None:
-    times = {Case(device="cuda"): 1e5}
+    times = {sumnet(device="cuda"): 1e5}
     platforms = [GPU, msgspec.structs.replace(GPU, platform="CUDA 14.0")]
     runs = [measured_on(a_run(n, times), platforms[n // 4]) for n in range(8)]
     text = printed(*saved(tmp_path, runs))

@@ -6,11 +6,12 @@ from bench.matrix.case import Case
 from bench.protocol.messages import Refused
 from bench.protocol.verified import Expected, Graphs
 from bench.verification.verb import outcome_text, verify
+from tests.cases import sumnet
 from tests.synthetic import verified
 
-SGD = Case()
-CROWDED = Case(threads=1024)
-OVERFLOWING = Case(dtype="float16", optimizer="adam")
+SGD = sumnet()
+CROWDED = sumnet(threads=1024)
+OVERFLOWING = sumnet(dtype="float16", optimizer="adam")
 """Its second moments are beyond what float16 holds."""
 
 
@@ -41,12 +42,12 @@ def verified_lines(*cases: Case) -> tuple[int, list[str]]:
 
 
 def test_each_case_is_a_line_in_order_and_a_last_line_counts() -> None:
-    status, lines = verified_lines(SGD, CROWDED, Case(dtype="float64"))
+    status, lines = verified_lines(SGD, CROWDED, sumnet(dtype="float64"))
     assert status == 0
     assert [line.split("  ")[0] for line in lines[:3]] == [
         SGD.id,
         CROWDED.id,
-        Case(dtype="float64").id,
+        sumnet(dtype="float64").id,
     ]
     fell = r"verified: loss ratio 0\.\d+ \(0\.\d+ ± \S+ expected\); {}, for-loop"
     assert re.fullmatch(fell.format("float32"), lines[0].split("  ")[1])

@@ -13,7 +13,7 @@ import torch
 from bench.devices.cpu import Cpu
 from bench.matrix.optimizers import OPTIMIZERS
 from bench.worker.dispatch_trace import cache_counts, compiler_counts, count_work, observe
-from sumnet.train import build_loop
+from tests.loops import build_loop
 
 CXX = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 needs_compiler = pytest.mark.skipif(

@@ -26,6 +26,7 @@ from bench.matrix.support import unsupported_reason
 from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, kinds_of
 from bench.protocol.reference_loops import DISPATCH, LARGE_BYTES, MEMORY
 from bench.worker.dispatch_trace import compiler_counts
+from bench.worker.loop import INITIAL_SCALE, TrainingLoop
 from bench.worker.prepared_case import (
     RESTORED_STEPS,
     WARMUP_WINDOW,
@@ -35,8 +36,9 @@ from bench.worker.prepared_case import (
 )
 from bench.worker.refusals import InvalidCase, PhasesUnclear, Unsupported
 from bench.worker.verify.float64_run import STEPS, expect
-from sumnet.train import INITIAL_SCALE, TrainingLoop, build_loop
+from tests.cases import sumnet
 from tests.faults.fake_gpu.coarse_clock import CoarseCpu
+from tests.loops import build_loop
 
 CXX = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 
@@ -81,7 +83,7 @@ EVERY_IMPLEMENTATION = [
     for optimizer in OPTIMIZERS
     for implementation in IMPLEMENTATIONS
     if unsupported_reason(
-        case := Case(optimizer=optimizer, implementation=implementation, batch=8), FACTS
+        case := sumnet(optimizer=optimizer, implementation=implementation, batch=8), FACTS
     )
     is None
 ]
@@ -104,7 +106,7 @@ def test_every_block_starts_where_verification_left_the_training(case: Case) -> 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_adams_step_counters_are_put_back_too(optimizer: str) -> None:
-    prepared = PreparedCase(Case(optimizer=optimizer))
+    prepared = PreparedCase(sumnet(optimizer=optimizer))
     prepared.time(PHASES_KIND, 8)
     prepared.restore()
     counters = [entry["step"].item() for entry in loop_of(prepared).optimizer.state.values()]
@@ -115,7 +117,7 @@ def test_adams_step_counters_are_put_back_too(optimizer: str) -> None:
 
 
 def test_the_history_of_lbfgs_is_put_back_though_it_fills_lists_of_its_own() -> None:
-    prepared = PreparedCase(Case(optimizer="lbfgs", batch=8))
+    prepared = PreparedCase(sumnet(optimizer="lbfgs", batch=8))
     (entry,) = loop_of(prepared).optimizer.state.values()
     for _ in range(2):
         prepared.restore()
@@ -130,7 +132,7 @@ def test_the_history_of_lbfgs_is_put_back_though_it_fills_lists_of_its_own() -> 
 
 
 def test_the_scale_of_a_grad_scaler_is_put_back() -> None:
-    prepared = PreparedCase(Case(dtype="amp-float16"))
+    prepared = PreparedCase(sumnet(dtype="amp-float16"))
     scaler = loop_of(prepared).scaler
     assert scaler is not None
     prepared.restore()
@@ -144,8 +146,8 @@ def test_the_scale_of_a_grad_scaler_is_put_back() -> None:
 
 
 TWICE = [
-    *(Case(dtype=dtype, optimizer="sgd-momentum", batch=64) for dtype in PRECISIONS),
-    *(Case(optimizer=optimizer, batch=64) for optimizer in OPTIMIZERS),
+    *(sumnet(dtype=dtype, optimizer="sgd-momentum", batch=64) for dtype in PRECISIONS),
+    *(sumnet(optimizer=optimizer, batch=64) for optimizer in OPTIMIZERS),
 ]
 
 
@@ -188,7 +190,7 @@ def test_products_of_float32_are_the_cases_in_it_and_as_they_were_after_each_cal
     before = backend.allow_tf32
     backend.allow_tf32 = allowed
     try:
-        case = Case(dtype=dtype)
+        case = sumnet(dtype=dtype)
         verified(case, None)
         assert left_as_it_was()
         prepared = PreparedCase(case)
@@ -217,7 +219,7 @@ def test_the_loop_is_built_as_the_case_says(monkeypatch: pytest.MonkeyPatch) -> 
         return build_loop(batch, **options)
 
     monkeypatch.setattr("bench.worker.prepared_case.build_loop", recording)
-    case = Case(dtype="float64", batch=5, optimizer="adam", implementation="fused", hidden=7)
+    case = sumnet(dtype="float64", batch=5, optimizer="adam", implementation="fused", hidden=7)
     wanted = {
         "hidden": 7,
         "optimizer": "adam",
@@ -282,14 +284,14 @@ def test_the_peak_is_taken_from_a_warm_device_and_a_net_that_is_complete(
     workspace: WorkspaceCpu, ask: Callable[[Case, None], object]
 ) -> None:
     """The reference has its tensors on the CPU, whose peak it would be part of."""
-    ask(Case(), None)
+    ask(sumnet(), None)
     assert workspace.log[:5] == ["reference", "optimizer", "warm up", "product", "reset"]
     assert workspace.log.count("reset") == 1
 
 
 def test_a_case_that_is_verified_twice_has_one_peak(workspace: WorkspaceCpu) -> None:
     """What libraries take once for a process is none of the case that came first."""
-    assert [verified(Case(), None).peak_bytes for _ in range(2)] == [7, 7]
+    assert [verified(sumnet(), None).peak_bytes for _ in range(2)] == [7, 7]
 
 
 @pytest.mark.parametrize(
@@ -312,7 +314,7 @@ def test_workspaces_are_given_back_before_a_mode_that_does_so_itself(
     )
     before = lambda *batch, before_steps, **options: before_steps()  # noqa: E731
     monkeypatch.setattr("bench.worker.prepared_case.build_loop", before)
-    build(Case("cuda", compile=compilation), None, device)  # type: ignore[arg-type]
+    build(sumnet(device="cuda", compile=compilation), None, device)  # type: ignore[arg-type]
     assert log == ["warm_up", *["drop_workspaces"] * dropped, "reset_peak"]
 
 
@@ -345,33 +347,33 @@ def test_a_subject_from_before_the_hook_is_built_and_its_peak_begins_after_that(
         return older(batch, device=device)
 
     monkeypatch.setattr("bench.worker.prepared_case.build_loop", named)
-    assert build(Case(), None, Noting()).trained == 0
+    assert build(sumnet(), None, Noting()).trained == 0
     assert log == ["built", "reset"]
 
 
 def test_a_case_verified_elsewhere_is_held_to_what_was_expected_of_it() -> None:
-    expected = expect(Case(batch=3))
-    assert PreparedCase(Case(batch=3), expected=expected).prepared().verified is not None
+    expected = expect(sumnet(batch=3))
+    assert PreparedCase(sumnet(batch=3), expected=expected).prepared().verified is not None
     with pytest.raises(InvalidCase):
-        PreparedCase(Case(batch=4), expected=expected)
+        PreparedCase(sumnet(batch=4), expected=expected)
 
 
 def test_a_case_can_be_verified_and_let_go() -> None:
-    case = Case(optimizer="adam")
+    case = sumnet(optimizer="adam")
     seen, kept = verified(case, None), PreparedCase(case).prepared().verified
     assert kept is not None
     assert seen == msgspec.structs.replace(kept, peak_bytes=seen.peak_bytes)
 
 
 def test_a_block_holds_the_series_of_its_kind() -> None:
-    prepared = PreparedCase(Case())
+    prepared = PreparedCase(sumnet())
     phases, whole = prepared.time(PHASES_KIND, 9), prepared.time(WHOLE_KIND, 11)
     assert {series: len(values) for series, values in phases.items()} == dict.fromkeys(PHASES, 9)
     assert {series: len(values) for series, values in whole.items()} == {WHOLE: 11}
 
 
 def test_a_synchronised_step_is_one_step_of_the_training() -> None:
-    prepared = PreparedCase(Case(optimizer="adam"))
+    prepared = PreparedCase(sumnet(optimizer="adam"))
     prepared.restore()
     for steps in (1, 2, 3):
         prepared.synchronised_step()
@@ -383,7 +385,7 @@ def test_a_synchronised_step_is_one_step_of_the_training() -> None:
 def test_a_profile_says_what_each_phase_does_and_leaves_the_state_as_it_was(
     optimizer: str,
 ) -> None:
-    case = Case(optimizer=optimizer, batch=8)
+    case = sumnet(optimizer=optimizer, batch=8)
     prepared = PreparedCase(case)
     prepared.restore()
     before = state(loop_of(prepared))["weights"]
@@ -414,7 +416,7 @@ def metered(monkeypatch: pytest.MonkeyPatch, case: Case, *shown: float | None) -
 def test_energy_is_what_the_counter_grew_by_while_it_trained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    prepared = metered(monkeypatch, Case(optimizer="adam"), 100.0, 112.5)
+    prepared = metered(monkeypatch, sumnet(optimizer="adam"), 100.0, 112.5)
     prepared.restore()
     before, steps = state(loop_of(prepared)), Counter[str]()
     weight = loop_of(prepared).model[0].weight
@@ -422,7 +424,7 @@ def test_energy_is_what_the_counter_grew_by_while_it_trained(
         lambda optimizer, *_: steps.update([str(optimizer.state[weight]["step"].item())])
     )
     spent = prepared.measure_energy(0.05, CounterCheck(Cpu()))
-    assert spent.case == Case(optimizer="adam").id
+    assert spent.case == sumnet(optimizer="adam").id
     assert spent.joules == 12.5
     assert spent.elapsed_ns >= 5e7
     assert spent.steps == steps.total()
@@ -442,7 +444,7 @@ def test_energy_without_an_advancing_counter_is_unsupported(
     monkeypatch: pytest.MonkeyPatch, shown: tuple[float | None, ...], reason: str
 ) -> None:
     with pytest.raises(Unsupported, match=reason):
-        metered(monkeypatch, Case(), *shown).measure_energy(0.01, CounterCheck(Cpu()))
+        metered(monkeypatch, sumnet(), *shown).measure_energy(0.01, CounterCheck(Cpu()))
 
 
 class OnTheBus(MeteredCpu):
@@ -455,7 +457,7 @@ class OnTheBus(MeteredCpu):
 def test_energy_that_the_driver_does_not_tell_or_contradicts_is_unsupported_for_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    prepared = metered(monkeypatch, Case(), 100.0, 112.5)
+    prepared = metered(monkeypatch, sumnet(), 100.0, 112.5)
     for reason in ("it is a MIG instance", "120 J, and its power readings add up to 240 J"):
 
         def untold(train: object, reason: str = reason) -> None:
@@ -478,7 +480,7 @@ def test_energy_says_why_its_counter_was_not_checked_and_trains_for_the_check(
 
     counter = CounterCheck(Cpu())
     monkeypatch.setattr(counter, "unchecked", unchecked)
-    spent = metered(monkeypatch, Case(), 100.0, 112.5).measure_energy(0.01, counter)
+    spent = metered(monkeypatch, sumnet(), 100.0, 112.5).measure_energy(0.01, counter)
     assert (spent.joules, spent.unchecked) == (12.5, "no power")
     assert len(called) >= 2, "before the first steps, and after them"
 
@@ -487,14 +489,14 @@ def test_phases_that_the_clock_cannot_tell_apart_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("bench.worker.prepared_case.device_named", lambda name: CoarseCpu())
-    prepared = PreparedCase(Case())
+    prepared = PreparedCase(sumnet())
     assert prepared.prepared().step_ns == 333, "a step, of three"
     with pytest.raises(PhasesUnclear, match=" backward "):
         prepared.time(PHASES_KIND, 8)
 
 
 def test_a_resident_case_says_how_it_was_prepared() -> None:
-    case = Case(batch=3)
+    case = sumnet(batch=3)
     prepared = PreparedCase(case).prepared()
     assert prepared.case == case.id
     assert prepared.step_ns > 0
@@ -508,9 +510,12 @@ def test_a_resident_case_says_how_it_was_prepared() -> None:
 
 def test_the_reference_loops_of_a_case_follow_from_its_activations() -> None:
     rows = LARGE_BYTES // (4 * 10)
-    assert PreparedCase(Case(batch=rows)).reference_loops == (DISPATCH,)
-    assert PreparedCase(Case(batch=rows + 1)).reference_loops == (DISPATCH, MEMORY)
-    assert PreparedCase(Case(batch=rows // 8, hidden=100)).reference_loops == (DISPATCH, MEMORY)
+    assert PreparedCase(sumnet(batch=rows)).reference_loops == (DISPATCH,)
+    assert PreparedCase(sumnet(batch=rows + 1)).reference_loops == (DISPATCH, MEMORY)
+    assert PreparedCase(sumnet(batch=rows // 8, hidden=100)).reference_loops == (
+        DISPATCH,
+        MEMORY,
+    )
 
 
 def test_warming_up_goes_on_as_long_as_steps_get_faster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -519,7 +524,7 @@ def test_warming_up_goes_on_as_long_as_steps_get_faster(monkeypatch: pytest.Monk
         "bench.worker.prepared_case.time_block",
         lambda loop, watch, kind, samples: {WHOLE: [next(medians)] * samples},
     )
-    prepared = PreparedCase(Case()).prepared()
+    prepared = PreparedCase(sumnet()).prepared()
     assert prepared.step_ns == 690, "twice it fell by less than 3 % of 700"
     assert prepared.warmup_steps == 6 * (WARMUP_WINDOW + 1)
 
@@ -532,12 +537,12 @@ def test_warming_up_ends_after_its_time_though_steps_get_faster(
         "bench.worker.prepared_case.time_block",
         lambda loop, watch, kind, samples: {WHOLE: [next(medians)] * samples},
     )
-    assert PreparedCase(Case()).prepared().warmup_steps == WARMUP_WINDOW + 1
+    assert PreparedCase(sumnet()).prepared().warmup_steps == WARMUP_WINDOW + 1
 
 
 def test_a_case_that_does_not_learn_is_not_resident() -> None:
     with pytest.raises(InvalidCase, match=f"after {STEPS} steps"):
-        PreparedCase(Case(), lr=1e30)
+        PreparedCase(sumnet(), lr=1e30)
 
 
 def test_a_compiled_case_that_captured_nothing_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -546,7 +551,7 @@ def test_a_compiled_case_that_captured_nothing_is_invalid(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("bench.worker.prepared_case.build_loop", eager)
     with pytest.raises(InvalidCase) as invalid:
-        PreparedCase(Case(compile="on"))
+        PreparedCase(sumnet(compile="on"))
     assert str(invalid.value) == "torch.compile captured nothing of the loss"
 
 
@@ -557,7 +562,7 @@ def test_a_compiled_case_that_captured_nothing_is_invalid(monkeypatch: pytest.Mo
 def test_a_compiled_case_starts_every_block_alike_and_compiles_nothing_more(
     compiler: None, optimizer: str
 ) -> None:
-    prepared = PreparedCase(Case(compile="on", optimizer=optimizer))
+    prepared = PreparedCase(sumnet(compile="on", optimizer=optimizer))
     verified = prepared.prepared().verified
     assert verified is not None
     assert (verified.graphs.loss, verified.graphs.step) == (1, 1)
@@ -581,10 +586,10 @@ MPS = pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no mps d
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(Case(device="cuda", optimizer="adam"), marks=CUDA, id="cuda"),
-        pytest.param(Case(device="cuda", dtype="amp-float16"), marks=CUDA, id="cuda-scaled"),
-        pytest.param(Case(device="cuda", compile="graph"), marks=CUDA, id="cuda-graph"),
-        pytest.param(Case(device="mps", optimizer="adam"), marks=MPS, id="mps"),
+        pytest.param(sumnet(device="cuda", optimizer="adam"), marks=CUDA, id="cuda"),
+        pytest.param(sumnet(device="cuda", dtype="amp-float16"), marks=CUDA, id="cuda-scaled"),
+        pytest.param(sumnet(device="cuda", compile="graph"), marks=CUDA, id="cuda-graph"),
+        pytest.param(sumnet(device="mps", optimizer="adam"), marks=MPS, id="mps"),
     ],
 )
 def test_a_device_that_is_fed_starts_every_block_alike(case: Case) -> None:
@@ -602,7 +607,7 @@ def test_a_device_that_is_fed_starts_every_block_alike(case: Case) -> None:
 @CUDA
 @pytest.mark.parametrize("compile", ["off", "graph"])
 def test_the_profile_of_a_cuda_case_says_how_long_it_is_busy_and_with_what(compile: str) -> None:
-    profile = PreparedCase(Case(device="cuda", batch=2**16, compile=compile)).profile()
+    profile = PreparedCase(sumnet(device="cuda", batch=2**16, compile=compile)).profile()
     assert (profile.busy_ns or 0) > 0
     for phase in profile.phases.values():
         assert 0 < phase.launches <= phase.kernels

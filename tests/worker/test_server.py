@@ -53,9 +53,10 @@ from bench.protocol.subject import subject_hash
 from bench.worker.refusals import InvalidCase, PhasesUnclear, TraceError
 from bench.worker.server import Server
 from bench.worker.verify.float64_run import STEPS, expect
+from tests.cases import sumnet
 from tests.synthetic import FACTS
 
-CASE = Case(optimizer="adam")
+CASE = sumnet(optimizer="adam")
 NO_MEMORY = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you"
 
 
@@ -175,7 +176,7 @@ def test_a_worker_whose_device_fails_starts_says_why_and_runs_nothing_elsewhere_
         "cuda cannot be used: AcceleratorError: CUDA error: device(s) is/are busy;"
     )
     assert facts == FACTS.without("cuda", reason)
-    there = Case("cuda")
+    there = sumnet(device="cuda")
     for request in (Prepare(there), Verify(there), TimeCompile(there)):
         assert answers.answer(request) == Refused(there.id, "unsupported", reason)
     above = Ceiling("op", "cuda")
@@ -203,7 +204,7 @@ def test_a_prepared_case_can_be_measured(with_case: Server) -> None:
 
 
 def test_large_cases_read_both_reference_loops(answers: Server) -> None:
-    large = Case(batch=LARGE_BYTES // 40 + 1)
+    large = sumnet(batch=LARGE_BYTES // 40 + 1)
     prepared = answers.answer(Prepare(large))
     assert isinstance(prepared, Prepared)
     block = answers.answer(Measure(large.id, WHOLE_KIND, 8))
@@ -312,7 +313,7 @@ def test_no_garbage_is_collected_inside_a_block(
 
 
 def test_cases_stay_resident_beside_each_other(with_case: Server) -> None:
-    other = Case(batch=64)
+    other = sumnet(batch=64)
     with_case.answer(Prepare(other))
     for case in (CASE, other, CASE):
         block = with_case.answer(Measure(case.id, WHOLE_KIND, 8))
@@ -332,7 +333,7 @@ def test_a_case_is_prepared_with_the_rate_and_the_expectation_it_is_given(
 
 
 def test_a_case_that_is_verified_is_held_and_let_go(answers: Server) -> None:
-    case = Case(optimizer="adagrad", batch=5)
+    case = sumnet(optimizer="adagrad", batch=5)
     held = answers.answer(Verify(case))
     assert isinstance(held, CaseVerified)
     assert (held.case, held.verified.expected) == (case.id, expect(case))
@@ -420,7 +421,7 @@ def test_a_counter_is_checked_once_a_worker(
 def test_a_case_that_was_not_prepared_cannot_be_profiled(
     answers: Server, ask: Callable[[str], MeasureEnergy | Profile]
 ) -> None:
-    unprepared = Case(batch=97).id
+    unprepared = sumnet(batch=97).id
     assert answers.answer(ask(unprepared)) == Refused(
         unprepared, "failed", f"KeyError: '{unprepared}'"
     )
@@ -513,7 +514,7 @@ def test_a_first_step_is_compiled_anew_and_then_comes_out_of_the_cache(
     answers: Server, compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    request = TimeCompile(Case(compile="loss", batch=6, hidden=11))
+    request = TimeCompile(sumnet(compile="loss", batch=6, hidden=11))
     cold = answers.answer(request)
     torch.compiler.reset()
     warm = answers.answer(request)
@@ -545,7 +546,7 @@ def shared_caches() -> Iterator[None]:
 def test_a_case_that_passes_the_recompile_limit_is_invalid_and_not_a_failure(
     answers: Server, compiler: None
 ) -> None:
-    first, second = (Case(compile="loss", batch=batch) for batch in (2, 3))
+    first, second = (sumnet(compile="loss", batch=batch) for batch in (2, 3))
     with shared_caches():
         assert isinstance(answers.answer(Prepare(first)), Prepared)
         assert answers.answer(Prepare(second)) == Refused(
@@ -564,7 +565,7 @@ def test_of_a_case_that_was_verified_the_compiler_keeps_nothing(
     with shared_caches():
         for batch in (2, 3):
             assert isinstance(
-                answers.answer(Verify(Case(compile="loss", batch=batch))), CaseVerified
+                answers.answer(Verify(sumnet(compile="loss", batch=batch))), CaseVerified
             )
 
 
@@ -574,7 +575,7 @@ def test_of_a_case_that_was_verified_the_compiler_keeps_nothing(
 def test_a_compiled_case_that_would_compile_anew_inside_a_block_is_a_refusal(
     answers: Server, compiler: None
 ) -> None:
-    case = Case(compile="loss")
+    case = sumnet(compile="loss")
     assert isinstance(answers.answer(Prepare(case)), Prepared)
     assert isinstance(answers.answer(Measure(case.id, WHOLE_KIND, 8)), Block)
     prepared(answers, case)._loop.model.double()
@@ -586,7 +587,7 @@ def test_a_compiled_case_that_would_compile_anew_inside_a_block_is_a_refusal(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 def test_cuda_answers_each_kind_of_request(process_as_it_was: list[int]) -> None:
-    answers, case = Server("cuda", 1), Case(device="cuda", batch=1024)
+    answers, case = Server("cuda", 1), sumnet(device="cuda", batch=1024)
     assert isinstance(answers.answer(Verify(case)), CaseVerified)
     assert isinstance(answers.answer(Prepare(case)), Prepared)
     for kind in kinds_of(case):
@@ -688,23 +689,23 @@ def test_what_ends_the_worker_is_no_refusal(
 
 
 def test_a_case_that_was_not_prepared_cannot_be_measured(answers: Server) -> None:
-    unprepared = Case(batch=99).id
+    unprepared = sumnet(batch=99).id
     reply = answers.answer(Measure(unprepared, PHASES_KIND, 8))
     assert reply == Refused(unprepared, "failed", f"KeyError: '{unprepared}'")
 
 
 def test_a_case_that_was_refused_is_not_resident(answers: Server) -> None:
-    refused = Case(batch=98)
+    refused = sumnet(batch=98)
     assert isinstance(answers.answer(Prepare(refused, lr=1e30)), Refused)
     assert isinstance(answers.answer(Measure(refused.id, PHASES_KIND, 8)), Refused)
 
 
 def test_an_optimizer_no_subject_has_is_a_refusal(answers: Server) -> None:
-    lion = Case(optimizer="lion")
+    lion = sumnet(optimizer="lion")
     assert answers.answer(Prepare(lion)) == Refused(lion.id, "failed", "KeyError: 'lion'")
 
 
 def test_a_case_on_a_device_that_is_not_there_is_a_refusal(answers: Server) -> None:
-    reply = answers.answer(Prepare(Case(device="mps")))
+    reply = answers.answer(Prepare(sumnet(device="mps")))
     assert isinstance(reply, Refused)
     assert reply.status == "unsupported"

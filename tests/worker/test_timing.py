@@ -38,7 +38,7 @@ from bench.worker.timing import (
     time_prefixes,
     time_waiting,
 )
-from sumnet.train import build_loop
+from tests.loops import build_loop
 from tests.worker.simulation import Costs, SimulatedDevice, simulated_loop
 
 TIMED = [kind for kind in KINDS if kind != CEILING]

@@ -19,15 +19,16 @@ from bench.worker.prepared_case import PreparedCase, build
 from bench.worker.profile.profiler import HEAD, STEPS
 from bench.worker.profile.trace import LABEL, TraceEvent, nested, read_trace
 from bench.worker.refusals import TraceError, Unsupported
+from tests.cases import sumnet
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 CASES = [
-    Case(optimizer="adam"),
-    Case(optimizer="adam", implementation="fused"),
-    Case(optimizer="adam", implementation="foreach", batch=64),
-    Case(dtype="amp-bfloat16"),
-    Case(compile="on"),
-    Case(optimizer="lbfgs"),
+    sumnet(optimizer="adam"),
+    sumnet(optimizer="adam", implementation="fused"),
+    sumnet(optimizer="adam", implementation="foreach", batch=64),
+    sumnet(dtype="amp-bfloat16"),
+    sumnet(compile="on"),
+    sumnet(optimizer="lbfgs"),
 ]
 
 
@@ -55,7 +56,7 @@ def test_what_a_step_does_is_the_same_twice_and_leaves_its_state(case: Case) -> 
 
 
 def test_eager_adam_calls_what_its_source_says() -> None:
-    profile = PreparedCase(Case(optimizer="adam")).profile()
+    profile = PreparedCase(sumnet(optimizer="adam")).profile()
     forward, backward, step = (profile.phases[phase] for phase in PHASES)
     assert forward.ops == 4, "two linear layers, ReLU and the loss"
     assert (backward.ops, backward.nodes) == (0, 6), "of these four, and of two transposed weights"
@@ -66,20 +67,20 @@ def test_eager_adam_calls_what_its_source_says() -> None:
 
 def test_fused_step_is_one_operator_beside_its_count() -> None:
     plain, fused = (
-        PreparedCase(Case(optimizer="adam", implementation=name)).profile().phases["step"]
+        PreparedCase(sumnet(optimizer="adam", implementation=name)).profile().phases["step"]
         for name in ("for-loop", "fused")
     )
     assert fused.ops == 2 < plain.ops
 
 
 def test_compiled_step_calls_its_graphs_and_few_operators() -> None:
-    phases = PreparedCase(Case(compile="on")).profile().phases
+    phases = PreparedCase(sumnet(compile="on")).profile().phases
     assert [phases[name].ops for name in PHASES] == [3, 3, 1], "a graph each, and its products"
     assert phases["backward"].nodes == 1
 
 
 def test_flop_are_those_of_torchs_own_counter() -> None:
-    case = Case(batch=64, hidden=64)
+    case = sumnet(batch=64, hidden=64)
     profile = PreparedCase(case).profile()
     loop = build(case, None, Cpu())
     with FlopCounterMode(display=False) as forward:
@@ -92,7 +93,7 @@ def test_flop_are_those_of_torchs_own_counter() -> None:
 
 
 def test_traces_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
-    case = Case()
+    case = sumnet()
     PreparedCase(case).profile(tmp_path)
     stem = case.id.replace("/", "-")
     assert {path.name for path in tmp_path.iterdir()} == {f"{stem}.trace.json", f"{stem}.folded"}
@@ -115,7 +116,7 @@ def test_traces_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
 def test_trace_that_cannot_be_written_is_an_error_and_an_old_one_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared = PreparedCase(Case())
+    prepared = PreparedCase(sumnet())
     with pytest.raises(OSError):
         prepared.profile(tmp_path / "not there")
     prepared.profile(tmp_path)
@@ -156,7 +157,7 @@ def test_kernels_that_a_later_profile_of_a_process_loses_are_none_of_a_step_that
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It loses its first ones, more of them with each profile; what it would keep is refused."""
-    prepared = PreparedCase(Case())
+    prepared = PreparedCase(sumnet())
     monkeypatch.setattr(prepared, "_device", KernelCpu())
 
     def profiled(lost: int) -> list[tuple[int, int]]:
@@ -173,13 +174,13 @@ def test_kernels_that_a_later_profile_of_a_process_loses_are_none_of_a_step_that
 def test_graphs_are_not_profiled_where_the_profiler_hides_what_they_launch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    prepared = PreparedCase(Case())
+    prepared = PreparedCase(sumnet())
     for device in (Cpu(), Cuda()):
         assert device.hides_graphs() is None
     monkeypatch.setattr(torch.version, "hip", "7.2")
     monkeypatch.setattr(prepared._device, "hides_graphs", Cuda().hides_graphs)
     assert prepared.profile().phases
-    prepared.case = Case("cuda", compile="on+reduce-overhead")
+    prepared.case = sumnet(device="cuda", compile="on+reduce-overhead")
     with pytest.raises(Unsupported, match=r"loses kernels of graphs .* profile the case without"):
         prepared.profile()
 
@@ -191,7 +192,7 @@ def test_nothing_is_said_of_durations_under_the_profiler_but_the_devices_own() -
             if isinstance(value, dict | list):
                 yield from names(value)
 
-    profile = msgspec.to_builtins(PreparedCase(Case()).profile())
+    profile = msgspec.to_builtins(PreparedCase(sumnet()).profile())
     timed = {name for name in names(profile) if name.endswith(("_s", "_ms", "_us", "_ns"))}
     assert timed == {"kernels_ns", "busy_ns"}
     assert {profile["phases"][phase][name] for phase in PHASES for name in timed} == {None}
@@ -200,7 +201,7 @@ def test_nothing_is_said_of_durations_under_the_profiler_but_the_devices_own() -
 @needs_cuda
 @pytest.mark.parametrize("batch", [2, 2**20])
 def test_kernels_of_a_cuda_step_add_up_and_are_in_their_phases(batch: int) -> None:
-    profile = PreparedCase(Case(device="cuda", batch=batch, optimizer="adam")).profile()
+    profile = PreparedCase(sumnet(device="cuda", batch=batch, optimizer="adam")).profile()
     for phase in profile.phases.values():
         assert phase.kernels >= phase.launches > 0
         assert phase.kernels_ns is not None and phase.busy_ns is not None
@@ -210,6 +211,6 @@ def test_kernels_of_a_cuda_step_add_up_and_are_in_their_phases(batch: int) -> No
 
 @needs_cuda
 def test_captured_cuda_graph_is_one_launch() -> None:
-    profile = PreparedCase(Case(device="cuda", compile="graph")).profile()
+    profile = PreparedCase(sumnet(device="cuda", compile="graph")).profile()
     (phase,) = profile.phases.values()
     assert (phase.launches, phase.kernels > 10) == (1, True)

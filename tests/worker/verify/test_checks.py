@@ -20,13 +20,15 @@ from bench.matrix.precision import PRECISIONS
 from bench.matrix.presets import select
 from bench.matrix.support import unsupported_reason
 from bench.protocol.verified import Expected, Graphs, Verified
+from bench.worker.loop import TrainingLoop, float32_products, loop_over
 from bench.worker.prepared_case import build, verified
 from bench.worker.refusals import InvalidCase
 from bench.worker.verify.checks import HOOK_BREAK, check_graphs, verify
 from bench.worker.verify.float64_run import STEPS, expect
 from sumnet.data import Batch, random_batch
 from sumnet.model import SumNet
-from sumnet.train import TrainingLoop, build_loop, float32_products, loop_over
+from tests.cases import sumnet
+from tests.loops import build_loop
 
 CPU = Cpu()
 TRAINABLE = [name for name, spec in OPTIMIZERS.items() if spec.refusal is None]
@@ -74,7 +76,7 @@ STANDING = [
     case
     for optimizer in TRAINABLE
     for dtype in PRECISIONS
-    if unsupported_reason(case := Case(dtype=dtype, batch=64, optimizer=optimizer), FACTS) is None
+    if unsupported_reason(case := sumnet(dtype=dtype, batch=64, optimizer=optimizer), FACTS) is None
     and not (dtype == "float16" and optimizer in UNDERFLOWING)
 ]
 
@@ -104,7 +106,7 @@ def test_a_case_that_is_what_it_says_passes(case: Case) -> None:
 def test_it_reports_the_implementation_that_ran(
     optimizer: str, implementation: str, path: str
 ) -> None:
-    case = Case(optimizer=optimizer, implementation=implementation)
+    case = sumnet(optimizer=optimizer, implementation=implementation)
     assert passed(case, build(case, None, CPU)).path == path
 
 
@@ -118,7 +120,7 @@ def test_every_eager_case_of_the_quick_preset_passes() -> None:
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_it_takes_exactly_its_steps_and_leaves_no_gradient(optimizer: str) -> None:
     checked, trained = build_loop(optimizer=optimizer), build_loop(optimizer=optimizer)
-    passed(Case(optimizer=optimizer), checked)
+    passed(sumnet(optimizer=optimizer), checked)
     for _ in range(STEPS):
         trained.train_step()
     for ours, theirs in zip(checked.model.parameters(), trained.model.parameters(), strict=True):
@@ -127,14 +129,14 @@ def test_it_takes_exactly_its_steps_and_leaves_no_gradient(optimizer: str) -> No
 
 
 def test_a_reference_that_is_given_is_the_one_that_counts() -> None:
-    given = expect(Case(batch=8))
-    assert refusal(Case(), build_loop(), expected=given).startswith("first loss")
-    assert passed(Case(batch=8), build_loop(8), expected=given).expected is given
+    given = expect(sumnet(batch=8))
+    assert refusal(sumnet(), build_loop(), expected=given).startswith("first loss")
+    assert passed(sumnet(batch=8), build_loop(8), expected=given).expected is given
 
 
 def test_a_rate_that_is_given_is_the_references_too() -> None:
-    seen = passed(Case(), build_loop(lr=0.003), lr=0.003)
-    assert seen.expected == expect(Case(), 0.003)
+    seen = passed(sumnet(), build_loop(lr=0.003), lr=0.003)
+    assert seen.expected == expect(sumnet(), 0.003)
 
 
 # Where it is
@@ -142,22 +144,22 @@ def test_a_rate_that_is_given_is_the_references_too() -> None:
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps"])
 def test_a_loop_that_stayed_on_the_cpu_is_invalid(device: str) -> None:
-    assert refusal(Case(device=device), build_loop()) == f"the pairs is on cpu, not on {device}"
+    assert refusal(sumnet(device=device), build_loop()) == f"the pairs is on cpu, not on {device}"
 
 
 def test_a_loop_on_another_device_than_the_cpu_is_invalid() -> None:
-    assert refusal(Case(), build_loop(device="meta")) == "the pairs is on meta, not on cpu"
+    assert refusal(sumnet(), build_loop(device="meta")) == "the pairs is on meta, not on cpu"
 
 
 def test_a_model_left_on_another_device_is_invalid() -> None:
     away = dataclasses.replace(build_loop(device="meta"), batch=random_batch(2))
-    assert refusal(Case(), away) == "0.weight is on meta, not on cpu"
+    assert refusal(sumnet(), away) == "0.weight is on meta, not on cpu"
 
 
 def test_data_on_another_device_than_the_net_are_invalid() -> None:
     loop = build_loop()
     away = Batch(loop.batch.pairs, loop.batch.sums.to("meta"))
-    reason = refusal(Case(), dataclasses.replace(loop, batch=away))
+    reason = refusal(sumnet(), dataclasses.replace(loop, batch=away))
     assert reason == "the sums is on meta, not on cpu"
 
 
@@ -169,16 +171,16 @@ def test_data_on_another_device_than_the_net_are_invalid() -> None:
 def test_a_case_in_another_dtype_than_it_says_is_invalid(said: str, done: str) -> None:
     loop = build_loop(precision=done)
     if said == done:
-        passed(Case(dtype=said), loop)
+        passed(sumnet(dtype=said), loop)
     else:
-        assert refusal(Case(dtype=said), loop) == f"the pairs is torch.{done}, not torch.{said}"
+        assert refusal(sumnet(dtype=said), loop) == f"the pairs is torch.{done}, not torch.{said}"
 
 
 def test_sums_in_another_dtype_are_invalid() -> None:
     loop = build_loop()
     mixed = loop_over(loop.model, loop.optimizer, Batch(loop.batch.pairs, loop.batch.sums.double()))
     exact = dataclasses.replace(mixed, forward=loop.forward)
-    assert refusal(Case(), exact) == "the sums is torch.float64, not torch.float32"
+    assert refusal(sumnet(), exact) == "the sums is torch.float64, not torch.float32"
 
 
 def test_parameters_in_another_dtype_are_invalid_and_named() -> None:
@@ -186,17 +188,17 @@ def test_parameters_in_another_dtype_are_invalid_and_named() -> None:
     loop = build_loop()
     loop.model.double()
     loop.model.register_forward_pre_hook(lambda model, inputs: (inputs[0].double(),))
-    assert refusal(Case(), loop) == "0.weight is torch.float64, not torch.float32"
+    assert refusal(sumnet(), loop) == "0.weight is torch.float64, not torch.float32"
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_an_autocast_that_was_disabled_is_invalid(dtype: str) -> None:
-    reason = refusal(Case(dtype=f"amp-{dtype}"), build_loop())
+    reason = refusal(sumnet(dtype=f"amp-{dtype}"), build_loop())
     assert reason == f"matrix products ran in float32, not in {dtype}"
 
 
 def test_an_autocast_that_nobody_asked_for_is_invalid() -> None:
-    reason = refusal(Case(), build_loop(precision="amp-bfloat16"))
+    reason = refusal(sumnet(), build_loop(precision="amp-bfloat16"))
     assert reason == "matrix products ran in bfloat16, not in float32"
 
 
@@ -212,36 +214,36 @@ def test_an_autocast_of_half_the_net_is_invalid() -> None:
     model.load_state_dict(build_loop().model.state_dict())
     optimizer = build_optimizer("sgd", model.parameters(), lr=0.01)
     loop = loop_over(model, optimizer, random_batch(2), precision=PRECISIONS["amp-bfloat16"])
-    reason = refusal(Case(dtype="amp-bfloat16"), loop)
+    reason = refusal(sumnet(dtype="amp-bfloat16"), loop)
     assert reason == "matrix products ran in bfloat16 and float32, not in bfloat16"
 
 
 def test_tf32_that_changes_no_product_is_invalid() -> None:
     """A CPU has no tf32, whatever it is asked for."""
     with float32_products(PRECISIONS["tf32"]):
-        reason = refusal(Case(dtype="tf32"), build_loop(precision="tf32"))
+        reason = refusal(sumnet(dtype="tf32"), build_loop(precision="tf32"))
     assert reason == "tf32 changes no bit of the predictions: the products ran in float32"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 def test_cuda_multiplies_wide_matrices_in_tf32() -> None:
-    case = Case(device="cuda", dtype="tf32", batch=1024, hidden=256)
+    case = sumnet(device="cuda", dtype="tf32", batch=1024, hidden=256)
     assert verified(case, None).products == "float32"
 
 
 @pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no mps device")
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "amp-float16"])
 def test_mps_trains_as_the_reference_does(dtype: str) -> None:
-    assert verified(Case(device="mps", dtype=dtype), None).products == PRECISIONS[dtype].products
+    assert verified(sumnet(device="mps", dtype=dtype), None).products == PRECISIONS[dtype].products
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "amp-float16"])
 @pytest.mark.parametrize("implementation", ["for-loop", "foreach", "fused", "capturable"])
 def test_cuda_trains_as_the_reference_does(dtype: str, implementation: str) -> None:
-    case = Case(device="cuda", dtype=dtype, optimizer="adamax", implementation=implementation)
+    case = sumnet(device="cuda", dtype=dtype, optimizer="adamax", implementation=implementation)
     if implementation == "fused":
-        case = Case(device="cuda", dtype=dtype, implementation=implementation)
+        case = sumnet(device="cuda", dtype=dtype, implementation=implementation)
     seen = verified(case, None)
     assert seen.products == PRECISIONS[dtype].products
     assert implementation in seen.path
@@ -252,7 +254,7 @@ def test_a_grad_scaler_that_skipped_steps_is_invalid() -> None:
     loop = build_loop(precision="amp-float16")
     assert loop.scaler is not None
     loop.scaler.load_state_dict(loop.scaler.state_dict() | {"scale": 2.0**24})
-    reason = refusal(Case(dtype="amp-float16"), loop)
+    reason = refusal(sumnet(dtype="amp-float16"), loop)
     assert reason == "the GradScaler skipped steps: gradients overflowed float16"
 
 
@@ -261,7 +263,7 @@ def test_a_grad_scaler_that_skipped_steps_is_invalid() -> None:
 
 @pytest.mark.parametrize("asked", ["foreach", "fused"])
 def test_a_for_loop_where_another_implementation_was_asked_for_is_invalid(asked: str) -> None:
-    case = Case(optimizer="adam", implementation=asked)
+    case = sumnet(optimizer="adam", implementation=asked)
     reason = refusal(case, build_loop(optimizer="adam", implementation="for-loop"))
     assert reason == f"the optimizer's step ran as for-loop, not as {asked}"
 
@@ -271,13 +273,13 @@ def test_a_for_loop_where_another_implementation_was_asked_for_is_invalid(asked:
     [("for-loop", "foreach"), ("for-loop", "fused"), ("fused", "foreach"), ("foreach", "fused")],
 )
 def test_another_implementation_than_the_one_asked_for_is_invalid(asked: str, ran: str) -> None:
-    case = Case(optimizer="adam", implementation=asked)
+    case = sumnet(optimizer="adam", implementation=asked)
     reason = refusal(case, build_loop(optimizer="adam", implementation=ran))
     assert reason == f"the optimizer's step ran as {ran}, not as {asked}"
 
 
 def test_an_optimizer_that_is_not_capturable_is_refused_as_such() -> None:
-    case = Case(optimizer="adam", implementation="capturable")
+    case = sumnet(optimizer="adam", implementation="capturable")
     assert "capturable" in refusal(case, build_loop(optimizer="adam"))
 
 
@@ -297,7 +299,7 @@ def test_an_optimizer_that_is_not_capturable_is_refused_as_such() -> None:
     ],
 )
 def test_an_optimizer_that_is_another_one_is_invalid(said: str, done: str) -> None:
-    refusal(Case(optimizer=said), build_loop(optimizer=done))
+    refusal(sumnet(optimizer=said), build_loop(optimizer=done))
 
 
 @pytest.mark.parametrize("optimizer", [name for name in TRAINABLE if name != "rprop"])
@@ -305,20 +307,20 @@ def test_an_optimizer_that_is_another_one_is_invalid(said: str, done: str) -> No
 def test_a_learning_rate_that_is_twice_or_half_what_it_should_be_is_invalid(
     optimizer: str, times: float
 ) -> None:
-    case = Case(optimizer=optimizer, batch=64)
+    case = sumnet(optimizer=optimizer, batch=64)
     rate = OPTIMIZERS[optimizer].lr * times
     assert strays(refusal(case, build_loop(64, optimizer=optimizer, lr=rate)))
 
 
 def test_a_learning_rate_that_does_not_narrow_with_the_width_is_invalid() -> None:
-    case = Case(optimizer="adam", hidden=20)
+    case = sumnet(optimizer="adam", hidden=20)
     reason = refusal(case, build_loop(hidden=20, optimizer="adam", lr=OPTIMIZERS["adam"].lr))
     assert strays(reason)
 
 
 @pytest.mark.parametrize("optimizer", UNDERFLOWING)
 def test_an_optimizer_whose_eps_underflows_is_invalid_in_float16(optimizer: str) -> None:
-    case = Case(dtype="float16", optimizer=optimizer)
+    case = sumnet(dtype="float16", optimizer=optimizer)
     reason = refusal(case, build_loop(optimizer=optimizer, precision="float16"))
     assert reason == f"the loss is nan after {STEPS} steps"
 
@@ -332,7 +334,7 @@ def test_a_forward_that_gives_no_finite_loss_is_invalid_though_its_gradients_are
 ) -> None:
     loop = build_loop()
     wrong = dataclasses.replace(loop, forward=lambda: loop.forward() + value)
-    reason = refusal(Case(), wrong)
+    reason = refusal(sumnet(), wrong)
     assert reason == f"first loss {value}, 32.8109 in a float64 reference"
 
 
@@ -342,31 +344,31 @@ def test_a_forward_that_gives_another_loss_is_invalid_though_its_gradients_are_r
 ) -> None:
     loop = build_loop(precision=dtype)
     wrong = dataclasses.replace(loop, forward=lambda: loop.forward() + 3)
-    assert refusal(Case(dtype=dtype), wrong).startswith("first loss 35.")
+    assert refusal(sumnet(dtype=dtype), wrong).startswith("first loss 35.")
 
 
 def test_a_loss_that_becomes_nan_is_invalid() -> None:
-    reason = refusal(Case(), build_loop(lr=1e30))
+    reason = refusal(sumnet(), build_loop(lr=1e30))
     assert reason in (f"the loss is {value} after {STEPS} steps" for value in ("nan", "inf"))
 
 
 def test_a_rate_at_which_the_reference_diverges_too_is_invalid() -> None:
-    assert "the loss is" in refusal(Case(), build_loop(lr=1e30), lr=1e30)
+    assert "the loss is" in refusal(sumnet(), build_loop(lr=1e30), lr=1e30)
 
 
 def test_nan_in_the_data_is_invalid() -> None:
     loop = build_loop()
     loop.batch.pairs[0, 0] = math.nan
-    assert refusal(Case(), loop).startswith("first loss nan")
+    assert refusal(sumnet(), loop).startswith("first loss nan")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_a_loss_that_does_not_fall_is_invalid_in_every_dtype(dtype: str) -> None:
-    assert strays(refusal(Case(dtype=dtype), build_loop(lr=1e-9, precision=dtype)))
+    assert strays(refusal(sumnet(dtype=dtype), build_loop(lr=1e-9, precision=dtype)))
 
 
 def test_a_loss_that_rises_as_the_references_does_is_invalid() -> None:
-    reason = refusal(Case(optimizer="adam"), build_loop(optimizer="adam", lr=10.0), lr=10.0)
+    reason = refusal(sumnet(optimizer="adam"), build_loop(optimizer="adam", lr=10.0), lr=10.0)
     assert reason.startswith("the loss does not fall: ")
 
 
@@ -377,12 +379,12 @@ def test_a_loss_that_rises_is_invalid() -> None:
         loop.backward(-0.05 * loop.forward())
         loop.step()
 
-    assert strays(refusal(Case(), dataclasses.replace(loop, train_step=uphill)))
+    assert strays(refusal(sumnet(), dataclasses.replace(loop, train_step=uphill)))
 
 
 def test_a_whole_step_that_does_nothing_is_invalid() -> None:
     idle = dataclasses.replace(build_loop(), train_step=lambda: None)
-    assert strays(refusal(Case(), idle))
+    assert strays(refusal(sumnet(), idle))
 
 
 @pytest.mark.parametrize("skipped", range(1, 4))
@@ -396,18 +398,18 @@ def test_a_whole_step_that_does_less_now_and_then_is_invalid(skipped: int) -> No
         if calls > skipped:
             loop.train_step()
 
-    assert strays(refusal(Case(), dataclasses.replace(loop, train_step=lazy)))
+    assert strays(refusal(sumnet(), dataclasses.replace(loop, train_step=lazy)))
 
 
 def test_a_backward_that_leaves_no_gradient_is_invalid() -> None:
     wrong = dataclasses.replace(build_loop(), backward=lambda loss: None)
-    assert refusal(Case(), wrong) == "backward left no gradient on 0.weight"
+    assert refusal(sumnet(), wrong) == "backward left no gradient on 0.weight"
 
 
 def test_one_parameter_without_a_gradient_is_invalid_and_named() -> None:
     loop = build_loop()
     loop.model[2].bias.requires_grad_(False)
-    assert refusal(Case(), loop) == "backward left no gradient on 2.bias"
+    assert refusal(sumnet(), loop) == "backward left no gradient on 2.bias"
 
 
 # Whether it is compiled
@@ -423,7 +425,7 @@ def test_one_parameter_without_a_gradient_is_invalid_and_named() -> None:
 def test_a_compiled_case_passes_and_reports_its_graphs(
     compiler: None, compilation: str, loss: int, step: int, path: str
 ) -> None:
-    case = Case(compile=compilation)
+    case = sumnet(compile=compilation)
     seen = passed(case, build(case, None, CPU))
     assert (seen.graphs.loss, seen.graphs.step, seen.path) == (loss, step, path)
     assert seen.products == "float32"
@@ -432,7 +434,7 @@ def test_a_compiled_case_passes_and_reports_its_graphs(
 
 @pytest.mark.parametrize(("compilation", "what"), [("on", "loss"), ("loss", "loss"), ("step",) * 2])
 def test_an_eager_loop_whose_case_says_compiled_is_invalid(compilation: str, what: str) -> None:
-    reason = refusal(Case(compile=compilation), build_loop())
+    reason = refusal(sumnet(compile=compilation), build_loop())
     assert reason == f"torch.compile captured nothing of the {what}"
 
 
@@ -443,7 +445,7 @@ def test_an_eager_loop_whose_case_says_compiled_is_invalid(compilation: str, wha
 def test_half_of_what_should_be_compiled_is_invalid(
     compiler: None, compiled: str, missing: str
 ) -> None:
-    reason = refusal(Case(compile="on"), build_loop(compilation=compiled))
+    reason = refusal(sumnet(compile="on"), build_loop(compilation=compiled))
     assert reason == f"torch.compile captured nothing of the {missing}"
 
 
@@ -452,7 +454,7 @@ def test_half_of_what_should_be_compiled_is_invalid(
 @quiet
 @pytest.mark.parametrize("said", ["off", "loss", "step"])
 def test_a_compiled_loop_whose_case_says_less_is_invalid(compiler: None, said: str) -> None:
-    assert "torch.compile" in refusal(Case(compile=said), build_loop(compilation="on"))
+    assert "torch.compile" in refusal(sumnet(compile=said), build_loop(compilation="on"))
 
 
 class Broken(SumNet):
@@ -488,7 +490,7 @@ def test_a_compiled_loss_whose_graph_breaks_is_invalid(
     model.load_state_dict(build_loop().model.state_dict())
     optimizer = build_optimizer("sgd", model.parameters(), lr=0.01)
     loop = loop_over(model, optimizer, random_batch(2), compilation=COMPILATIONS[compilation])
-    reason = refusal(Case(compile=compilation), loop)
+    reason = refusal(sumnet(compile=compilation), loop)
     assert reason.startswith("torch.compile broke the graph, and parts run eager: ")
 
 
@@ -496,13 +498,13 @@ def test_a_compiled_loss_whose_graph_breaks_is_invalid(
 @needs_compiler
 @quiet
 def test_a_fused_step_that_is_said_to_be_compiled_is_invalid(compiler: None) -> None:
-    case = Case(optimizer="adam", implementation="fused", compile="on")
+    case = sumnet(optimizer="adam", implementation="fused", compile="on")
     reason = refusal(case, build(case, None, CPU))
     assert reason == "torch.compile captured nothing of the step"
 
 
 def test_a_mode_whose_cuda_graphs_were_skipped_is_the_default_under_another_name() -> None:
-    case = Case(device="cuda", compile="on+reduce-overhead")
+    case = sumnet(device="cuda", compile="on+reduce-overhead")
     graphs = Graphs(loss=1, step=1, recompiled=0, breaks=(HOOK_BREAK,), skips=0)
     check_graphs(case, graphs)
     with pytest.raises(InvalidCase, match="skipped 2 CUDA graphs"):

@@ -1,0 +1,34 @@
+"""Loops of the default step, as a worker builds them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.protocol.subject import ROOT
+from bench.worker.loop import Loop
+from bench.worker.steps import Steps
+from tests.cases import sumnet
+
+
+def build_loop(
+    batch: int = 2,
+    *,
+    hidden: int = 10,
+    optimizer: str = "sgd",
+    implementation: str = "default",
+    lr: float | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+    compilation: str = "off",
+    before_steps: Callable[[], object] = lambda: None,
+) -> Loop:
+    """The loop that these values of the axes mean."""
+    case = sumnet(
+        batch=batch,
+        hidden=hidden,
+        optimizer=optimizer,
+        implementation=implementation,
+        device=device,
+        dtype=precision,
+        compile=compilation,
+    )
+    return Steps(Path(ROOT), "").loop(case, lr=lr, before_steps=before_steps)
