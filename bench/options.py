@@ -262,6 +262,11 @@ def options_of(front: str) -> list[Option]:
     return [option for option in OPTIONS if front in option.fronts.split()]
 
 
+def option_named(name: str, front: str) -> Option:
+    """The one of a front's options that has this name."""
+    return next(option for option in options_of(front) if option.name == name)
+
+
 def parser_of(verb: str) -> argparse.ArgumentParser:
     """A verb's parser; it leaves values as text."""
     parser = argparse.ArgumentParser(

@@ -36,6 +36,7 @@ ROOMS = (
     "verification",
     "gate",
     "suite",
+    "pytest_plugin",
     "cli",
     "__main__",
 )

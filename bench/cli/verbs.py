@@ -37,9 +37,14 @@ def list_cases(asked: Namespace) -> int:
     from ..matrix.support import unsupported_reason
 
     facts = probe()
+    broken = {step.name: step.error for step in asked.catalogue.steps if step.error is not None}
     for case in cases:
-        reason = unsupported_reason(case, facts)
-        print(case.id if reason is None else f"{case.id}  unsupported: {reason}")
+        words = case.id
+        if case.workload in broken:
+            words += f"  failed: {broken[case.workload]}"
+        elif (reason := unsupported_reason(case, facts)) is not None:
+            words += f"  unsupported: {reason}"
+        print(words)
     return 0
 
 

@@ -1,5 +1,6 @@
 """The files that a command names, as runs with labels."""
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,16 +48,32 @@ def run_labels(runs: Sequence[RunRecord], paths: Sequence[Path]) -> list[str]:
     return [str(path) for path in paths]
 
 
+def is_of(run: RunRecord, steps: Path) -> bool:
+    """Whether a run measured steps that are declared in this file."""
+    return bool(run.plan.steps) and f"/{steps.resolve().as_posix()}".endswith(f"/{run.plan.steps}")
+
+
+def split_steps(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The run files among those named, and the files of steps, whose stored runs are meant."""
+    steps = [path for path in files if path.suffix == ".py"]
+    return [path for path in files if path not in steps], steps
+
+
 def load_runs(
     files: Sequence[Path], results: Path = Path(), load: Callable[[Path], RunRecord] = load_cases
 ) -> tuple[list[Path], list[str], list[RunRecord]]:
     """The runs of these files, or of the newest of every machine under `results`: path, label, run.
 
-    Files of other kinds are passed over. Raises UsageError where there are no runs, or a file
+    Where files of steps are named, the newest that measured those are meant. Files of other kinds
+    are passed over. Raises UsageError where there are no runs, or a file
     cannot be read.
     """
-    paths = list(dict.fromkeys(files)) or latest_runs(results)
+    paths, steps = split_steps(files)
+    paths = list(dict.fromkeys(paths))
     if not paths:
-        raise UsageError(f"no run files under {results}: measure with `run`, or name files")
+        paths = latest_runs(results, [functools.partial(is_of, steps=file) for file in steps])
+    if not paths:
+        of = f" of {' or '.join(map(str, steps))}" if steps else ""
+        raise UsageError(f"no run files{of} under {results}: measure with `run`, or name files")
     paths, runs = load_each(paths, load)
     return paths, run_labels(runs, paths), runs

@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -269,10 +269,25 @@ def load_cases(path: Path) -> RunRecord:
     return run
 
 
-def latest_runs(results: Path) -> list[Path]:
-    """The newest run file of every machine under `results`; ceilings on their own are no run."""
-    newest = {path.parent: path for path in sorted(results.glob(f"*/{RUN_FILES}"))}
-    return list(newest.values())
+def latest_runs(results: Path, wanted: Sequence[Callable[[RunRecord], bool]] = ()) -> list[Path]:
+    """The newest run file of every machine under `results`; ceilings on their own are no run.
+
+    Where something is `wanted` of runs, the newest of which any of that holds, of those that can be
+    read.
+    """
+    newest: dict[Path, Path] = {}
+    for path in sorted(results.glob(f"*/{RUN_FILES}"), reverse=True):
+        if path.parent in newest:
+            continue
+        if wanted:
+            try:
+                run = load_run(path)
+            except UsageError:
+                continue
+            if not any(holds(run) for holds in wanted):
+                continue
+        newest[path.parent] = path
+    return sorted(newest.values())
 
 
 def read_bytes(path: Path) -> bytes:

@@ -11,6 +11,11 @@ from ..matrix.presets import DEFAULT_PRESET, PRESETS, compile_timed
 from ..options import selected
 
 
+def order_seed() -> int:
+    """A seed for the order of blocks, drawn anew."""
+    return int.from_bytes(os.urandom(4))
+
+
 def plan_from(asked: Namespace) -> Plan:
     """The plan of a run of cases. Raises UsageError where cases are named beside a selection."""
     cases = selected(asked)
@@ -26,7 +31,7 @@ def plan_from(asked: Namespace) -> Plan:
         replicates=preset.replicates if asked.replicates is None else asked.replicates,
         budget_s=preset.budget_s if asked.budget is None else asked.budget,
         environment=asked.environment,
-        seed=int.from_bytes(os.urandom(4)) if asked.order_seed is None else asked.order_seed,
+        seed=order_seed() if asked.order_seed is None else asked.order_seed,
         lr=asked.lr,
         preset=None if named else asked.preset,
         steps=asked.catalogue.file,
@@ -58,6 +63,6 @@ def ceilings_plan(asked: Namespace) -> Plan:
         quick.replicates,
         quick.budget_s,
         asked.environment,
-        seed=int.from_bytes(os.urandom(4)),
+        seed=order_seed(),
         ceilings=ceilings_from(asked),
     )

@@ -17,6 +17,7 @@ from ..machine.fingerprint import fingerprint
 from ..matrix.case import Case
 from ..matrix.ceiling import Ceiling, ceilings_under
 from ..matrix.plan import Plan
+from ..options import COMMAND
 from ..records.run_file import CaseRecord, CeilingRecord, RunRecord, encode
 from ..report import notes
 from ..report.render import render
@@ -278,12 +279,7 @@ class Suite:
             _print_error(str(self.error))
         measurement = self.measurement
         if measurement.journal is not None:
-            journal = measurement.journal.path
-            terminalreporter.write_line(
-                f"Unfinished. What was measured is kept in {journal}; finish it with\n"
-                f"  python -m bench {'run' if measurement.plan.cases else 'ceilings'} --resume "
-                f"{shlex.quote(str(journal))}"
-            )
+            terminalreporter.write_line(unfinished(measurement))
         elif (run := measurement.run) is not None and measurement.run_path is not None:
             labels, width = [run.machine.name], table_width(self._wide)
             for title, records, view in (
@@ -298,6 +294,16 @@ class Suite:
             if measurement.warning:
                 terminalreporter.write_line(f"Warning: {measurement.warning}.")
             terminalreporter.write_line(f"Run file: {measurement.run_path}")
+
+
+def unfinished(measurement: Measurement) -> str:
+    """Where the journal of an unfinished run is, and how to finish it."""
+    assert measurement.journal is not None
+    journal, verb = measurement.journal.path, "run" if measurement.plan.cases else "ceilings"
+    return (
+        f"Unfinished. What was measured is kept in {journal}; finish it with\n"
+        f"  {COMMAND} {verb} --resume {shlex.quote(str(journal))}"
+    )
 
 
 def _summary(benchmark: dict[str, Any]) -> dict[str, Any]:

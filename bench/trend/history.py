@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..machine.fingerprint import fingerprint
-from ..records.loading import load_runs
+from ..records.loading import is_of, load_runs
 from ..records.run_file import RunRecord
 from ..records.store import RUN_FILES
 
@@ -35,12 +35,17 @@ def run_files(results: Path) -> list[Path]:
     return folders[own]
 
 
-def load_history(files: Sequence[Path]) -> dict[str, RunRecord]:
-    """Label to run, in the order in which they were measured.
+def load_history(files: Sequence[Path], steps: Sequence[Path] = ()) -> dict[str, RunRecord]:
+    """Label to run, in the order in which they were measured; of some files of steps, where such
+    are named.
 
     Raises UsageError for files that hold no such runs, or those of several machines.
     """
     loaded = list(zip(*load_runs(files), strict=True))
+    if steps:
+        loaded = [found for found in loaded if any(is_of(found[2], file) for file in steps)]
+        if not loaded:
+            raise UsageError(f"no run of {' or '.join(map(str, steps))} among these")
     machines: dict[str, list[str]] = {}
     for path, _, run in loaded:
         if not run.sessions:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..records.loading import split_steps
 from ..report.charts import check_chart, save_chart
 from ..report.view import View
 from .analysis import trends
@@ -20,7 +21,8 @@ def trend(
     """
     for path in charts:
         check_chart(path)
-    history = load_history(files or run_files(results))
+    named, steps = split_steps(files)
+    history = load_history(named or run_files(results), steps)
     found = trends(history, phase, statistic)
     if charts:
         chart = trend_chart(found, {label: moment(run) for label, run in history.items()})
