@@ -50,7 +50,8 @@ def calibrate(
     _, aa_reports = load_each(files, _load_aa)
     pool, rules = replay.pool_of(aa_reports, settings.budget_s), settings.rules
     fewer = max(replays // FEWER, BATCH)
-    replayed = _replayed(pool, rules, {None: replays} | dict.fromkeys(replay.CURVE, fewer))
+    curve = replay.curve(pool)
+    replayed = _replayed(pool, rules, {None: replays} | dict.fromkeys(curve, fewer))
     aa = {
         "replayed": replayed[None],
         "as recorded": replay.as_recorded(pool, rules),
@@ -66,7 +67,7 @@ def calibrate(
         pool,
         rules,
         {source: replay.rates(runs, pool) for source, runs in aa.items() if runs},
-        {what: replay.rates(replayed[what], pool, what) for what in replay.CURVE},
+        {what: replay.rates(replayed[what], pool, what) for what in curve},
     )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from msgspec import structs
 
 from ..errors import UsageError
-from ..matrix.step import PHASES
+from ..matrix.case import WHOLE, is_phase
 from ..records.gate_report import GateReport, PairRecord, Rules, SeriesVerdict
 from ..records.verdicts import EQUIVALENT, IMPROVED, INVALID, REGRESSED, SLOWER, Verdict
 from ..report.view import Row
@@ -62,12 +62,16 @@ class Slowdown:
     affected: str = ALL
 
 
-CURVE = [
-    Slowdown(phase, share, affected)
-    for affected in (ALL, TENTH)
-    for share in SHARES
-    for phase in PHASES
-]
+def curve(pool: Pool) -> list[Slowdown]:
+    """The slowdowns that replays are made of: of each phase, or of steps that have none."""
+    names = dict.fromkeys(series for _, series in pool.series)
+    phases = [name for name in names if is_phase(name)] or [WHOLE]
+    return [
+        Slowdown(phase, share, affected)
+        for affected in (ALL, TENTH)
+        for share in SHARES
+        for phase in phases
+    ]
 
 
 @dataclass(frozen=True)
