@@ -57,7 +57,7 @@ def named_interpreter(text: str, environment: Mapping[str, str]) -> tuple[str, I
             f"--base-python: {text!r} is not there, or cannot be executed: name an interpreter"
         )
     python = str(Path(found).absolute())  # and not resolved: a virtual environment's is a link
-    return python, _examined(python, environment, f"--base-python: {python}")
+    return python, examined(python, environment, f"--base-python: {python}")
 
 
 def make_interpreter(
@@ -76,7 +76,7 @@ def make_interpreter(
     python = str(folder / "bin" / "python")
     options = ("--no-input", "--disable-pip-version-check")
     _install(version, python, "pip", "install", *options, f"torch=={version}", *others)
-    found = _examined(python, environment, f"--base-torch: the interpreter made for {version}")
+    found = examined(python, environment, f"--base-torch: the interpreter made for {version}")
     if _numbers(found.torch) != _numbers(version):
         raise UsageError(
             f"--base-torch: torch {version} was installed, and {found.torch} is what is imported, "
@@ -108,7 +108,7 @@ def _install(version: str, python: str, *words: str) -> None:
     """Run a module as a step of the installation. Raises UsageError, quoting it, where it fails."""
     # What PYTHONPATH holds would count as installed.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = _run([python, "-P", "-m", *words], environment, None)
+    done = run([python, "-P", "-m", *words], environment, None)
     if done.returncode:
         why = _complaint(done.stdout + done.stderr)
         raise UsageError(
@@ -126,11 +126,11 @@ def _complaint(output: str) -> str:
     return errors[-1] if errors else " ".join(output.split())[-MAX_QUOTE:]
 
 
-def _examined(python: str, environment: Mapping[str, str], who: str) -> Interpreter:
+def examined(python: str, environment: Mapping[str, str], who: str) -> Interpreter:
     """What it is; raises UsageError where a worker could not run on it with its own torch."""
     try:
         everything = {**os.environ, "PYTHONSAFEPATH": "1", **environment}
-        done = _run([python, "-c", inspect.getsource(interpreter), *IMPORTS], everything, EXAMINE_S)
+        done = run([python, "-c", inspect.getsource(interpreter), *IMPORTS], everything, EXAMINE_S)
         # Whatever torch may print while it is imported comes before.
         report = msgspec.json.decode(done.stdout.splitlines()[-1], type=Examined)
     except OSError as error:
@@ -161,16 +161,20 @@ def _examined(python: str, environment: Mapping[str, str], who: str) -> Interpre
     return found
 
 
-def _run(
-    command: list[str], environment: dict[str, str], seconds: float | None
+def run(
+    command: list[str],
+    environment: dict[str, str],
+    seconds: float | None,
+    folder: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run it to its end. Where that is not waited for, it and what it started are killed."""
+    """Run it in the folder, to its end; where nobody waits for that, all it started is killed."""
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
+        cwd=folder,
         text=True,
         errors="replace",
         start_new_session=True,

@@ -5,31 +5,59 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import MachineError, UsageError
-from ..machine.checkout import SUBJECT, Checkout
+from ..machine.checkout import SUBJECT
+from ..machine.git import Git
 from ..machine.redact import redacted
-from ..protocol.subject import ROOT, subject_hash
+from ..protocol.subject import ROOT
 from ..runner.process import Side
+from .build import build
 from .interpreters import make_interpreter, named_interpreter
+from .shared_steps import STEPS_FROM, share_steps
 from .side_spec import SideSpec
+from .subjects import Package, Repository, Say, Subject, is_installed
+from .trees import give_history
+
+
+@dataclass(frozen=True)
+class OwnSteps:
+    """Steps of one's own, in one's own repository."""
+
+    file: Path
+    build: str | None = None
+    """A shell command that makes a laid tree ready to be imported."""
+    steps_from: str = STEPS_FROM[0]
+    """The side whose steps file both sides load."""
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A subject that lies in its side's folder."""
+
+    what: str
+    """In words."""
+    commit: str | None
+    """Its own, or the one that it was edited from; None where git knows none."""
 
 
 @contextlib.contextmanager
 def make_sides(
     base: SideSpec,
     head: SideSpec,
-    on_progress: Callable[[str], None],
+    on_progress: Say,
     *,
     same: bool = False,
     root: Path | None = None,
+    own: OwnSteps | None = None,
 ) -> Iterator[tuple[Side, Side]]:
     """The base and the head, for as long as the context lasts.
 
-    `same` sides are meant to be identical. `root`, or else `subject_root`, is the folder whose
-    sumnet/ is compared where the sides name no other.
+    `same` sides are meant to be identical. The subject is the repository around one's `own` steps;
+    else the sumnet/ in `root`, or else in `subject_root`.
 
     Both subjects are copies, at paths of one length and with nothing beside them, so that neither
     later edits nor their places make a difference. A head that is not named is the working tree. A
@@ -37,8 +65,8 @@ def make_sides(
     otherwise the commit where the head left the main branch, and on the main branch itself the
     commit before it, or the head's own where that has changes on top.
 
-    Raises UsageError where what is asked for is missing or cannot differ, MachineError where it
-    cannot be copied.
+    Raises UsageError where what is asked for is missing, cannot differ or cannot be built,
+    MachineError where it cannot be copied.
     """
     is_special = base.is_special or head.is_special
     if same and (is_special or base.environment):
@@ -46,23 +74,31 @@ def make_sides(
             "--same measures identical sides: leave it out, or --base-torch, --base-python, "
             "--base-env and the values of axes"
         )
-    root = root or subject_root(base, head, same=same)
+    subject: Subject = (
+        Package(root or subject_root(base, head, same=same))
+        if own is None
+        else Repository.around(own.file, on_progress)
+    )
     try:
         temporary = tempfile.TemporaryDirectory(prefix="sumnet-bench-")
     except OSError as error:
         raise MachineError(f"cannot make a temporary folder: {error.strerror}") from None
     with temporary as name:
-        folder = Path(name)
-        what_head = what_base = _lay_head(head, root, folder / "head")
+        folder = Path(name).resolve()  # as modules that are loaded from it will say
+        laid_head = laid_base = _lay_head(head, subject, folder / head.name)
         if base.subject is None and _one_subject(base, head, same):
-            _copy(folder / "head", folder / "base")
+            _copy(folder / head.name, folder / base.name)
         else:
-            what_base = _lay_base(base, head, root, folder / "base")
+            laid_base = _lay_base(base, head, subject, folder / base.name)
         sides = (
-            _side(base, what_base, folder, on_progress),
-            _side(head, what_head, folder, on_progress),
+            _side(base, laid_base, subject, folder, on_progress),
+            _side(head, laid_head, subject, folder, on_progress),
         )
         _check_difference(*sides, same, is_special)
+        if own is not None:
+            sides = _prepared(
+                sides, (laid_base.commit, laid_head.commit), own, subject, on_progress
+            )
         yield sides
 
 
@@ -79,9 +115,9 @@ def subject_root(base: SideSpec, head: SideSpec, *, same: bool = False) -> Path:
         if (folder / ".git").exists():
             break
     named = [side.subject for side in (base, head) if side.subject is not None]
-    needs_revisions = any(_as_folder(text) is None for text in named)
+    needs_revisions = any(Package(here).as_folder(text) is None for text in named)
     needs_revisions |= base.subject is None and not _one_subject(base, head, same)
-    if needs_revisions and _is_installed(ROOT):
+    if needs_revisions and is_installed(ROOT):
         raise UsageError(
             f"there is no {SUBJECT}/ to take revisions of: not in {here} or its git checkout, and "
             f"the one in {ROOT} is installed; run this in a checkout that holds {SUBJECT}/, name "
@@ -96,70 +132,54 @@ def _one_subject(base: SideSpec, head: SideSpec, same: bool) -> bool:
     return same or base.is_special or head.is_special or bool(base.environment)
 
 
-def _is_installed(root: Path) -> bool:
-    """Whether the packages in a folder were put there by an installer."""
-    return any(root.glob("sumnet_bench-*.dist-info"))
-
-
-def _lay_head(head: SideSpec, root: Path, target: Path) -> str:
-    """Lay the head's subject into the target; in words, what it is."""
+def _lay_head(head: SideSpec, subject: Subject, target: Path) -> Laid:
+    """Lay the head's subject into the target."""
     if head.subject is not None:
-        return _lay_named(head.name, head.subject, root, target)
-    if not (root / SUBJECT).is_dir():
-        raise UsageError(f"{root} holds no {SUBJECT}/: name a --head")
-    _lay_folder(root, target)
-    if _is_installed(root):
-        return f"installed {SUBJECT}"
+        return _lay_named(head.name, head.subject, subject, target)
+    subject.check_head()
+    subject.lay_folder(subject.root, target)
+    if subject.is_installed():
+        return Laid(f"installed {SUBJECT}", None)
     try:
-        checkout = Checkout(root)
+        checkout = subject.checkout()
         commit = checkout.commit("HEAD")
-        if checkout.dirty(commit, SUBJECT):
-            return "working tree (with uncommitted changes)"
-        return f"working tree (commit {commit[:10]})"
+        if checkout.dirty(commit):
+            return Laid("working tree (with uncommitted changes)", commit)
+        return Laid(f"working tree (commit {commit[:10]})", commit)
     except UsageError:  # no git, and none needed where the base needs none
-        return "working tree"
+        return Laid("working tree", None)
 
 
-def _lay_base(base: SideSpec, head: SideSpec, root: Path, target: Path) -> str:
+def _lay_base(base: SideSpec, head: SideSpec, subject: Subject, target: Path) -> Laid:
     """Lay the base's subject into the target, or the commit to compare the head with."""
     if base.subject is not None:
-        return _lay_named(base.name, base.subject, root, target)
-    checkout, tip = Checkout(root), "HEAD"
+        return _lay_named(base.name, base.subject, subject, target)
+    checkout, tip = subject.checkout(), "HEAD"
     if head.subject is None:
-        changed = checkout.dirty(checkout.commit(tip), SUBJECT)
-    elif not (changed := _as_folder(head.subject) is not None):
+        changed = checkout.dirty(checkout.commit(tip))
+    elif not (changed := subject.as_folder(head.subject) is not None):
         tip = head.subject
     commit, why = checkout.base_of(tip, changed=changed)
-    checkout.unpack(commit, target)
-    return _commit_words(commit, why)
+    subject.lay_commit(commit, target)
+    return Laid(_commit_words(commit, why), commit)
 
 
-def _lay_named(name: str, text: str, root: Path, target: Path) -> str:
-    """Lay what --base or --head names into the target; in words, what it is.
+def _lay_named(name: str, text: str, subject: Subject, target: Path) -> Laid:
+    """Lay what --base or --head names into the target.
 
-    A folder that holds sumnet/ goes before a revision of the same name.
+    A folder that holds the subject goes before a revision of the same name.
     """
-    if (source := _as_folder(text)) is not None:
-        _lay_folder(source, target)
-        return f"folder {source.absolute()}"
+    if (source := subject.as_folder(text)) is not None:
+        subject.lay_folder(source, target)
+        return Laid(f"folder {source.absolute()}", None)
     try:
-        checkout = Checkout(root)
-        commit = checkout.commit(text)
+        commit = subject.checkout().commit(text)
     except UsageError as error:
-        if _as_folder(text, holding=".") is not None:
-            raise UsageError(
-                f"--{name}: {text} holds no {SUBJECT}/: name the folder that {SUBJECT}/ is in"
-            ) from None
+        if (what := subject.lacking(text)) is not None:
+            raise UsageError(f"--{name}: {text} {what}") from None
         raise UsageError(f"--{name}: {error}") from None
-    checkout.unpack(commit, target)
-    return _commit_words(commit, text)
-
-
-def _as_folder(text: str, holding: str = SUBJECT) -> Path | None:
-    """The folder of that name, where there is one that holds the other."""
-    with contextlib.suppress(OSError):  # not ours to see, or too long for a name
-        return Path(text) if (Path(text) / holding).is_dir() else None
-    return None
+    subject.lay_commit(commit, target)
+    return Laid(_commit_words(commit, text), commit)
 
 
 def _commit_words(commit: str, named: str) -> str:
@@ -167,49 +187,63 @@ def _commit_words(commit: str, named: str) -> str:
     return f"commit {commit[:10]}" + ("" if commit.startswith(named) else f" ({named})")
 
 
-def _lay_folder(source: Path, target: Path) -> None:
-    """Lay a folder's sumnet/ as it is on disk, save what git converted when it checked it out.
-
-    Those files are laid as git holds them, as the files of a commit are: else an unchanged subject
-    would differ from its own commit by its line ends.
-    """
-    _copy(source, target)
-    with contextlib.suppress(UsageError):  # no git, and then nothing that it converted
-        checkout = Checkout(source)
-        checkout.restore(checkout.commit("HEAD"), target)
-
-
 def _copy(source: Path, target: Path) -> None:
-    """Copy a folder's sumnet/ into the target, bytecode left behind."""
     try:
-        shutil.copytree(
-            source / SUBJECT, target / SUBJECT, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(source, target, symlinks=True)
     except OSError as error:
-        raise MachineError(f"cannot copy {source / SUBJECT}: {error}") from None
+        raise MachineError(f"cannot copy {source}: {error}") from None
 
 
-def _side(spec: SideSpec, what: str, folder: Path, on_progress: Callable[[str], None]) -> Side:
+def _side(spec: SideSpec, laid: Laid, subject: Subject, folder: Path, say: Say) -> Side:
     """The side of a subject that lies in the folder, with an interpreter to run it on."""
-    python, interpreter, words = sys.executable, None, [what]
+    python, interpreter, words = sys.executable, None, [laid.what]
     if spec.torch is not None:
         place = folder / "python"
-        python, interpreter = make_interpreter(spec.torch, place, spec.environment, on_progress)
+        python, interpreter = make_interpreter(spec.torch, place, spec.environment, say)
         words.append(f"torch {spec.torch}")
     elif spec.python is not None:
         python, interpreter = named_interpreter(spec.python, spec.environment)
         words += [python, interpreter.python, f"torch {interpreter.torch}"]
     words += [f"{name}={value}" for name, value in spec.environment.items()]
-    subject = folder / spec.name
     return Side(
-        spec.name,
-        python,
-        subject,
+        name=spec.name,
+        python=python,
+        subject=folder / spec.name,
+        steps=subject.steps,
         environment=spec.environment,
         what=redacted(", ".join(words)),
-        subject_hash=subject_hash(subject / SUBJECT),
+        subject_hash=subject.hash(folder / spec.name),
         interpreter=interpreter,
     )
+
+
+def _prepared(
+    sides: tuple[Side, Side],
+    commits: tuple[str | None, str | None],
+    own: OwnSteps,
+    subject: Subject,
+    say: Say,
+) -> tuple[Side, Side]:
+    """The sides with one steps file; built, where that is asked for."""
+    base, head = (replace(side, subject_hash=None) for side in sides)  # workers know what they load
+    giver, taker = (head, base) if own.steps_from == head.name else (base, head)
+    if not (giver.subject / subject.steps).is_file():
+        why = "; git ignores it" if Git(subject.root).ignores(subject.steps) else ""
+        raise UsageError(
+            f"the {giver.name} ({giver.what}) holds no {subject.steps}{why}: commit the file, or "
+            "take the other side's with --steps-from"
+        )
+    if share_steps(giver.subject, taker.subject, subject.steps):
+        what = f"{taker.what}, with the {subject.steps} of the {giver.name}"
+        base, head = (replace(s, what=what) if s.name == taker.name else s for s in (base, head))
+    if own.build is None:
+        return base, head
+    for side, commit in zip((base, head), commits, strict=True):
+        if commit is not None:
+            give_history(subject.root, commit, side.subject)
+    here = Path.cwd().resolve()
+    inside = here.relative_to(subject.root) if here.is_relative_to(subject.root) else Path()
+    return build(base, own.build, inside, say), build(head, own.build, inside, say)
 
 
 def _check_difference(base: Side, head: Side, same: bool, is_special: bool) -> None:

@@ -15,7 +15,7 @@ from ..devices.limits import CGROUPS
 from ..devices.readings import figure, reading
 from ..errors import UsageError
 from ..protocol.subject import PACKAGE, ROOT, subject_hash
-from .checkout import Checkout, NoCheckout
+from .checkout import SUBJECT, Checkout, NoCheckout
 from .identity import command_output, cpu_info, machine_identity
 from .redact import redacted
 
@@ -165,7 +165,7 @@ def commit_unknown() -> str | None:
 def _commit() -> tuple[str, bool, str | None]:
     """The commit, whether the code differs from it, and, in a checkout, why git gives none."""
     try:
-        checkout = Checkout(ROOT)
+        checkout = Checkout(ROOT, SUBJECT)
         commit = checkout.commit("HEAD")
         return commit[:10], checkout.dirty(commit, *CODE), None
     except NoCheckout:

@@ -42,6 +42,8 @@ class Side:
     """The folder that steps are loaded from."""
     steps: str = ""
     """The file in it that declares them; empty for the default step, whose package it holds."""
+    installed: bool = False
+    """Whether its interpreter has them installed, so that the subject's folders come last."""
     environment: Mapping[str, str] = field(default_factory=dict)
     what: str = ""
     """In words, and without anyone's name: "commit 1a2b3c4d5e (merge base with origin/main)"."""
