@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,13 @@ def build(side: Side, command: str, inside: Path, say: Say) -> Side:
     variables = own_environment() | dict(side.environment)
     variables |= {
         "VIRTUAL_ENV": str(folder),
-        "PATH": os.pathsep.join([str(python.parent), variables.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join(
+            [
+                str(python.parent),
+                str(Path(side.python).parent),
+                variables.get("PATH", os.defpath),
+            ]
+        ),
     }
     variables.pop("PYTHONHOME", None)
     where = side.subject / inside if (side.subject / inside).is_dir() else side.subject
@@ -63,28 +70,30 @@ def build(side: Side, command: str, inside: Path, say: Say) -> Side:
 
 def _has_installed(folder: Path) -> bool:
     """Whether a build installed a distribution into its environment."""
-    return any(
-        not found.name.startswith(("pip-", "setuptools-"))
-        for found in folder.glob("lib/python*/site-packages/*.dist-info")
-    )
+    return any(folder.glob("lib/python*/site-packages/*.dist-info"))
 
 
 def _make_environment(side: Side, folder: Path) -> Path:
     """The interpreter of a new virtual environment that sees all that the side's has installed.
 
-    Such an environment made of another one would see the first one's system alone. Raises
-    UsageError.
+    `--system-site-packages` would not do: of an environment it shows what lies below that one. pip
+    is the one that is seen too, not the older one that Python would install. Raises UsageError.
     """
     variables = own_environment() | dict(side.environment)
-    made = run([side.python, "-m", "venv", str(folder)], variables, None)
+    made = run([side.python, "-m", "venv", "--without-pip", str(folder)], variables, None)
     listed = run([side.python, "-c", SITES], variables, None)
     if made.returncode or listed.returncode:
         why = " ".join((made.stdout + made.stderr + listed.stderr).split())
         raise UsageError(f"--build: {side.python} cannot make a virtual environment: {why}")
+    python = folder / "bin" / "python"
     lines = "".join(f"import site; site.addsitedir({f!r})\n" for f in json.loads(listed.stdout))
-    for packages in folder.glob("lib/python*/site-packages"):
-        try:
+    try:
+        for packages in folder.glob("lib/python*/site-packages"):
             (packages / OUTER).write_text(lines)
-        except OSError as error:
-            raise MachineError(f"cannot write {packages / OUTER}: {error.strerror}") from None
-    return folder / "bin" / "python"
+        for name in ("pip", "pip3"):
+            script = python.with_name(name)
+            script.write_text(f'#!/bin/sh\nexec {shlex.quote(str(python))} -m pip "$@"\n')
+            script.chmod(0o755)
+    except OSError as error:
+        raise MachineError(f"cannot write to {folder}: {error.strerror}") from None
+    return python

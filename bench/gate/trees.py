@@ -94,6 +94,9 @@ class Tree:
                 return kept.read_bytes()
         here = self.top / path
         if here.is_file() and here.read_bytes().startswith(LFS_POINTER):
+            self.say(
+                f"{path} is a Git LFS pointer here and on both sides: `git lfs pull` brings it"
+            )
             return pointer
         raise UsageError(
             f"commit {commit[:10]} holds {path} in Git LFS, and its content is not in this clone: "
@@ -106,16 +109,23 @@ class Tree:
         place = self.top / inside
         name = _submodule_name(git, commit, path)
         common = git.folder / git.words("rev-parse", "--git-common-dir")
-        known = [place] * (place / ".git").exists() + [common / "modules" / name]
-        for folder in known:
-            if folder.is_dir() and Git(folder).commit(recorded):
-                self.lay_commit(recorded, inside, Git(folder))
+        is_there = (place / ".git").exists()
+        known = [Git(place)] if is_there else []
+        if (kept := common / "modules" / name).is_dir():
+            known.append(Git(kept, bare=True))
+        for other in known:
+            if other.commit(recorded):
+                self.lay_commit(recorded, inside, other)
                 return
-        if (place / ".git").exists():
+        if is_there:
             raise UsageError(
                 f"commit {commit[:10]} holds the submodule {inside} at {recorded[:10]}, which is "
                 f"not in this clone: `git -C {inside} fetch origin {recorded}` brings it"
             )
+        self.say(
+            f"the submodule {inside} is not in this clone, so the sides lack it: "
+            "`git submodule update --init` brings it"
+        )
         _make_folder(self.target / inside)
 
     def _copy(self, path: str) -> None:

@@ -46,8 +46,10 @@ class Git:
     what it is asked for.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, bare: bool = False) -> None:
+        """`bare`: the folder is a git directory, whose checkout may be gone."""
         self.folder = folder
+        self._where = ["--git-dir=.", "--work-tree=."] if bare else []
 
     def commit(self, revision: str) -> str | None:
         """The full hash of the commit that a revision means; None where it means none."""
@@ -141,7 +143,7 @@ class Git:
         environment = own_environment()
         # C: errors are matched here.
         environment |= {"GIT_GRAFT_FILE": os.devnull, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-        command = ["git", "--no-replace-objects", "-C", str(self.folder), *words]
+        command = ["git", "--no-replace-objects", "-C", str(self.folder), *self._where, *words]
         try:
             return subprocess.run(command, env=environment, input=given, capture_output=True)
         except OSError as error:

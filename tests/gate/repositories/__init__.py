@@ -1,0 +1,1 @@
+"""The gate on the repository of someone else."""
