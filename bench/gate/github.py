@@ -8,7 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..records.gate_report import GateReport, SeriesVerdict
-from ..records.verdicts import IMPROVED, INCONCLUSIVE, INVALID, REGRESSED, VERDICTS, Verdict
+from ..records.verdicts import (
+    IMPROVED,
+    INCONCLUSIVE,
+    INVALID,
+    REGRESSED,
+    UNTIMED,
+    VERDICTS,
+    Verdict,
+)
 from ..report.render import render
 from ..report.view import View
 from .views import effect_text, how_to_settle
@@ -51,10 +59,13 @@ def annotations(report: GateReport) -> list[str]:
         word: [f"{v.comparison}, {_measured(v)}" for v in verdicts]
         for word, verdicts in found.items()
     }
-    invalid = dict.fromkeys(f"{v.comparison}: {v.reason}" for v in found[INVALID])
-    commands = _regressions(found[REGRESSED], ANNOTATIONS - bool(invalid))
+    untimed: dict[Verdict, Iterable[str]] = {
+        word: dict.fromkeys(f"{v.comparison}: {v.reason}" for v in found[word]) for word in UNTIMED
+    }
+    room = ANNOTATIONS - sum(map(bool, untimed.values()))
+    commands = _regressions(found[REGRESSED], room)
     sections: tuple[tuple[Verdict, str, Iterable[str]], ...] = (
-        (INVALID, "error", invalid),
+        *((word, "error", lines) for word, lines in untimed.items()),
         (INCONCLUSIVE, "warning", [*how_to_settle(report), *named[INCONCLUSIVE]]),
         (IMPROVED, "notice", named[IMPROVED]),
     )

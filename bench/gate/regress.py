@@ -23,7 +23,7 @@ from .aa_control import control_moved
 from .interim_looks import CONTROLS, FIRST_LOOKS, interim_looks
 from .reduction import reduce_pair
 from .settings import Settings
-from .verdicts import decided, judge, outcome_of
+from .verdicts import decided, judge, outcome_of, verdict_of
 
 ENVIRONMENT = "steady"
 """Of both sides: what malloc gives back to the kernel differs from process to process."""
@@ -112,14 +112,14 @@ class Gate:
             for side, hello in zip(self.sides, hellos, strict=True)
         )
         self.sides = base, head
-        self._check_threads(hellos[0].threads)
+        self._check_threads(hellos)
         ended = self._pairs.ended
         nowhere = {c: e.reason for c, e in ended.items() if e.side == "both"}
         if nowhere and (self.named or len(nowhere) == len(self.comparisons)):
             lines = [f"  {comparison}: {reason}" for comparison, reason in nowhere.items()]
             raise UsageError("\n".join(["cannot run here, on either side:", *lines]))
         devices = dict.fromkeys(case.device for c in self.comparisons for case in (c.base, c.head))
-        return GateReport(
+        report = GateReport(
             machine=fingerprint(),
             started_at=time.time(),
             sides=[
@@ -143,17 +143,20 @@ class Gate:
             comparisons=list(self.comparisons),
             # What neither side can do here is no difference between them: reported, not judged.
             series=[(c.id, s) for c in self.comparisons if c.id not in nowhere for s in c.series],
-            ended=self._ended(),
             recorded=self.pairs_wanted is not None,
         )
+        self._note_ended(report)
+        return report
 
-    def _check_threads(self, threads: int) -> None:
+    def _check_threads(self, hellos: tuple[Hello, Hello]) -> None:
         """Raise UsageError where the only variable that differs makes no difference."""
         base, head = self.sides
+        threads, same = hellos[0].threads, hellos[0].subject_hash == hellos[1].subject_hash
         if (
             set(base.environment) == {OMP}
             and not head.environment
-            and (base.subject_hash, base.python) == (head.subject_hash, head.python)
+            and same
+            and base.python == head.python
             and all(c.base == c.head and c.base.threads == threads for c in self.comparisons)
         ):
             raise UsageError(
@@ -168,7 +171,7 @@ class Gate:
         if time.monotonic() + ROOM * max(last, default=0.0) > self._deadline:
             return False
         pair = self._pairs.measure(control=control)
-        report.ended, report.without_phases = self._ended(), dict(self._pairs.without_phases)
+        self._note_ended(report)
         if pair is None:
             return False
         base, head = self.sides
@@ -197,16 +200,19 @@ class Gate:
                     "cases"
                 )
 
-    def _ended(self) -> dict[str, str]:
-        return {
-            comparison: f"{ended.status} on {ended.side}: {ended.reason}"
-            for comparison, ended in self._pairs.ended.items()
-        }
+    def _note_ended(self, report: GateReport) -> None:
+        """Have the report say what is not measured any further, and what verdict that is."""
+        measured = bool(report.pairs)
+        for comparison, ended in self._pairs.ended.items():
+            if comparison not in report.ended:
+                report.ended[comparison] = f"{ended.status} on {ended.side}: {ended.reason}"
+                report.ended_as[comparison] = verdict_of(ended, measured=measured)
+        report.without_phases = dict(self._pairs.without_phases)
 
 
 def _unexpected(side: Side, hello: Hello) -> str | None:
     """What a side's worker loaded that the side does not have; None where there is none."""
-    if side.subject_hash != hello.subject_hash:
+    if side.subject_hash not in (None, hello.subject_hash):
         return (
             f"the {side.name}'s worker loaded another subject ({hello.subject_hash}) than it was "
             f"given ({side.subject_hash})"

@@ -12,15 +12,19 @@ from scipy import special
 from ..records.gate_report import PairRecord, Rules, SeriesVerdict
 from ..records.verdicts import (
     EQUIVALENT,
+    FAILED,
     FASTER,
     IMPROVED,
     INCONCLUSIVE,
     INVALID,
+    NO_BASELINE,
     REGRESSED,
     SLOWER,
+    UNTIMED,
     Verdict,
     worst,
 )
+from ..runner.pairs import Ended
 from ..stats.estimates import CONFIDENCE, POWER_SIGMAS, Floats
 from .interim_looks import FIRST_LOOKS, shares
 from .reduction import COLUMNS, rows
@@ -28,6 +32,8 @@ from .signflip import PATTERNS, adjusted_p, critical_t, sign_patterns, statistic
 
 EQUIVALENCE_ALPHA = 0.05
 """Of each of the two one-sided tests; spent over the looks as alpha is."""
+CODE_FAULTS = ("failed", "invalid", "oom")
+"""What becomes of a case that its code cannot run."""
 HINT = 2.0
 """A t from which on there may be a difference: a series that passes it is worth more pairs."""
 
@@ -62,14 +68,14 @@ def threshold_of(comparison: str, rules: Rules) -> float:
 def judge(
     series: Sequence[tuple[str, str]],
     pairs: Sequence[PairRecord],
-    unjudged: Mapping[tuple[str, str], str],
+    unjudged: Mapping[tuple[str, str], tuple[Verdict, str]],
     rules: Rules,
     looked: Sequence[int],
     patterns: int = PATTERNS,
 ) -> list[SeriesVerdict]:
     """The verdict of every series, after interim looks at these numbers of pairs.
 
-    Those `unjudged`, whose measuring has ended, are invalid for the reason given there.
+    Those `unjudged`, whose measuring has ended, have the verdict and the reason given there.
     What one look detects stays detected; its size is estimated from all pairs.
     """
     table = rows(pairs, control=False)
@@ -80,7 +86,7 @@ def judge(
         else f"{len(table)} pairs; a verdict needs {FIRST_LOOKS[0]}: raise --budget, or name fewer "
         "cases"
     )
-    found = [SeriesVerdict(*key, INVALID, unjudged.get(key, lacking)) for key in series]
+    found = [SeriesVerdict(*key, *unjudged.get(key, (INVALID, lacking))) for key in series]
     known = [
         place
         for place, key in enumerate(series)
@@ -202,12 +208,24 @@ def clearly_regressed(verdicts: Sequence[SeriesVerdict], rules: Rules) -> bool:
 def outcome_of(verdicts: Sequence[SeriesVerdict], moved: str | None) -> tuple[Verdict, str]:
     """The outcome of a run, and why it is not settled; nothing where it is.
 
-    Where the A/A control failed (`moved`), all verdicts become invalid.
+    Where the A/A control failed (`moved`), all verdicts that rest on times become invalid.
     """
-    if moved is not None and any(verdict.verdict != INVALID for verdict in verdicts):
-        for verdict in verdicts:
+    timed = [verdict for verdict in verdicts if verdict.verdict not in UNTIMED]
+    if moved is not None:
+        for verdict in timed:
             verdict.verdict, verdict.reason = INVALID, moved
-        return INVALID, moved
     word = worst(verdict.verdict for verdict in verdicts)
     reasons = dict.fromkeys(v.reason for v in verdicts if v.verdict == word and v.reason)
-    return word, "; ".join(reasons) if word in (INVALID, INCONCLUSIVE) else ""
+    return word, "; ".join(reasons) if word in (*UNTIMED, INCONCLUSIVE) else ""
+
+
+def verdict_of(ended: Ended, *, measured: bool) -> Verdict:
+    """The verdict on a comparison that is not measured any further.
+
+    Where one side's code cannot run what the other's can, that is what is known of it. What was
+    `measured` before could be run; and a timeout or a signal may be the machine's doing.
+    """
+    if measured or ended.status not in CODE_FAULTS:
+        return INVALID
+    verdicts: dict[str, Verdict] = {"base": NO_BASELINE, "head": FAILED}
+    return verdicts.get(ended.side, INVALID)

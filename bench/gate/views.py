@@ -9,7 +9,16 @@ from msgspec import structs
 from ..machine.circumstances import exchanged
 from ..matrix.axes import columns_of
 from ..records.gate_report import GateReport, SeriesVerdict
-from ..records.verdicts import EQUIVALENT, IMPROVED, INCONCLUSIVE, INVALID, REGRESSED, VERDICTS
+from ..records.verdicts import (
+    EQUIVALENT,
+    FAILED,
+    IMPROVED,
+    INCONCLUSIVE,
+    INVALID,
+    NO_BASELINE,
+    REGRESSED,
+    VERDICTS,
+)
 from ..report.view import Row, Table, View, Worth
 from ..units import duration, percent
 from .verdicts import clearly_regressed
@@ -60,7 +69,9 @@ def headline(report: GateReport) -> str:
         IMPROVED: f"{of} faster, none regressed",
         EQUIVALENT: f"all {len(counted)} series within the margin",
         INCONCLUSIVE: f"{of} not settled, none regressed",
+        FAILED: f"{of} cannot be timed on the head: {report.reason}",
         INVALID: report.reason,
+        NO_BASELINE: f"{of} cannot be timed on the base: {report.reason}",
     }
     return f"{report.outcome.upper()}: {found[report.outcome]}."
 

@@ -120,6 +120,8 @@ class GateReport(msgspec.Struct):
     pairs: list[PairRecord] = []
     ended: dict[str, str] = {}
     """Comparison to why it is not measured any further."""
+    ended_as: dict[str, Verdict] = {}
+    """Comparison to the verdict that this is; invalid where it is not named."""
     without_phases: dict[str, str] = {}
     """Comparison to why its phases are not."""
     verdicts: list[SeriesVerdict] = []
@@ -144,13 +146,17 @@ class GateReport(msgspec.Struct):
         ]
 
     @property
-    def unjudged(self) -> dict[tuple[str, str], str]:
-        """Comparison and series to why it cannot be judged, where measuring it has ended."""
+    def unjudged(self) -> dict[tuple[str, str], tuple[Verdict, str]]:
+        """Comparison and series to verdict and reason, where measuring it has ended."""
         reasons = {
             (c, s): self.ended.get(c, self.without_phases.get(c) if is_phase(s) else None)
             for c, s in self.series
         }
-        return {key: reason for key, reason in reasons.items() if reason is not None}
+        return {
+            (c, s): (self.ended_as.get(c, INVALID), reason)
+            for (c, s), reason in reasons.items()
+            if reason is not None
+        }
 
 
 def write_report(path: Path, report: GateReport) -> None:

@@ -3,16 +3,40 @@
 from collections.abc import Iterable
 from typing import Final, Literal
 
-Verdict = Literal["regressed", "invalid", "inconclusive", "improved", "equivalent"]
+Verdict = Literal[
+    "regressed", "failed", "invalid", "no baseline", "inconclusive", "improved", "equivalent"
+]
 
 REGRESSED: Final = "regressed"
+FAILED: Final = "failed"
+"""The head cannot run what the base can."""
 INVALID: Final = "invalid"
+NO_BASELINE: Final = "no baseline"
+"""The base cannot run what the head can."""
 INCONCLUSIVE: Final = "inconclusive"
 IMPROVED: Final = "improved"
 EQUIVALENT: Final = "equivalent"
-VERDICTS: tuple[Verdict, ...] = (REGRESSED, INVALID, INCONCLUSIVE, IMPROVED, EQUIVALENT)
+VERDICTS: tuple[Verdict, ...] = (
+    REGRESSED,
+    FAILED,
+    INVALID,
+    NO_BASELINE,
+    INCONCLUSIVE,
+    IMPROVED,
+    EQUIVALENT,
+)
 """The worst first."""
-EXIT_STATUS = {REGRESSED: 1, INVALID: 3, INCONCLUSIVE: 3, IMPROVED: 0, EQUIVALENT: 0}
+UNTIMED: tuple[Verdict, ...] = (FAILED, INVALID, NO_BASELINE)
+"""Those that no time speaks for."""
+EXIT_STATUS = {
+    REGRESSED: 1,
+    FAILED: 1,
+    INVALID: 3,
+    NO_BASELINE: 3,
+    INCONCLUSIVE: 3,
+    IMPROVED: 0,
+    EQUIVALENT: 0,
+}
 
 Way = Literal["slower", "faster"]
 
