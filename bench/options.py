@@ -208,6 +208,10 @@ OPTIONS = (
     Option("base_python", "regress", "an interpreter to run the base with", TEXT, "PATH"),
     Option("base_env", "regress", "a variable set for the base alone", TEXT, "NAME=VALUE",
            many="append"),
+    Option("build", "regress", "for steps of your own: a shell command that each side is built by, "
+           "in its copy of the repository", TEXT, "COMMAND"),
+    Option("steps_from", "regress", "for steps of your own: the side whose file both sides load",
+           one_of("head", "base"), "head|base", otherwise="head"),
     Option("same", "regress", "an A/A test: both sides are the head"),
     Option("margin", "regress pyproject", "a smaller difference is equivalent", MARGIN, "SHARE",
            otherwise="3%"),

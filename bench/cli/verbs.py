@@ -9,10 +9,12 @@ from ..errors import UsageError
 from ..matrix.case import WHOLE
 from ..matrix.presets import select
 from ..options import selected
-from .steps import RUN_SUFFIXES, with_steps
+from .steps import RUN_SUFFIXES, steps_file, with_steps
 
 if TYPE_CHECKING:
+    from ..matrix.case import Case
     from ..matrix.plan import Plan
+    from ..matrix.step import StepDescription
     from ..report.view import View
 
 
@@ -178,30 +180,32 @@ def repeatability(asked: Namespace) -> int:
 
 
 def regress(asked: Namespace) -> int:
-    with_steps(asked)
-    cases = selected(asked)
     from rich.console import Console
 
     from ..gate.github import report_to_github
     from ..gate.settings import overridden, read_settings
     from ..gate.side_spec import parse_side
+    from ..gate.sides import OwnSteps
     from ..gate.verb import regress
     from ..gate.views import headline, report_view
     from ..records.verdicts import EXIT_STATUS
 
     console = Console(stderr=True, highlight=False)
+    file = steps_file(asked)
+    if file is None and (given := [f for f in ("--build", "--steps-from") if f in asked.given]):
+        raise UsageError(f"{given[0]} is for steps of your own: name the file that declares them")
+
+    def cases(steps: "Sequence[StepDescription]") -> "list[Case]":
+        asked.catalogue = asked.catalogue._replace(steps=tuple(steps))
+        return selected(asked)
+
     done = regress(
         cases,
+        own=None if file is None else OwnSteps(file, asked.build, asked.steps_from or "head"),
+        device=str((asked.device or ["cpu"])[0]),
         named=bool(asked.cases),
-        base=parse_side(
-            "base",
-            asked.base,
-            asked.base_torch,
-            asked.base_python,
-            asked.base_env,
-            steps=asked.catalogue.steps,
-        ),
-        head=parse_side("head", asked.head, steps=asked.catalogue.steps),
+        base=parse_side("base", asked.base, asked.base_torch, asked.base_python, asked.base_env),
+        head=parse_side("head", asked.head),
         same=asked.same,
         settings=overridden(read_settings(Path()), vars(asked)),
         report=asked.report,

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..errors import UsageError
 from ..matrix.axes import selectable
@@ -31,8 +30,8 @@ class SideSpec:
     """`base` or `head`, which is its option too."""
     subject: str | None = None
     """A git revision, or a folder that holds sumnet/; see `make_sides` where it is None."""
-    axes: Mapping[str, Any] = field(default_factory=dict)
-    """The values of axes on this side, in place of the cases'."""
+    axes: Mapping[str, str] = field(default_factory=dict)
+    """The values of axes on this side, in place of the cases', as they were typed."""
     torch: str | None = None
     """A torch version to install for it: "2.12.0", or "2.12.0+cpu"."""
     python: str | None = None
@@ -51,15 +50,11 @@ def parse_side(
     torch: str | None = None,
     python: str | None = None,
     settings: Iterable[str] = (),
-    *,
-    steps: Iterable[StepDescription] = (DEFAULT,),
 ) -> SideSpec:
     """One side, of the words of its option: at most one subject, and AXIS=VALUE.
 
     `settings` are NAME=VALUE for its environment. Raises UsageError for what is not allowed.
     """
-
-    known = selectable(steps)
 
     def refused(option: str, why: str) -> UsageError:
         return UsageError(f"--{name}{option}: {why}")
@@ -73,7 +68,7 @@ def parse_side(
     if torch is not None and VERSION.fullmatch(torch) is None:
         raise refused("-torch", f"{torch!r} is no version; one is 2.12.0, or 2.12.0+cpu")
     subject: str | None = None
-    axes: dict[str, Value] = {}
+    axes: dict[str, str] = {}
     for word in words:
         axis, equals, text = word.partition("=")
         if word.startswith("-") or not word:
@@ -83,14 +78,9 @@ def parse_side(
                 raise refused("", f"{subject!r} and {word!r}: a side has one subject")
             subject = word
             continue
-        if axis not in known:
-            raise refused("", f"{word!r}: there is no axis {axis!r}; allowed: {', '.join(known)}")
         if axis in axes:
             raise refused("", f"{axis} is given twice")
-        try:
-            axes[axis] = known[axis].value(text)
-        except UsageError as error:
-            raise refused("", f"{word!r}: {error}") from None
+        axes[axis] = text
     environment: dict[str, str] = {}
     for setting in settings:
         variable, equals, value = setting.partition("=")
@@ -104,17 +94,36 @@ def parse_side(
     return SideSpec(name, subject, axes, torch, python, environment)
 
 
-def comparisons(cases: Sequence[Case], base: SideSpec, head: SideSpec) -> list[Comparison]:
-    """Each case on both sides, with the values that each side has; each once.
+def values_of(side: SideSpec, steps: Iterable[StepDescription]) -> dict[str, Value]:
+    """The values of axes on a side. Raises UsageError for what these steps do not have."""
+    known, values = selectable(steps), {}
+    for axis, text in side.axes.items():
+        word = f"--{side.name}: {f'{axis}={text}'!r}"
+        if axis not in known:
+            raise UsageError(f"{word}: there is no axis {axis!r}; allowed: {', '.join(known)}")
+        try:
+            values[axis] = known[axis].value(text)
+        except UsageError as error:
+            raise UsageError(f"{word}: {error}") from None
+    return values
+
+
+def comparisons(
+    cases: Sequence[Case],
+    base: SideSpec,
+    head: SideSpec,
+    steps: Sequence[StepDescription] = (DEFAULT,),
+) -> list[Comparison]:
+    """Each case of these steps on both sides, with the values that each side has; each once.
 
     An axis that one side names takes the case's own value on the other; where axes are to differ,
-    cases in which they do not are left out. Raises UsageError where that leaves none, and where the
-    sides name the same values.
+    cases in which they do not are left out. Raises UsageError where that leaves none, where the
+    sides name the same values, and for values that there are not.
     """
-    if base.axes and base.axes == head.axes:
-        values = ", ".join(f"{name}={value}" for name, value in base.axes.items())
+    ours, theirs = (values_of(side, steps) for side in (base, head))
+    if ours and ours == theirs:
+        values = ", ".join(f"{name}={value}" for name, value in ours.items())
         raise UsageError(f"--base and --head are both {values}: let them differ")
-    ours, theirs = ({**side.axes} for side in (base, head))
     found = dict.fromkeys(Comparison(case.but(ours), case.but(theirs)) for case in cases)
     if not (ours or theirs):
         return list(found)

@@ -225,7 +225,8 @@ def _prepared(
     say: Say,
 ) -> tuple[Side, Side]:
     """The sides with one steps file; built, where that is asked for."""
-    base, head = (replace(side, subject_hash=None) for side in sides)  # workers know what they load
+    # What is loaded of a tree, only its workers know.
+    base, head = (replace(side, subject_hash=None, checkout=subject.root) for side in sides)
     giver, taker = (head, base) if own.steps_from == head.name else (base, head)
     if not (giver.subject / subject.steps).is_file():
         why = "; git ignores it" if Git(subject.root).ignores(subject.steps) else ""

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,18 +11,23 @@ from ..errors import UsageError
 from ..machine.fingerprint import commit_unknown, fingerprint
 from ..matrix.case import Case
 from ..matrix.comparison import Comparison
+from ..matrix.default_step import DEFAULT
 from ..matrix.presets import PRESETS, select
+from ..matrix.step import StepDescription
 from ..records.gate_report import GateReport
 from ..runner.process import end_as_if_interrupted
+from .discovery import steps_of
 from .regress import Gate
 from .settings import Settings, unmatched
 from .side_spec import SideSpec, comparisons
-from .sides import make_sides
+from .sides import OwnSteps, make_sides
 
 
 def regress(
-    cases: Sequence[Case],
+    cases: Callable[[Sequence[StepDescription]], Sequence[Case]],
     *,
+    own: OwnSteps | None,
+    device: str,
     named: bool,
     base: SideSpec,
     head: SideSpec,
@@ -34,25 +39,40 @@ def regress(
 ) -> tuple[GateReport, Path] | None:
     """Measure and judge; the report and where it is, or None when interrupted.
 
-    `named` cases were asked for by id. Raises UsageError and MachineError.
+    `cases` selects those of some steps; `named` ones were asked for by id. One's `own` steps are
+    built on `device` to see what they are, which only the sides can do. Raises UsageError and
+    MachineError.
     """
-    compared = comparisons(cases, base, head)
-    presets = [Comparison(case, case) for name in PRESETS for case in select(name, {})]
+
+    def compared(steps: Sequence[StepDescription]) -> list[Comparison]:
+        found = comparisons(cases(steps), base, head, steps)
+        _check_thresholds(settings, found, steps)
+        return found
+
+    default = None if own is not None else compared([DEFAULT])
+    path = report_path(report, results, "regress")
+    begun = time.time()
+    end_as_if_interrupted()
+    try:
+        with make_sides(base, head, console.out, same=same, own=own) as sides:
+            found = default or compared(steps_of(*sides, device, console.out))
+            return judged(Gate(found, sides, settings, path, named=named), console), path
+    except KeyboardInterrupt:
+        if path.exists() and path.stat().st_mtime >= begun:  # and is not an older run's
+            console.out(f"interrupted; the pairs measured so far are in {path}")
+        return None
+
+
+def _check_thresholds(
+    settings: Settings, compared: Sequence[Comparison], steps: Sequence[StepDescription]
+) -> None:
+    """Raise UsageError for a threshold of cases that there are not."""
+    presets = [Comparison(case, case) for name in PRESETS for case in select(name, {}, steps)]
     if lost := unmatched(settings, [*compared, *presets]):
         raise UsageError(
             f"[tool.sumnet-bench.thresholds]: {lost[0]!r} fits no case of any preset: "
             "is it misspelt? `list` prints the ids"
         )
-    path = report_path(report, results, "regress")
-    begun = time.time()
-    end_as_if_interrupted()
-    try:
-        with make_sides(base, head, console.out, same=same) as sides:
-            return judged(Gate(compared, sides, settings, path, named=named), console), path
-    except KeyboardInterrupt:
-        if path.exists() and path.stat().st_mtime >= begun:  # and is not an older run's
-            console.out(f"interrupted; the pairs measured so far are in {path}")
-        return None
 
 
 def judged(gate: Gate, console: Console) -> GateReport:

@@ -30,6 +30,10 @@ QUANTILES = (10, 25, 50, 90)
 
 OWN_THREADS = "own-threads"
 """The argument by which a worker leaves torch's threads to its environment."""
+INSTALLED = "installed"
+"""The argument that says that the interpreter has the subject installed."""
+CHECKOUT = "checkout="
+"""What stands before the folder that the subject is a copy of, in an argument."""
 
 Status = Literal["ok", "unsupported", "invalid", "failed", "oom", "timeout", "killed"]
 """What became of a case."""

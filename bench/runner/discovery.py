@@ -4,22 +4,27 @@ from pathlib import Path
 
 from ..errors import MachineError, UsageError
 from ..matrix.default_step import DEFAULT, Catalogue
+from ..matrix.step import StepDescription
 from ..protocol.messages import Describe, Described, Refused
 from .pool import Deadlines
 from .process import Side, WorkerLost, WorkerProcess
 
 
-def catalogue_in(path: Path, device: str, side: Side | None = None) -> Catalogue:
+def catalogue_in(path: Path, device: str) -> Catalogue:
     """The steps that a file declares, each built once on a device at its first values.
 
-    `side` is where the file is loaded from instead, and with which interpreter. Raises UsageError
-    where there is no such file, it cannot be loaded, or it declares nothing that can be built.
+    Raises UsageError where there is no such file, it cannot be loaded, or it declares nothing that
+    can be built.
     """
     if not path.is_file():
         raise UsageError(f"there is no file {path}: name the one that declares your steps")
     root = root_of(path)
     file = path.resolve().relative_to(root).as_posix()
-    side = side or Side(subject=root, steps=file)
+    return Catalogue(steps_on(Side(subject=root, steps=file), device, str(path)), file, root)
+
+
+def steps_on(side: Side, device: str, path: str) -> tuple[StepDescription, ...]:
+    """The steps that a side's file declares, likewise; messages call the file `path`."""
     deadlines, request = Deadlines(), Describe(device)
     try:
         worker = WorkerProcess(side, device, 1)
@@ -39,7 +44,7 @@ def catalogue_in(path: Path, device: str, side: Side | None = None) -> Catalogue
     if all(step.error for step in reply.steps):
         lines = [f"  {step.name}: {step.error}" for step in reply.steps]
         raise UsageError("\n".join([f"{path}: no step can be built on {device}:", *lines]))
-    return Catalogue(reply.steps, file, root)
+    return reply.steps
 
 
 def root_of(path: Path) -> Path:

@@ -43,7 +43,9 @@ class Side:
     steps: str = ""
     """The file in it that declares them; empty for the default step, whose package it holds."""
     installed: bool = False
-    """Whether its interpreter has them installed, so that the subject's folders come last."""
+    """Whether the interpreter has the subject installed; its folders come last on the path then."""
+    checkout: Path | None = None
+    """The folder that the subject is a copy of, from which nothing may be imported."""
     environment: Mapping[str, str] = field(default_factory=dict)
     what: str = ""
     """In words, and without anyone's name: "commit 1a2b3c4d5e (merge base with origin/main)"."""
@@ -81,6 +83,8 @@ class WorkerProcess:
         self.setting = (device, threads)
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         words = [messages.OWN_THREADS] if "OMP_NUM_THREADS" in side.environment else []
+        words += [messages.INSTALLED] if side.installed else []
+        words += [f"{messages.CHECKOUT}{side.checkout}"] if side.checkout is not None else []
         # Replies have a socket: anything in the worker may print to standard output.
         self._channel, theirs = socket.socketpair()
         # Of one length for both sides of a pair, as the stack begins below a process's arguments.

@@ -21,6 +21,7 @@ from ..matrix.precision import PRECISIONS
 from ..matrix.step import PHASES, StepDescription, Traits
 from ..protocol.reasons import reason_of
 from ..protocol.subject import ROOT, steps_hash, subject_hash
+from .import_check import shared_code
 from .loop import Loop, Step, loop_over
 from .older_subject import older_loop
 from .refusals import CannotBuild, status_of
@@ -32,10 +33,17 @@ SPARSE = (torch.nn.Embedding, torch.nn.EmbeddingBag)
 class Steps:
     """What was loaded from a side's folder."""
 
-    def __init__(self, folder: Path, file: str) -> None:
+    def __init__(
+        self, folder: Path, file: str, *, installed: bool = False, checkout: Path | None = None
+    ) -> None:
         """`file`, below the folder, declares the steps; where it is empty the default step is
-        loaded from there. What goes wrong in a user's file is raised when a step is asked for."""
+        loaded from there. What goes wrong in a user's file is raised when a step is asked for.
+
+        `installed`: the interpreter has the folder's code installed. `checkout` is where the folder
+        is a copy of; nothing may be imported from there.
+        """
         self.error: str | None = None
+        self._folder, self._checkout = folder, checkout
         self._file = file
         self._declarations: dict[str, Any] = {}
         self._older: ModuleType | None = None
@@ -48,7 +56,7 @@ class Steps:
             return
         before = set(sys.modules)
         try:
-            self._declarations = {d.name: d for d in _declared(_load_file(folder, file))}
+            self._declarations = {d.name: d for d in _declared(_load_file(folder, file, installed))}
             if not self._declarations:
                 self.error = f"{file} declares no step: put @training_step() before a function"
         except BaseException as error:
@@ -87,6 +95,9 @@ class Steps:
             if status_of(error) == "oom":
                 raise
             raise CannotBuild(f"{case.workload} cannot be built: {reason_of(error)}") from error
+        if self._checkout is not None:
+            if (reason := shared_code(self._folder, self._checkout)) is not None:
+                raise CannotBuild(reason)
         return step
 
     def describe(self, device: str) -> tuple[StepDescription, ...]:
@@ -151,11 +162,15 @@ def load_package(name: str, folder: Path) -> None:
     spec.loader.exec_module(sys.modules[name])
 
 
-def _load_file(folder: Path, file: str) -> Any:
-    """Import a steps file. Its folder and those of its project come first on the import path."""
+def _load_file(folder: Path, file: str, installed: bool) -> Any:
+    """Import a steps file. Its folder and those of its project come first on the import path.
+
+    Where the project is installed they come last: its sources may lack what its build makes.
+    """
     path = folder / file
-    places = (path.parent, folder / "src", folder)
-    sys.path[:0] = list(dict.fromkeys(str(place) for place in places if place.is_dir()))
+    folders = (path.parent, folder / "src", folder)
+    places = list(dict.fromkeys(str(place) for place in folders if place.is_dir()))
+    sys.path[:] = sys.path + places if installed else places + sys.path
     if not path.is_file():
         raise FileNotFoundError(f"there is no {file} in {folder}")
     spec = importlib.util.spec_from_file_location("training_steps", path)
