@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 from scipy import stats
 
-from ..protocol.messages import KINDS, QUANTILES, Block
+from ..protocol.messages import QUANTILES, Block, kind_of_series
 from ..records.gate_report import PairRecord, Statistic
 from ..runner.pairs import BlockPair, ProcessPair
 from ..stats.estimates import Floats
@@ -50,7 +50,7 @@ def reduce_pair(
         base_ns=[],
     )
     for comparison, name in series:
-        kind = next(kind for kind, names in KINDS.items() if name in names)
+        kind = kind_of_series(name)
         block_pairs = pair.block_pairs.get(comparison, {}).get(kind, [])
         enough = len(block_pairs) >= MIN_BLOCK_PAIRS
         for column, summary in zip(record.columns, SUMMARIES, strict=True):

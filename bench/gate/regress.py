@@ -120,7 +120,7 @@ class Gate:
             raise UsageError("\n".join(["cannot run here, on either side:", *lines]))
         devices = dict.fromkeys(case.device for c in self.comparisons for case in (c.base, c.head))
         report = GateReport(
-            machine=fingerprint(),
+            machine=fingerprint(self.sides[1].checkout),
             started_at=time.time(),
             sides=[
                 SideRecord(

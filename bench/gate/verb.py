@@ -15,6 +15,7 @@ from ..matrix.default_step import DEFAULT
 from ..matrix.presets import PRESETS, select
 from ..matrix.step import StepDescription
 from ..records.gate_report import GateReport
+from ..runner.discovery import root_of
 from ..runner.process import end_as_if_interrupted
 from .discovery import steps_of
 from .regress import Gate
@@ -50,7 +51,8 @@ def regress(
         return found
 
     default = None if own is not None else compared([DEFAULT])
-    path = report_path(report, results, "regress")
+    root = None if own is None else root_of(own.file)
+    path = report_path(report, results, "regress", root)
     begun = time.time()
     end_as_if_interrupted()
     try:
@@ -79,8 +81,8 @@ def judged(gate: Gate, console: Console) -> GateReport:
     """Run the gate with a seed of its own; progress is a live line on a terminal, else lines."""
     gate.seed = int.from_bytes(os.urandom(4))
     cases = f"{len(gate.comparisons)} cases, at most {gate.settings.budget_s:.0f} s"
-    if (why := commit_unknown()) is not None:
-        console.out(f"the report names no commit of the instrument: {why}")
+    if (why := commit_unknown(gate.sides[1].checkout)) is not None:
+        console.out(f"the report names no commit: {why}")
     if not console.is_terminal:
         gate.on_progress = console.out
         console.out(f"measuring {cases}")
@@ -90,10 +92,13 @@ def judged(gate: Gate, console: Console) -> GateReport:
         return gate.run()
 
 
-def report_path(asked: Path | None, results: Path, kind: str) -> Path:
-    """Where the report goes, and that it can be written there. Raises UsageError."""
+def report_path(asked: Path | None, results: Path, kind: str, own: Path | None = None) -> Path:
+    """Where the report goes, and that it can be written there; `own` is as in `fingerprint`.
+
+    Raises UsageError.
+    """
     if asked is None:
-        machine = fingerprint()
+        machine = fingerprint(own)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         asked = results / machine.label / f"{kind}-{stamp}-{machine.commit}.json"
     try:

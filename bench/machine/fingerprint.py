@@ -5,6 +5,7 @@ import platform
 import re
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 
 import msgspec
 import psutil
@@ -14,8 +15,9 @@ from ..devices import available_cores, torch_missing
 from ..devices.limits import CGROUPS
 from ..devices.readings import figure, reading
 from ..errors import UsageError
-from ..protocol.subject import PACKAGE, ROOT, subject_hash
+from ..protocol.subject import PACKAGE, ROOT, files_hash, modules_in, subject_hash
 from .checkout import SUBJECT, Checkout, NoCheckout
+from .git import Git
 from .identity import command_output, cpu_info, machine_identity
 from .redact import redacted
 
@@ -87,14 +89,18 @@ class Machine(msgspec.Struct, frozen=True):
         return f"{self.available_cores} of {self.cores} cores{quota}"
 
 
-def fingerprint() -> Machine:
-    """This machine, this interpreter and this code. Raises UsageError where there is no torch."""
+def fingerprint(own: Path | None = None) -> Machine:
+    """This machine, this interpreter and the code that is measured.
+
+    `own` is the folder of a user's own steps, at the top of its checkout; where None is given, they
+    are the default step's. Raises UsageError where there is no torch.
+    """
     cpu, gpus = _cpu_model(), _gpus()
     names = tuple(name for name, _ in gpus)
     available = available_cores()
     cores = figure(int, psutil.cpu_count) or available
     memory = figure(int, lambda: psutil.virtual_memory().total) or 0
-    commit, dirty, _ = _commit()
+    commit, dirty, _ = _commit(own)
     return Machine(
         name="-".join([_slug(cpu), f"{cores}c", f"{round(memory / 2**30)}gib", *_counted(names)]),
         cpu=cpu,
@@ -111,7 +117,7 @@ def fingerprint() -> Machine:
         },
         commit=commit,
         dirty=dirty,
-        code_hash="-".join(subject_hash(ROOT / folder)[:8] for folder in CODE),
+        code_hash=_code_hash(own),
         gpus=names,
         identity=machine_identity(cores, memory, [uuid for _, uuid in gpus]),
         cpu_quota=CGROUPS.cpu_quota(),
@@ -157,19 +163,32 @@ def _slug(text: str) -> str:
     return "-".join(w for w in re.findall(r"[a-z0-9.]+", words) if w not in ("cpu", "processor"))
 
 
-def commit_unknown() -> str | None:
+def commit_unknown(own: Path | None = None) -> str | None:
     """Why git does not give the commit; None where it does, or where this is no checkout."""
-    return _commit()[2]
+    return _commit(own)[2]
 
 
-def _commit() -> tuple[str, bool, str | None]:
+def _commit(own: Path | None) -> tuple[str, bool, str | None]:
     """The commit, whether the code differs from it, and, in a checkout, why git gives none."""
+    root, about, code = (ROOT, (SUBJECT,), CODE) if own is None else (own, (), ())
     try:
-        checkout = Checkout(ROOT, SUBJECT)
+        checkout = Checkout(root, *about)
         commit = checkout.commit("HEAD")
-        return commit[:10], checkout.dirty(commit, *CODE), None
+        return commit[:10], checkout.dirty(commit, *code), None
     except NoCheckout:
         return "unknown", False, None
     except UsageError as error:
-        in_checkout = any((folder / ".git").exists() for folder in (ROOT, *ROOT.parents))
+        in_checkout = any((folder / ".git").exists() for folder in (root, *root.parents))
         return "unknown", False, str(error) if in_checkout else None
+
+
+def _code_hash(own: Path | None) -> str:
+    """Of the instrument and the default step, or of the instrument and a user's Python files."""
+    if own is None:
+        return "-".join(subject_hash(ROOT / folder)[:8] for folder in CODE)
+    try:
+        files = [own / path for path in Git(own).working_files() if path.endswith(".py")]
+    except UsageError:  # there is no git
+        files = []
+    theirs = files_hash(own, files or modules_in(own))
+    return f"{subject_hash(PACKAGE)[:8]}-{theirs[:8]}"

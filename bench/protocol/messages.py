@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from ..devices.facts import Facts
-from ..matrix.case import DISPATCH, LATENCY, THROUGHPUT, WHOLE, Case
+from ..matrix.case import DISPATCH, LATENCY, THROUGHPUT, WHOLE, Case, is_phase
 from ..matrix.ceiling import Ceiling
 from ..matrix.step import StepDescription
 from .profile import StepProfile
@@ -43,6 +43,13 @@ def kinds_of(case: Case) -> tuple[str, ...]:
     """The kinds of block that yield the case's series."""
     phases = (PHASES_KIND,) if case.phases else ()
     return (*phases, *(k for k, series in KINDS.items() if set(series) <= set(case.series)))
+
+
+def kind_of_series(series: str) -> str:
+    """The kind of block that a case's series comes from."""
+    if is_phase(series):
+        return PHASES_KIND
+    return next(kind for kind, names in KINDS.items() if series in names)
 
 
 def series_of(kind: str, phases: tuple[str, ...]) -> tuple[str, ...]:

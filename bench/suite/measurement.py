@@ -1,5 +1,6 @@
 """One run, from its plan to its run file."""
 
+import functools
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from ..machine.circumstances import (
     differences,
     measured_devices,
 )
-from ..machine.fingerprint import commit_unknown, fingerprint
+from ..machine.fingerprint import Machine, commit_unknown, fingerprint
 from ..machine.sampling import HealthMonitor
 from ..matrix.default_step import Catalogue
 from ..matrix.plan import ENVIRONMENTS, Plan
@@ -65,6 +66,11 @@ class Measurement:
         self._results = results
         self._events: list[Event] = []
 
+    @functools.cached_property
+    def machine(self) -> Machine:
+        """This machine, and the code that is measured."""
+        return fingerprint(self._catalogue.root)
+
     def shorten(self) -> None:
         """Make it brief."""
         self.brief = True
@@ -78,18 +84,18 @@ class Measurement:
         """
         if self.run is not None:
             return self.run
-        header = Header(self.plan, fingerprint())
+        header = Header(self.plan, self.machine)
         spent_s = 0.0
         devices: dict[str, MeasuredDevice] = {}
         if self.resume is not None:
-            header, self._events = resumable(self.resume)
+            header, self._events = resumable(self.resume, self._catalogue)
             earlier = assemble(header, self._events)
             devices = earlier.devices
             spent_s = sum(each.ended_at - each.started_at for each in earlier.sessions)
             self.journal = Journal.reopen(self.resume, header)
         elif not self.brief:
             self.journal = Journal.create(self._results, header)
-            if (why := commit_unknown()) is not None:
+            if (why := commit_unknown(self._catalogue.root)) is not None:
                 console.out(f"the run file names no commit: {why}")
         display = ProgressDisplay(self.plan, console, spent_s)
         monitor = HealthMonitor()
@@ -164,8 +170,9 @@ def measurement_of(asked: Namespace, plan: Callable[[Namespace], Plan]) -> Measu
         return Measurement(plan(asked), asked.results, asked.catalogue)
     planned = {option.flag for option in OPTIONS if option.planned}
     refuse_plan([flag for flag in asked.given if flag in planned])
-    header, _ = resumable(asked.resume)
+    header, _ = read_journal(asked.resume)
     catalogue = catalogue_of(header.plan.steps)
+    resumable(asked.resume, catalogue)
     return Measurement(header.plan, asked.resume.parent.parent, catalogue, resume=asked.resume)
 
 
@@ -175,10 +182,10 @@ def refuse_plan(flags: Sequence[str]) -> None:
         raise UsageError(f"--resume finishes a run as it was planned: drop {', '.join(flags)}")
 
 
-def resumable(journal: Path) -> tuple[Header, list[Event]]:
+def resumable(journal: Path, catalogue: Catalogue) -> tuple[Header, list[Event]]:
     """A journal's header and events. Raises UsageError where this machine cannot go on with it."""
     header, events = read_journal(journal)
-    now = Header(header.plan, fingerprint())
+    now = Header(header.plan, fingerprint(catalogue.root))
     for name, (then_value, now_value) in differences((header, now), RESUMABLE).items():
         raise UsageError(
             f"cannot resume {journal}: it was measured with {name} {then_value}, and this is "

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from ..compare.views import comparison_view
 from ..errors import BenchError, MachineError, UnexpectedError, UsageError
-from ..machine.fingerprint import fingerprint
 from ..matrix.case import Case
 from ..matrix.ceiling import Ceiling, ceilings_under
 from ..matrix.plan import Plan
@@ -208,7 +207,7 @@ class Suite:
 
     def pytest_benchmark_generate_machine_info(self) -> dict[str, Any]:
         """The fingerprint in pytest-benchmark's words; `node` is the hardware's name."""
-        machine = fingerprint()
+        machine = self.measurement.machine
         return {
             "node": machine.name,
             "cpu": {"brand_raw": machine.cpu, "count": machine.cores},
@@ -219,7 +218,7 @@ class Suite:
 
     def pytest_benchmark_update_commit_info(self, commit_info: dict[str, Any]) -> None:
         """This code's commit, not the current folder's, and no folder's or branch's name."""
-        machine = fingerprint()
+        machine = self.measurement.machine
         commit_info.clear()
         commit_info |= {"id": machine.commit, "dirty": machine.dirty, "project": "sumnet-bench"}
 

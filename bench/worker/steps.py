@@ -95,9 +95,9 @@ class Steps:
             if status_of(error) == "oom":
                 raise
             raise CannotBuild(f"{case.workload} cannot be built: {reason_of(error)}") from error
-        if self._checkout is not None:
-            if (reason := shared_code(self._folder, self._checkout)) is not None:
-                raise CannotBuild(reason)
+        shared = self._checkout and shared_code(self._folder, self._checkout)
+        if shared:
+            raise CannotBuild(shared)
         return step
 
     def describe(self, device: str) -> tuple[StepDescription, ...]:
