@@ -14,6 +14,11 @@ class Expected(msgspec.Struct, frozen=True):
     """The loss after verification's steps over the loss before them."""
     tolerance: float
     """Of that ratio, absolute."""
+    steps: int = 20
+    """How many steps those are."""
+    draws: str = ""
+    """A digest of the random generators' states after them: a run that ends in another one drew
+    other numbers, and cannot be compared. Empty where that does not matter."""
 
 
 class Graphs(msgspec.Struct, frozen=True):

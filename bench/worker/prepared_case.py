@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import torch
 
 from ..devices import device_named
@@ -18,7 +19,7 @@ from ..matrix.precision import PRECISIONS
 from ..protocol.messages import WHOLE_KIND, EnergyMeasured, Prepared
 from ..protocol.profile import StepProfile
 from ..protocol.reference_loops import LARGE_BYTES, reference_loops_for
-from ..protocol.verified import Expected, Graphs, Verified
+from ..protocol.verified import Expected, Verified
 from .loop import Loop, float32_products
 from .profile.profiler import profile_step
 from .refusals import Unsupported
@@ -27,6 +28,7 @@ from .steps import Steps
 from .timing import Samples, Stopwatch, time_block
 from .verify.checks import verify
 from .verify.float64_run import expect
+from .verify.step_verification import verify_step
 
 WARMUP_WINDOW = 8
 WARMUP_TOLERANCE = 0.03
@@ -55,7 +57,7 @@ def verified(steps: Steps, case: Case, lr: float | None) -> Verified:
     """Build and verify a case, and let it go. Raises InvalidCase and CannotBuild."""
     device, expected = device_named(case.device), _expected(case, lr)
     with float32_products(PRECISIONS[case.dtype]):
-        return _verify(steps, case, build(steps, case, lr, device), device, expected)
+        return _verify(steps, case, lr, build(steps, case, lr, device), device, expected)
 
 
 def _expected(case: Case, lr: float | None) -> Expected | None:
@@ -64,17 +66,17 @@ def _expected(case: Case, lr: float | None) -> Expected | None:
 
 
 def _verify(
-    steps: Steps, case: Case, loop: Loop, device: Device, expected: Expected | None
+    steps: Steps,
+    case: Case,
+    lr: float | None,
+    loop: Loop,
+    device: Device,
+    expected: Expected | None,
 ) -> Verified:
     if default_step.is_known(case):
         assert expected is not None
         return verify(case, loop, device, expected)
-    for _ in range(3):  # in place of checks of steps whose training is not known
-        loop.train_step()
-    device.synchronize()
-    graphs = Graphs(loss=0, step=0, recompiled=0, breaks=(), skips=0)
-    peak, samples = device.peak_bytes(), loop.step.samples
-    return Verified(None, None, "", "", graphs, peak, samples=samples)
+    return verify_step(case, loop, device, lambda plain: steps.loop(plain, lr=lr), expected)
 
 
 class PreparedCase:
@@ -98,8 +100,11 @@ class PreparedCase:
         expected = expected or _expected(case, lr)
         with float32_products(self._precision):
             self._loop = build(steps, case, lr, self._device)
-            self._verified = _verify(steps, case, self._loop, self._device, expected)
-        self._restorers = restorers(self._loop)
+            self._verified = _verify(steps, case, lr, self._loop, self._device, expected)
+        self._restorers, note = restorers(self._loop, case.device)
+        if note is not None:
+            notes = (*self._verified.notes, note)
+            self._verified = msgspec.structs.replace(self._verified, notes=notes)
         self._warmup_steps = 0
         with torch.compiler.set_stance("fail_on_recompile"):
             self._step_ns = self._warm_up()

@@ -59,7 +59,7 @@ def verify(
     )
     check_graphs(case, graphs)
     check_products(case, observe(loop.backward).products)
-    path = _observed_path(case, loop)
+    path = observed_path(case, loop)
     check_path(case, path)
     if PRECISIONS[case.dtype].float32_products == "tf32":
         check_tf32(loop)
@@ -171,7 +171,7 @@ def check_tensors(case: Case, loop: Loop) -> None:
             raise InvalidCase(f"{what} is {tensor.dtype}, not torch.{stored}")
 
 
-def _observed_path(case: Case, loop: Loop) -> str:
+def observed_path(case: Case, loop: Loop) -> str:
     """How the optimizer takes a step, from the operators it runs.
 
     After a forward and a backward pass. A compiled step is not inspected: its graph was counted,

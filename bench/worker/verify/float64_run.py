@@ -15,24 +15,14 @@ from ...matrix.optimizers import OPTIMIZERS, learning_rate
 from ...matrix.precision import PRECISIONS
 from ...protocol.verified import Expected
 from ..loop import build_optimizer
+from .rounding import FACTOR, ROUNDINGS, SHAKEN, finite_sizes, products_unit, update_unit
 
 REFERENCE: Any = default_step.reference()
 
 STEPS = 20
-SHAKEN = 6
-"""Runs that are shaken."""
-ROUNDINGS = 16
-"""Operations that round, one after another, behind each gradient."""
-FACTOR = 8.0
-"""A case may stray by this much more than the shaken runs did at most."""
 LEAST_FALL = 0.5
 """A loss that falls by less than this part of the reference's fall is not learnt, whatever the
 dtype explains."""
-TF32_UNIT = 2.0**-11
-LEAST_UNIT = 2.0**-24
-"""torch keeps an optimizer's rates and counts in float32 whatever the weights are."""
-CANCELLED_UNIT = 1000 * LEAST_UNIT
-"""Of a correction such as 1 - 0.999^t, where that too is computed in float32."""
 
 Weights = list[torch.Tensor]
 """In the parameters' order, each with the runs as its first dimension."""
@@ -48,11 +38,12 @@ def expect(case: Case, lr: float | None = None) -> Expected:
     trained = [_train(case, rate, group) for group in together]
     losses, ratios = (torch.cat(parts) for parts in zip(*trained, strict=True))
     loss, ratio = float(losses[0]), float(ratios[0])
-    walked = math.sqrt(STEPS * ROUNDINGS) * max(_unit(case), _step_unit(case)) * abs(1 - ratio)
-    strayed = max(walked, *_finite(ratios[1:] - ratio))
+    unit = max(products_unit(case), update_unit(case))
+    walked = math.sqrt(STEPS * ROUNDINGS) * unit * abs(1 - ratio)
+    strayed = max(walked, *finite_sizes((ratios[1:] - ratio).tolist()))
     return Expected(
         loss=loss,
-        loss_tolerance=FACTOR * max(0.0, *_finite(losses[1:] / loss - 1)),
+        loss_tolerance=FACTOR * max(0.0, *finite_sizes((losses[1:] / loss - 1).tolist())),
         ratio=ratio,
         tolerance=min(FACTOR * strayed, LEAST_FALL * abs(1 - ratio)),
     )
@@ -63,25 +54,6 @@ def reference_loss(case: Case, model: torch.nn.Module) -> float:
     return float(REFERENCE.losses(REFERENCE.weights_of(model), _rows(case, [0])))
 
 
-def _finite(deviations: torch.Tensor) -> list[float]:
-    """Sizes; a run that the dtype lets overflow says nothing of how far others may stray."""
-    return [abs(value) for value in deviations.tolist() if math.isfinite(value)] or [0.0]
-
-
-def _unit(case: Case) -> float:
-    """The unit of rounding of the case's products, relative."""
-    precision = PRECISIONS[case.dtype]
-    if precision.float32_products == "tf32":
-        return TF32_UNIT
-    return float(torch.finfo(getattr(torch, precision.products)).eps / 2)
-
-
-def _step_unit(case: Case) -> float:
-    """The unit of rounding of an optimizer's corrections, which a plain step has in float64."""
-    kernel = case.compilation.step or case.implementation in ("fused", "capturable")
-    return CANCELLED_UNIT if kernel else LEAST_UNIT
-
-
 def _rows(case: Case, runs: list[int]) -> Any:
     """The case's batch for each run."""
     return REFERENCE.rows(**case.own_values, runs=runs)
@@ -90,7 +62,7 @@ def _rows(case: Case, runs: list[int]) -> Any:
 def _train(case: Case, lr: float, runs: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Each run's loss before training, and its ratio after. Run 0 is exact, the others shaken."""
     stored: torch.dtype = getattr(torch, PRECISIONS[case.dtype].parameters)
-    noise = ROUNDINGS * _unit(case)
+    noise = ROUNDINGS * products_unit(case)
     chance = torch.Generator().manual_seed(runs[0])
     shaken = slice(runs.count(0), None)
 
