@@ -126,6 +126,7 @@ class Run:
             self._loop = build(case.but(wide))
         assert self._loop.optimizer is not None
         self._optimizer = self._loop.optimizer
+        _keep_eps(self._optimizer, self._stored)
         self._parameters = list(self._loop.model.parameters())
         self._chance: torch.Generator | None = None
         if shake is not None:
@@ -201,3 +202,11 @@ class Run:
         remembered = [v for v in entries if torch.is_tensor(v) and v.shape in shapes]
         for tensor in (*self._parameters, *remembered):
             tensor.detach().copy_(tensor.detach().to(self._stored))
+
+
+def _keep_eps(optimizer: torch.optim.Optimizer, stored: torch.dtype) -> None:
+    """Adafactor's eps1 is by default that of the parameters' dtype: not of float64, then."""
+    if isinstance(optimizer, torch.optim.Adafactor):
+        for group in optimizer.param_groups:
+            eps1, eps2 = group["eps"]
+            group["eps"] = (torch.finfo(stored).eps if eps1 is None else eps1, eps2)

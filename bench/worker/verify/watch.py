@@ -21,13 +21,13 @@ READS = {
     "_unique2": "unique()",
 }
 """Operators whose result, or its size, the host has to wait for, as users write them."""
+INDEXES = ("index", "index_put_")
 COPIES = ("_to_copy", "copy_")
 SYNCHRONIZE = ("cuda", "xpu", "mps", "accelerator")
 """Modules of torch with a function that waits for a device."""
-NO_USERS = (f"{Path(__file__).parents[2]}{os.sep}", f"{Path(torch.__file__).parent}{os.sep}", "<")
-"""What the names of files begin with that are the suite's, torch's, or no files."""
-OF_TORCH = tuple(f"{NO_USERS[1]}{part}{os.sep}" for part in ("optim", "amp"))
-"""Where torch itself decides to read a value: no news to who uses its optimizers and GradScaler."""
+TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+OTHERS = (f"{Path(__file__).parents[2]}{os.sep}", f"{TORCH}optim{os.sep}", f"{TORCH}amp{os.sep}")
+"""Files that read values for themselves: the suite's, and those of optimizers and GradScaler."""
 STDLIB = sysconfig.get_path("stdlib")
 
 
@@ -53,6 +53,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._note_copy(operands[-1], results[0])
         elif name in READS:
             self._note_wait(READS[name])
+        elif name in INDEXES and any(operand.dtype is torch.bool for operand in operands[1:]):
+            self._note_wait(READS["nonzero"])
         elif not func.is_view:
             elsewhere = [t for t in operands if t.dim() and not self._is_here(t)]
             if elsewhere:
@@ -135,9 +137,9 @@ def users_line() -> str | None:
     """The innermost line of the user's that is being run, as `steps.py:12`."""
     for frame, line in traceback.walk_stack(None):
         file = frame.f_code.co_filename
-        if file.startswith(OF_TORCH):
+        if file != __file__ and file.startswith(OTHERS):
             return None
-        if not (file.startswith(NO_USERS) or _is_stdlib(file)):
+        if not (file == __file__ or file.startswith((TORCH, "<")) or _is_stdlib(file)):
             return f"{Path(file).name}:{line}"
     return None
 
