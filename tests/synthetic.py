@@ -14,12 +14,19 @@ from bench.devices.facts import DeviceFacts, Facts
 from bench.machine.circumstances import MeasuredDevice
 from bench.machine.fingerprint import Machine
 from bench.machine.sampling import Health
-from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
+from bench.matrix.case import (
+    DISPATCH,
+    LATENCY,
+    THROUGHPUT,
+    WHOLE,
+    Case,
+)
 from bench.matrix.ceiling import COPY, MATMUL, TRIAD, Ceiling
+from bench.matrix.default_step import activations, is_known
 from bench.matrix.plan import Plan
+from bench.matrix.step import PHASES
 from bench.protocol.messages import (
     CEILING,
-    KINDS,
     QUANTILES,
     Block,
     CeilingPrepared,
@@ -28,9 +35,10 @@ from bench.protocol.messages import (
     Hello,
     Prepared,
     kinds_of,
+    series_of,
 )
 from bench.protocol.profile import Operator, PhaseProfile, StepProfile, Work
-from bench.protocol.reference_loops import reference_loops_for
+from bench.protocol.reference_loops import LARGE_BYTES, reference_loops_for
 from bench.protocol.verified import Expected, Graphs, Verified
 from bench.records.assembly import assemble
 from bench.records.run_file import Header, RunRecord
@@ -189,8 +197,8 @@ def block_measured(
         elapsed_ns=round(time_ns * (SAMPLES + 1)),
         readings_ns={name: round(readings_ns[name]) for name in _reference_loops(what)},
         quantiles_ns={
-            series: [round(time_ns * shares[series] * SPREAD[q]) for q in QUANTILES]
-            for series in KINDS[kind]
+            series: [round(time_ns * share_of(series, what, shares) * SPREAD[q]) for q in QUANTILES]
+            for series in series_of(kind, () if isinstance(what, Ceiling) else what.phases)
         },
     )
     return BlockMeasured(worker, at, block)
@@ -409,7 +417,13 @@ def _with_health(told: list[Event], health: Sequence[Health], end: float) -> lis
     return [*whole, *due]
 
 
+def share_of(series: str, what: Case | Ceiling, shares: Mapping[str, float]) -> float:
+    """A series' part of a step's time; phases that `shares` does not have are alike."""
+    phases = () if isinstance(what, Ceiling) else what.phases
+    return shares[series] if series in shares else 1 / len(phases)
+
+
 def _reference_loops(what: Case | Ceiling) -> tuple[str, ...]:
     if isinstance(what, Ceiling):
         return reference_loops_for(what.size or 0 if what.what in (COPY, TRIAD) else 0)
-    return reference_loops_for(4 * what.batch * what.hidden)
+    return reference_loops_for(4 * activations(what) if is_known(what) else LARGE_BYTES + 1)

@@ -14,11 +14,10 @@ import pytest
 from bench import __version__
 from bench.cli import main
 from bench.errors import BenchError, MachineError, UsageError
-from bench.matrix.case import SERIES
 from bench.matrix.ceiling import Ceiling
 from bench.records.run_file import SCHEMA
 from tests import synthetic
-from tests.cases import sumnet
+from tests.cases import SERIES, sumnet
 from tests.commands import invoke
 from tests.synthetic import Moods
 

@@ -25,7 +25,10 @@ from bench.compare.verdicts import (
 )
 from bench.errors import UsageError
 from bench.machine.circumstances import MeasuredDevice
-from bench.matrix.case import PHASES, Case
+from bench.matrix.case import (
+    Case,
+)
+from bench.matrix.step import PHASES
 from bench.records.run_file import RunRecord
 from bench.records.store import load_run
 from bench.records.verdicts import EQUIVALENT, IMPROVED, INCONCLUSIVE, INVALID, REGRESSED

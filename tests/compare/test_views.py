@@ -13,13 +13,17 @@ from bench.compare.verb import compare
 from bench.compare.views import comparison_view
 from bench.errors import UsageError
 from bench.machine.sampling import Health, HostHealth
-from bench.matrix.case import PHASES, SERIES, WHOLE, Case
+from bench.matrix.case import (
+    WHOLE,
+    Case,
+)
+from bench.matrix.step import PHASES
 from bench.records.run_file import RunRecord
 from bench.report.render import render
 from bench.report.view import Row, View
 from bench.stats.frame import tidy
 from tests import synthetic
-from tests.cases import sumnet
+from tests.cases import SERIES, sumnet
 from tests.synthetic import Moods
 
 SGD = sumnet(batch=1024)

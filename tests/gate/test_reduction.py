@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from bench.gate.reduction import MIN_BLOCK_PAIRS, reduce_pair, rows
-from bench.matrix.case import PHASES, THROUGHPUT, WHOLE
+from bench.matrix.case import (
+    THROUGHPUT,
+    WHOLE,
+)
+from bench.matrix.step import PHASES
 from bench.protocol.messages import (
     KINDS,
     PHASES_KIND,

@@ -11,9 +11,9 @@ from bench.errors import MachineError, UsageError
 from bench.gate import regress
 from bench.gate.regress import ENVIRONMENT
 from bench.machine.circumstances import MeasuredDevice
-from bench.matrix.case import PHASES
 from bench.matrix.comparison import Comparison
 from bench.matrix.plan import ENVIRONMENTS
+from bench.matrix.step import PHASES
 from bench.protocol.messages import Interpreter
 from bench.records.gate_report import Rules, load_report
 from bench.records.verdicts import EXIT_STATUS

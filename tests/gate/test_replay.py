@@ -25,8 +25,11 @@ from bench.gate.replay import (
     shifts,
 )
 from bench.machine.circumstances import MeasuredDevice
-from bench.matrix.case import PHASES, WHOLE
+from bench.matrix.case import (
+    WHOLE,
+)
 from bench.matrix.comparison import Comparison
+from bench.matrix.step import PHASES
 from bench.records.gate_report import GateReport, Rules
 from bench.report.view import Row
 from tests import synthetic

@@ -15,8 +15,11 @@ from bench.gate.views import (
     report_view,
 )
 from bench.machine.circumstances import MeasuredDevice
-from bench.matrix.case import PHASES, Case
+from bench.matrix.case import (
+    Case,
+)
 from bench.matrix.comparison import Comparison
+from bench.matrix.step import PHASES
 from bench.options import FORMATS
 from bench.records.gate_report import GateReport, Rules, SeriesVerdict
 from bench.records.verdicts import (

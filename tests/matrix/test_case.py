@@ -1,6 +1,5 @@
 """Cases and their ids: one id a case, one case an id."""
 
-from tests.cases import sumnet
 import re
 
 import pytest
@@ -12,15 +11,16 @@ from bench.matrix.axes import AXES
 from bench.matrix.case import (
     DISPATCH,
     LATENCY,
-    PHASES,
-    SERIES,
     THROUGHPUT,
     WHOLE,
     Case,
     case_from_id,
 )
 from bench.matrix.compilation import COMPILATIONS, GRAPH_KINDS
-from tests.matrix.strategies import CASES
+from bench.matrix.default_step import DEFAULT
+from bench.matrix.step import PHASES, StepDescription
+from tests.cases import SERIES, sumnet
+from tests.matrix.strategies import CASES, own_cases
 
 ID = "cpu/float32/b2/sgd/default/compile-off/h10/t1"
 
@@ -30,7 +30,16 @@ def test_the_default_case_has_this_id() -> None:
 
 
 def test_an_id_shows_every_axis_in_order() -> None:
-    case = sumnet(device="cuda:1", "bfloat16", 1024, "adam", "fused", "on", 256, 4)
+    case = sumnet(
+        device="cuda:1",
+        dtype="bfloat16",
+        batch=1024,
+        optimizer="adam",
+        implementation="fused",
+        compile="on",
+        hidden=256,
+        threads=4,
+    )
     assert case.id == "cuda:1/bfloat16/b1024/adam/fused/compile-on/h256/t4"
     assert list(case.axes) == list(AXES)
     assert list(case.axes.values()) == [
@@ -81,7 +90,7 @@ def test_the_series_are_the_three_phases_the_whole_step_and_those_of_host_and_de
 def test_phases_are_timed_where_the_step_can_be_taken_apart(
     case: Case, phases: tuple[str, ...]
 ) -> None:
-    assert case.splits == bool(phases)
+    assert case.phases == phases
     assert tuple(series for series in case.series if series in PHASES) == phases
 
 
@@ -118,6 +127,20 @@ def test_the_series_of_any_case_hold_the_whole_step_and_keep_their_order(case: C
 @given(CASES)
 def test_an_id_reads_back_as_its_case(case: Case) -> None:
     assert case_from_id(case.id) == case
+
+
+@given(own_cases())
+def test_an_id_of_a_users_step_reads_back_as_its_case(drawn: tuple[StepDescription, Case]) -> None:
+    step, case = drawn
+    assert case_from_id(case.id, [DEFAULT, step]) == case
+    assert case_from_id(case.id, [step]) == case
+
+
+@given(CASES, own_cases())
+def test_an_id_says_which_step_it_is_of(case: Case, drawn: tuple[StepDescription, Case]) -> None:
+    step, own = drawn
+    assert case_from_id(case.id, [step, DEFAULT]) == case
+    assert own.id.startswith(f"{step.name}/")
 
 
 @given(CASES, CASES)

@@ -9,15 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.devices.facts import DeviceFacts, Facts
-from bench.matrix.case import SERIES, Case
+from bench.matrix.case import (
+    Case,
+)
 from bench.matrix.ceiling import Ceiling
+from bench.matrix.step import PHASES
 from bench.protocol.messages import (
     CEILING,
     KINDS,
+    PHASES_KIND,
     Block,
     CaseVerified,
     CeilingPrepared,
     CompileTimed,
+    Describe,
+    Described,
     EnergyMeasured,
     Hello,
     Measure,
@@ -34,12 +40,13 @@ from bench.protocol.messages import (
     TimeCompile,
     Verify,
     kinds_of,
+    series_of,
 )
 from bench.protocol.profile import PhaseProfile, StepProfile
 from bench.protocol.subject import subject_hash
 from bench.protocol.verified import Expected, Graphs, Verified
-from tests.cases import sumnet
-from tests.matrix.strategies import CASES
+from tests.cases import SERIES, sumnet
+from tests.matrix.strategies import CASES, DESCRIPTIONS
 
 TEXTS = st.text()
 NANOSECONDS = st.integers(0, 2**62)
@@ -57,17 +64,24 @@ CEILINGS = st.builds(
     dtype=st.none() | TEXTS,
     size=st.none() | NANOSECONDS,
 )
-PHASES = st.builds(PhaseProfile, share=NUMBERS, in_operators=NUMBERS, ops=NANOSECONDS)
-PROFILES = st.builds(StepProfile, phases=st.dictionaries(TEXTS, PHASES, max_size=3))
+PHASE_PROFILES = st.builds(PhaseProfile, share=NUMBERS, in_operators=NUMBERS, ops=NANOSECONDS)
+PROFILES = st.builds(StepProfile, phases=st.dictionaries(TEXTS, PHASE_PROFILES, max_size=3))
 
 REQUESTS = {
     Prepare: st.builds(Prepare, CASES, RATES, st.none() | EXPECTED),
     Verify: st.builds(Verify, CASES, RATES),
     TimeCompile: st.builds(TimeCompile, CASES, RATES),
     PrepareCeiling: st.builds(PrepareCeiling, CEILINGS, st.none() | NANOSECONDS),
-    Measure: st.builds(Measure, TEXTS, st.sampled_from(list(KINDS)), st.integers(1, 1000)),
+    Measure: st.builds(
+        Measure,
+        TEXTS,
+        st.sampled_from(list(KINDS)),
+        st.integers(1, 1000),
+        st.lists(TEXTS).map(tuple),
+    ),
     MeasureEnergy: st.builds(MeasureEnergy, TEXTS, NUMBERS),
     Profile: st.builds(Profile, TEXTS, st.none() | TEXTS),
+    Describe: st.builds(Describe, TEXTS),
 }
 REPLIES = {
     Hello: st.builds(
@@ -98,6 +112,7 @@ REPLIES = {
     ),
     EnergyMeasured: st.builds(EnergyMeasured, TEXTS, NANOSECONDS, NANOSECONDS, NUMBERS),
     Profiled: st.builds(Profiled, TEXTS, PROFILES),
+    Described: st.builds(Described, st.lists(DESCRIPTIONS).map(tuple)),
 }
 
 
@@ -162,13 +177,14 @@ def test_a_loss_ratio_that_is_no_number_is_not_taken_for_one(ratio: float) -> No
 
 
 def test_the_kinds_of_block_yield_every_series_once_and_a_ceilings_own() -> None:
-    yielded = [series for kind in KINDS.values() for series in kind]
+    yielded = [name for kind in (PHASES_KIND, *KINDS) for name in series_of(kind, PHASES)]
     assert sorted(yielded) == sorted([*SERIES, CEILING])
 
 
 @given(CASES)
 def test_the_kinds_of_a_case_yield_its_series_and_no_other(case: Case) -> None:
-    assert sorted(s for kind in kinds_of(case) for s in KINDS[kind]) == sorted(case.series)
+    found = [s for kind in kinds_of(case) for s in series_of(kind, case.phases)]
+    assert sorted(found) == sorted(case.series)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from bench.devices.facts import Facts
 from bench.matrix.ceiling import Ceiling
+from bench.matrix.step import PHASES
 from bench.protocol.messages import (
     KINDS,
     PHASES_KIND,
@@ -32,6 +33,7 @@ from bench.protocol.messages import (
     Status,
     TimeCompile,
     Verify,
+    series_of,
 )
 from bench.protocol.validation import InvalidReply, check
 from bench.protocol.verified import Expected, Graphs, Verified
@@ -49,17 +51,22 @@ SPENT = EnergyMeasured(ID, 1_000, 3_000_000_000, 12.5)
 COMPILED = CompileTimed(ID, 1_000, 0, 1)
 PROFILED = Profiled(ID, synthetic.step_profile())
 ROW = [10, 20, 30, 40]
+ALL_KINDS = (PHASES_KIND, *KINDS)
 Rows = dict[str, list[int]]
 
 
 def block(kind: str = PHASES_KIND) -> Block:
-    return Block(ID, kind, 8, 50, {"dispatch": 100}, dict.fromkeys(KINDS[kind], ROW))
+    return Block(ID, kind, 8, 50, {"dispatch": 100}, dict.fromkeys(series_of(kind, PHASES), ROW))
+
+
+def measure(kind: str) -> Measure:
+    return Measure(ID, kind, 8, series_of(kind, PHASES))
 
 
 ANSWERS: list[tuple[Request, Reply]] = [
     (Prepare(CASE), PREPARED),
-    *((Measure(ID, kind, 8), block(kind)) for kind in KINDS),
-    (Measure(ID, PHASES_KIND, 8), PhasesRefused(ID, "they cannot be told apart")),
+    *((measure(kind), block(kind)) for kind in ALL_KINDS),
+    (measure(PHASES_KIND), PhasesRefused(ID, "they cannot be told apart")),
     (Verify(CASE), CaseVerified(ID, VERIFIED)),
     (PrepareCeiling(Ceiling("op")), READY),
     (TimeCompile(CASE), COMPILED),
@@ -69,7 +76,7 @@ ANSWERS: list[tuple[Request, Reply]] = [
 REQUESTS = [
     Prepare(CASE),
     PrepareCeiling(Ceiling("op")),
-    Measure(ID, PHASES_KIND, 8),
+    measure(PHASES_KIND),
     Verify(CASE),
     TimeCompile(CASE),
     MeasureEnergy(ID, 3.0),
@@ -97,13 +104,13 @@ def named(value: object) -> str:
 
 def assert_invalid(request: Request, reply: Reply) -> None:
     with pytest.raises(InvalidReply, match=named(reply)) as caught:
-        check(ID, request, reply)
+        check(ID, "cpu", request, reply)
     assert caught.value.status == "failed"
 
 
 @pytest.mark.parametrize(("request_", "reply"), ANSWERS)
 def test_a_valid_reply_passes(request_: Request, reply: Reply) -> None:
-    check(ID, request_, reply)
+    check(ID, "cpu", request_, reply)
 
 
 @pytest.mark.parametrize(
@@ -183,15 +190,15 @@ def test_an_impossible_compile_time_is_invalid() -> None:
     ids=["more samples", "fewer samples", "another kind", "nothing"],
 )
 def test_a_block_that_was_not_requested_is_invalid(reply: Reply) -> None:
-    assert_invalid(Measure(ID, PHASES_KIND, 8), reply)
-
-
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != PHASES_KIND])
-def test_phases_are_refused_only_where_they_were_requested(kind: str) -> None:
-    assert_invalid(Measure(ID, kind, 8), PhasesRefused(ID, "no"))
+    assert_invalid(measure(PHASES_KIND), reply)
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_phases_are_refused_only_where_they_were_requested(kind: str) -> None:
+    assert_invalid(measure(kind), PhasesRefused(ID, "no"))
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
 @pytest.mark.parametrize(
     ("what", "rows"),
     [
@@ -210,12 +217,12 @@ def test_a_block_with_impossible_times_is_invalid(
     kind: str, what: str, rows: Callable[[Rows], Rows]
 ) -> None:
     good = block(kind)
-    assert_invalid(Measure(ID, kind, 8), replace(good, quantiles_ns=rows(good.quantiles_ns)))
+    assert_invalid(measure(kind), replace(good, quantiles_ns=rows(good.quantiles_ns)))
 
 
 @pytest.mark.parametrize("reading", [0, -1])
 def test_an_impossible_reading_is_invalid(reading: int) -> None:
-    assert_invalid(Measure(ID, PHASES_KIND, 8), replace(block(), readings_ns={"dispatch": reading}))
+    assert_invalid(measure(PHASES_KIND), replace(block(), readings_ns={"dispatch": reading}))
 
 
 def test_a_long_reply_is_quoted_in_part() -> None:

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from bench.errors import MachineError, UsageError
-from bench.matrix.case import PHASES
 from bench.matrix.comparison import Comparison
+from bench.matrix.step import PHASES
 from bench.records.gate_report import (
     SCHEMA,
     GateReport,

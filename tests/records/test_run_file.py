@@ -8,8 +8,12 @@ import pytest
 from bench.devices.facts import DeviceFacts
 from bench.machine.circumstances import MeasuredDevice
 from bench.machine.sampling import GpuHealth, Health, HealthSample, HostHealth
-from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.case import (
+    WHOLE,
+    Case,
+)
 from bench.matrix.ceiling import Ceiling
+from bench.matrix.step import PHASES
 from bench.protocol import messages as protocol
 from bench.protocol.messages import CEILING
 from bench.protocol.profile import StepProfile

@@ -6,15 +6,19 @@ import pytest
 import torch
 
 from bench.devices.cpu import Cpu
-from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.case import (
+    WHOLE,
+    Case,
+)
 from bench.matrix.optimizers import OPTIMIZERS
+from bench.matrix.step import PHASES
 from bench.protocol.profile import Work
 from bench.roofline.costs import STEP_COSTS, as_run, eager, fused, total
 from bench.worker.profile.profiler import count_phases, state_elements
 from tests.cases import sumnet
 from tests.loops import build_loop
 
-TRAINS = [name for name, spec in OPTIMIZERS.items() if spec.refusal is None]
+TRAINS = [name for name, spec in OPTIMIZERS.items() if spec.dense and not spec.matrices]
 WARM = 20
 """Steps after which an optimizer has all its state, and RAdam corrects its variance."""
 
@@ -36,7 +40,7 @@ def counted(case: Case) -> tuple[dict[str, Work], int]:
     )
     for _ in range(WARM):
         loop.train_step()
-    return count_phases(loop, PHASES if case.splits else (WHOLE,)), state_elements(loop.optimizer)
+    return count_phases(loop, PHASES if case.phases else (WHOLE,)), state_elements(loop.optimizer)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
@@ -68,7 +72,7 @@ def test_step_moves_what_the_model_says(
     work, state = counted(case)
     parts = as_run(case, implementation, state)
     (name, ops) = ("step", parts["step"])
-    if not case.splits:
+    if not case.phases:
         name, ops = WHOLE, [op for phase in PHASES for op in parts[phase]]
     model = total(ops)
     assert model.products == pytest.approx(work[name].flops)

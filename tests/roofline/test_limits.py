@@ -7,9 +7,13 @@ import msgspec
 import pandas as pd
 import pytest
 
-from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.case import (
+    WHOLE,
+    Case,
+)
 from bench.matrix.ceiling import COPY, LAUNCH, MATMUL, NODE, OP, Ceiling
 from bench.matrix.precision import PRECISIONS
+from bench.matrix.step import PHASES
 from bench.protocol.profile import StepProfile
 from bench.records.run_file import RunRecord
 from bench.records.store import load_run

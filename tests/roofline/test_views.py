@@ -8,8 +8,11 @@ import pytest
 
 from bench.cli import main
 from bench.machine.sampling import Health, HostHealth
-from bench.matrix.case import PHASES, WHOLE
+from bench.matrix.case import (
+    WHOLE,
+)
 from bench.matrix.ceiling import COPY, MATMUL, NODE, OP, Ceiling
+from bench.matrix.step import PHASES
 from bench.records.run_file import RunRecord
 from tests import synthetic
 from tests.cases import sumnet

@@ -10,15 +10,21 @@ import pytest
 
 from bench.machine.circumstances import MeasuredDevice
 from bench.machine.sampling import Health, HostHealth
-from bench.matrix.case import DISPATCH, PHASES, SERIES, THROUGHPUT, WHOLE, Case
+from bench.matrix.case import (
+    DISPATCH,
+    THROUGHPUT,
+    WHOLE,
+    Case,
+)
 from bench.matrix.ceiling import Ceiling
+from bench.matrix.step import PHASES
 from bench.protocol.profile import StepProfile
 from bench.records.run_file import RunRecord
 from bench.stats.estimates import DRIFT, MIN_BLOCKS, SIGMAS, assumed_drift
 from bench.stats.floors import Floor, floor_among, own_floors
 from bench.stats.frame import BUSY, FEW, SLOW, drift_of, tidy
 from tests import synthetic
-from tests.cases import sumnet
+from tests.cases import SERIES, sumnet
 from tests.synthetic import GPU, OTHER_GPUS, READINGS_NS, SHARES, SPREAD, Moods, measured_on
 
 SMALL = sumnet()
@@ -446,7 +452,7 @@ def test_case_without_times_is_not_said_to_be_bound_by_anything(
 def test_energy_is_reported_for_a_million_samples_or_why_it_is_not() -> None:
     frame = frame_of(synthetic.run(TRUE_NS, energy={SMALL: 4.0, ADAM: "there is no counter"}))
     assert {row(frame, SMALL, series)["joules"] for series in SMALL.series} == {
-        1e6 * 4.0 / (synthetic.STEPS * SMALL.batch)
+        1e6 * 4.0 / (synthetic.STEPS * SMALL.own_values["batch"])
     }
     assert row(frame, ADAM)["energy_reason"] == "there is no counter"
     assert np.isnan(row(frame, ADAM)["joules"])
