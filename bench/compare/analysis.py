@@ -34,9 +34,10 @@ def ratios(
 ) -> Ratios:
     """The times of a series over those of the reference, the default of `by` or its first value.
 
-    Raises UsageError where no case has the series, or `reference` is not among the values of `by`.
+    Cases that do not have the axis `by` are left out. Raises UsageError where no case has the
+    series, or `reference` is not among the values of `by`.
     """
-    table = frame[frame["series"] == series].copy()
+    table = frame[(frame["series"] == series) & (frame[by] != "")].copy()
     if table.empty:
         raise UsageError(f"--phase: no case has {series} times")
     values = list(dict.fromkeys(table[by]))
@@ -51,7 +52,7 @@ def ratios(
 
     everywhere = table.pivot(index=keys, columns=by, values="ratio").dropna()
     present = table.pivot(index=keys, columns=by, values="status").notna()
-    shown = varying(table[keys].assign(**{by: ""})) or keys
+    shown = varying(table, keys) or keys
     missing = {}
     for value in values:
         lacking = present.index[~present[value]].to_frame()[shown]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..records.run_file import CaseRecord, RunRecord
 from ..stats.estimates import ratio_half
-from ..stats.frame import steps
+from ..stats.frame import axes_in, steps
 
 NEVER = math.inf
 UNCLEAR = math.nan
@@ -47,7 +47,7 @@ def compile_frame(
                 {
                     "run": label,
                     "case": record.id,
-                    **record.case.axes,
+                    **{name: record.case.axes.get(name, "") for name in axes_in(frame)},
                     "cold_s": cold_s,
                     "warm_s": warm_s,
                     "reason": record.compile_times.reason or "",

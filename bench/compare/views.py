@@ -12,7 +12,7 @@ from ..matrix.case import DISPATCH, LATENCY, THROUGHPUT, WHOLE
 from ..records.run_file import RunRecord
 from ..report import notes
 from ..report.view import Row, Table, View, Worth, records
-from ..stats.frame import QUIET, RUN, STATISTICS, dimensions, phases_in, tidy, varying
+from ..stats.frame import QUIET, RUN, STATISTICS, dimensions, phases_in, sizes_in, tidy, varying
 from ..units import duration, rate
 from .analysis import Ratios, ratios
 from .compile_costs import NEVER, NO_EAGER_CASE, compile_frame
@@ -59,15 +59,15 @@ def comparison_view(
     """
     frame = tidy(runs, labels)
     by = by or (RUN if len(runs) > 1 or reference else None)
-    comparison = ratios(frame, by, reference, series, statistic) if by else None
     for name in filter(None, (by, rows, columns)):
         if name not in (known := dimensions(frame)):
             raise UsageError(f"{name!r} is no axis of these cases; there are: {', '.join(known)}")
     if series not in set(frame["series"]):
         raise UsageError(f"--phase: no case has {series} times")
+    comparison = ratios(frame, by, reference, series, statistic) if by else None
     if rows or columns:
-        across = columns or next(n for n in (by, RUN, "batch") if n and n != rows)
-        down = rows or next(n for n in ("batch", *varying(frame), RUN) if n != across)
+        across = columns or next(n for n in (by, RUN, "optimizer") if n and n != rows)
+        down = rows or next(n for n in (*sizes_in(frame), *varying(frame), RUN) if n != across)
         shown, marks_of = frame[frame["series"] == series], statistic
         table = pivot_table(shown, down, across, statistic)
     else:
@@ -162,13 +162,18 @@ def _ratio_cells(comparison: Ratios | None) -> dict[tuple[str, str], str]:
 def pivot_table(frame: pd.DataFrame, down: str, across: str, statistic: str) -> Table:
     """Times of a frame of one series, one axis down and one across; other differences are rows."""
     index = [down, *(name for name in varying(frame) if name not in (down, across))]
-    heads = [f"{across} {value}" for value in dict.fromkeys(frame[across])]
+    heads = [_head(across, value) for value in dict.fromkeys(frame[across])]
     rows: dict[tuple[Any, ...], Row] = {}
     for _, entry in frame.iterrows():
         key = tuple(entry[name] for name in index)
         row = rows.setdefault(key, dict(zip(index, key, strict=True)) | dict.fromkeys(heads, ""))
-        row[f"{across} {entry[across]}"] = notes.time_cell(entry, statistic)
+        row[_head(across, entry[across])] = notes.time_cell(entry, statistic)
     return Table(list(rows.values()), [(head,) for head in reversed(heads[1:])])
+
+
+def _head(axis: str, value: object) -> str:
+    """What stands above a value of an axis; some cases have no such axis."""
+    return f"no {axis}" if value == "" else f"{axis} {value}"
 
 
 def _records(frame: pd.DataFrame, comparison: Ratios | None) -> list[Row]:
@@ -239,7 +244,7 @@ def _compile_view(runs: Sequence[RunRecord], labels: Sequence[str], frame: pd.Da
     if compiled.empty:
         return View(())
     entries = [entry for _, entry in compiled.iterrows()]
-    names = [*dict.fromkeys([*varying(compiled), "compile"])]
+    names = [*dict.fromkeys([*varying(compiled, dimensions(frame)), "compile"])]
     rows: list[Row] = [
         {
             **{name: entry[name] for name in names},

@@ -21,6 +21,8 @@ __all__ = [
     "columns_of",
     "prefix_of",
     "selectable",
+    "word_of",
+    "written",
 ]
 
 
@@ -130,7 +132,7 @@ def _own(axis: OwnAxis) -> Axis:
     prefix, default = prefix_of(axis), axis.values[0]
     if kind is int and most is not None:
         return _count(axis.name, axis.help, int(default), most, prefix)
-    words = {_word(value): value for value in axis.values}
+    words = {word_of(value): value for value in axis.values}
 
     def parse(text: str) -> Value | None:
         if kind is int and re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text):
@@ -143,8 +145,8 @@ def _own(axis: OwnAxis) -> Axis:
     return Axis(axis.name, axis.help, default, parse, allowed, prefix)
 
 
-def _word(value: Value) -> str:
-    """A value as it is written in an id."""
+def word_of(value: Value) -> str:
+    """A value as it is typed, and as tables have it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -156,6 +158,13 @@ def axis_named(name: str) -> Axis:
     """The axis of that name, as tables know it: of a step that they know no more of, its values
     alone count."""
     return AXES.get(name) or Axis(name, "", "", lambda text: text, "a value", name)
+
+
+def written(name: str, value: Value) -> str:
+    """A value of the axis of that name, as an id has it: with what tells it from others."""
+    if name in AXES:
+        return f"{AXES[name].prefix}{value}"
+    return f"{name}-{value}" if isinstance(value, str) else f"{name}{value}"
 
 
 def selectable(steps: Iterable[StepDescription]) -> dict[str, Axis]:

@@ -151,5 +151,6 @@ def compile_timed(preset: str, cases: Iterable[Case]) -> list[str]:
 
 
 def _cases(step: StepDescription, grid: Grid) -> Iterator[Case]:
-    for values in itertools.product(*grid.values()):
-        yield case_of(step, dict(zip(grid, values, strict=True)))
+    names = [name for name in axes_of(step) if name in grid]
+    for values in itertools.product(*(grid[name] for name in names)):
+        yield case_of(step, dict(zip(names, values, strict=True)))

@@ -2,6 +2,7 @@
 
 from ..devices import kind_of
 from . import messages
+from .verified import Verified
 
 
 class InvalidReply(Exception):
@@ -34,11 +35,11 @@ def check(what: str, device: str, request: messages.Request, reply: messages.Rep
 def _is_valid(what: str, request: messages.Request, reply: messages.Reply) -> bool:
     match request, reply:
         case messages.Prepare(), messages.Prepared(case=named):
-            possible = reply.step_ns > 0 and reply.verified is not None
+            possible = reply.step_ns > 0 and _is_answered(reply.verified)
         case messages.PrepareCeiling(), messages.CeilingPrepared(ceiling=named):
             possible = min(reply.sample_ns, reply.calls, reply.work) > 0
         case messages.Verify(), messages.CaseVerified(case=named):
-            possible = True
+            possible = _is_answered(reply.verified)
         case messages.Profile(), messages.Profiled(case=named):
             possible = True
         case messages.TimeCompile(), messages.CompileTimed(case=named):
@@ -60,3 +61,8 @@ def _is_valid(what: str, request: messages.Request, reply: messages.Reply) -> bo
         case _:
             return False
     return possible and named == what
+
+
+def _is_answered(verified: Verified | None) -> bool:
+    """Whether there is a ratio where one is expected; one that is no number arrives as None."""
+    return verified is not None and (verified.expected is None or verified.ratio is not None)

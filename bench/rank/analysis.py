@@ -86,7 +86,9 @@ def crossovers(frame: pd.DataFrame, statistic: str) -> list[Crossover]:
     place = timed[RUN] + " " + timed["device"] if several else timed["device"]
     if BATCH not in timed:
         return []
-    timed = timed[timed[BATCH].map(lambda batch: isinstance(batch, int))]
+    has_batch = timed[BATCH].map(lambda batch: isinstance(batch, int))
+    timed = timed[has_batch].astype({BATCH: int})
+    place = place[has_batch]
     others: list[Hashable] = [n for n in axes_in(frame) if n not in (*CHOICES, BATCH)]
     keys = [*others, "place", "batch"]
     best = timed.assign(place=place).sort_values(time, kind="stable").drop_duplicates(keys)

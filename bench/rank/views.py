@@ -1,12 +1,13 @@
 """The fastest configurations, and where one device overtakes another."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from ..matrix.axes import AXES
 from ..matrix.case import THROUGHPUT, WHOLE
+from ..matrix.default_step import DEFAULT
 from ..options import CHOICES
 from ..records.run_file import RunRecord
 from ..report import notes
@@ -37,7 +38,8 @@ def ranking_view(
     ranked = rankings(frame, by, statistic)
     choices = [name for name in by if frame[name].nunique() > 1]
     bounds = bool(frame["host_bound"].notna().any())
-    rows = [_row(ranking, choices, statistic, bounds) for ranking in ranked]
+    tasks = _task_columns(ranked)
+    rows = [_row(ranking, tasks, choices, statistic, bounds) for ranking in ranked]
     below = [
         ABOUT,
         *([HOST_BOUND] if bounds else []),
@@ -48,10 +50,13 @@ def ranking_view(
     return View([Table(rows, WORTH)], below, rows)
 
 
-def _row(ranking: Ranking, choices: Sequence[str], statistic: str, bounds: bool) -> Row:
+def _row(
+    ranking: Ranking, tasks: Sequence[str], choices: Sequence[str], statistic: str, bounds: bool
+) -> Row:
+    """`tasks`: which of a task's values have a column; `choices`: which of a choice are named."""
     first = ranking.table.iloc[0]
     row: Row = {
-        **_task_columns(ranking.task),
+        **{name: ranking.task[name] for name in tasks},
         "fastest": _name(first, choices),
         "step ± 95%": notes.time_cell(first, statistic),
         "samples/s": rate(first["samples"] / first[f"{statistic}_ns"] * 1e9),
@@ -68,13 +73,14 @@ def _row(ranking: Ranking, choices: Sequence[str], statistic: str, bounds: bool)
     return row
 
 
-def _task_columns(task: dict[Hashable, Any]) -> Row:
+def _task_columns(ranked: Sequence[Ranking]) -> list[str]:
     """The batch, the optimizer and the rest of the task, then what there was no choice of."""
+    task = ranked[0].task
     first = [name for name in ("batch", "optimizer") if name in task]
-    rest = [n for n in task if n not in (*first, RUN, *CHOICES)]
-    shown = [name for name in rest if name != "workload" or task[name] != AXES["workload"].default]
-    names = [*first, *shown, *(name for name in task if name in CHOICES)]
-    return {str(name): task[name] for name in names}
+    rest = [str(n) for n in task if n not in (*first, RUN, *CHOICES)]
+    if all(ranking.task["workload"] == DEFAULT.name for ranking in ranked):
+        rest.remove("workload")
+    return [*first, *rest, *(str(name) for name in task if name in CHOICES)]
 
 
 def _name(row: "pd.Series[Any]", choices: Sequence[str]) -> str:
@@ -88,7 +94,8 @@ def _name(row: "pd.Series[Any]", choices: Sequence[str]) -> str:
 
 
 def _crossover_note(found: Crossover) -> str:
-    task = ", ".join(f"{name} {value}" for name, value in found.task.items())
+    told = {n: v for n, v in found.task.items() if v != "" and (n, v) != ("workload", DEFAULT.name)}
+    task = ", ".join(f"{name} {value}" for name, value in told.items())
     first, second = found.places
     between = f"from {found.batches[0]} to {found.batches[1]}"
     if found.faster_below is None:

@@ -12,7 +12,7 @@ RUN_SCHEMA, REPORT_SCHEMA = 4, 2
 
 
 def upgrade_run(run: dict[str, Any]) -> None:
-    """Give the cases of a run, or of a journal's header, the shape they have now, in place.
+    """Give the cases of a run the shape they have now, in place.
 
     Raises KeyError, TypeError or AttributeError where it has another shape than such files have.
     """

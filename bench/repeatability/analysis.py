@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..machine.circumstances import DEVICES, MACHINE, SOFTWARE, differences
 from ..matrix.case import WHOLE, is_phase
 from ..records.run_file import RunRecord
-from ..stats.frame import tidy
+from ..stats.frame import sizes_in, tidy
 
 IDENTICAL = (*MACHINE, *DEVICES, "cases", "replicates", "environment", *SOFTWARE, "code")
 """Circumstances that runs must share for their agreement to be the machine's."""
@@ -30,20 +30,27 @@ def as_printed(runs: Sequence[RunRecord]) -> pd.DataFrame:
     return pd.concat([tidy([run], [str(number)]) for number, run in enumerate(runs)])
 
 
-def agreement(frame: pd.DataFrame, statistic: str) -> pd.DataFrame:
-    """A row for each batch size, over all runs of the frame.
+def sizes_of(frame: pd.DataFrame) -> list[str]:
+    """The columns that tell sizes apart: the step's name where there are several, or no sizes."""
+    sizes = sizes_in(frame)
+    return sizes if sizes and frame["workload"].nunique() == 1 else ["workload", *sizes]
 
-    Columns: batch, series (how many have two times or more), missing (times that a run does not
-    have), median_spread and worst_spread (max / min - 1, over the series), covered (share of
-    ordered pairs of runs in which one's interval includes the other's time) and half_width (the
-    median interval's, a logarithm). NaN where no series has two times.
+
+def agreement(frame: pd.DataFrame, statistic: str) -> pd.DataFrame:
+    """A row for each size of each step, such as each batch, over all runs of the frame.
+
+    Columns: `sizes_of` the frame, series (how many have two times or more), missing (times that a
+    run does not have), median_spread and worst_spread (max / min - 1, over the series), covered
+    (share of ordered pairs of runs in which one's interval includes the other's time) and
+    half_width (the median interval's, a logarithm). NaN where no series has two times.
     """
     time, half = f"{statistic}_ns", f"{statistic}_half"
     rows: list[dict[str, Any]] = []
-    for batch, of_batch in frame.groupby("batch"):
+    sizes = sizes_of(frame)
+    for size, of_size in frame.groupby(sizes, sort=False):
         spreads: list[float] = []
         covered: list[bool] = []
-        for _, of_series in of_batch.groupby(["case", "series"]):
+        for _, of_series in of_size.groupby(["case", "series"]):
             known = of_series[[time, half]].dropna()
             if len(known) > 1:
                 spreads.append(known[time].max() / known[time].min() - 1)
@@ -51,13 +58,13 @@ def agreement(frame: pd.DataFrame, statistic: str) -> pd.DataFrame:
                 covered.append(bool(abs(np.log(other / one)) <= width))
         rows.append(
             {
-                "batch": batch,
+                **dict(zip(sizes, size, strict=True)),
                 "series": len(spreads),
-                "missing": of_batch[time].isna().sum(),
+                "missing": of_size[time].isna().sum(),
                 "median_spread": pd.Series(spreads, dtype=float).median(),
                 "worst_spread": max(spreads, default=np.nan),
                 "covered": pd.Series(covered, dtype=float).mean(),
-                "half_width": of_batch[half].median(),
+                "half_width": of_size[half].median(),
             }
         )
     return pd.DataFrame(rows)

@@ -12,6 +12,7 @@ from .analysis import (
     as_printed,
     phases_over_whole,
     share_in_blocks,
+    sizes_of,
 )
 
 COVERED = "95% interval covered"
@@ -19,13 +20,13 @@ WORTH: Worth = (("missing",), ("series",), ("median interval",), (COVERED,), ("w
 
 
 def repeatability_view(runs: Sequence[RunRecord]) -> View:
-    """Spreads and coverage over identical runs: a row for each statistic and batch size."""
+    """Spreads and coverage over identical runs: a row for each statistic and size."""
     printed = as_printed(runs)
     together = tidy(runs, [str(number) for number in range(len(runs))])
     rows: list[Row] = [
         {
             "statistic": name,
-            "batch": entry["batch"],
+            **{column: entry[column] for column in sizes_of(together)},
             "series": entry["series"],
             "missing": entry["missing"],
             "median spread": f"{entry['median_spread']:.1%}",
@@ -45,7 +46,7 @@ def repeatability_view(runs: Sequence[RunRecord]) -> View:
     below = [
         f"{len(runs)} runs. Spread: max / min - 1 over them. {COVERED}: share of pairs of runs in "
         "which one's interval includes the other's time.",
-        f"Forward + backward + step over the whole step, median over cases: {share}.",
+        f"All phases together over the whole step, median over cases: {share}.",
         f"Wall time inside blocks, without worker start-up: {share_in_blocks(runs):.0%}.",
     ]
     return View([Table(rows, WORTH)], below, rows)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import MachineError, UsageError
-from ..matrix.axes import axis_named
+from ..matrix.axes import axis_named, written
 
 if TYPE_CHECKING:  # it takes longer to import than a table to print
     import altair as alt
@@ -33,11 +33,10 @@ def configuration(row: "pd.Series[Any]", names: Sequence[str]) -> str:
         name
         for name in names
         if name not in ("run", "optimizer")
+        and row[name] != ""
         and (name == "batch" or row[name] != axis_named(name).default)
     ]
-    return " ".join(
-        [row["optimizer"], *(f"{axis_named(name).prefix}{row[name]}" for name in given)]
-    )
+    return " ".join([row["optimizer"], *(written(name, row[name]) for name in given)])
 
 
 def page(

@@ -12,7 +12,7 @@ import pandas as pd
 from ..devices import kind_of
 from ..machine.circumstances import PLACE, PLAN, SYSTEM, VARIABLES, key
 from ..matrix import default_step
-from ..matrix.axes import columns_of
+from ..matrix.axes import Value, columns_of, word_of
 from ..matrix.case import DISPATCH, THROUGHPUT, WHOLE, is_phase
 from ..records.run_file import Blocks, CaseRecord, Drift, RunRecord
 from . import estimates
@@ -84,9 +84,10 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = Tru
     return frame
 
 
-def varying(frame: pd.DataFrame) -> list[str]:
-    """The dimensions in which the frame's cases differ."""
-    return [name for name in dimensions(frame) if frame[name].nunique() > 1]
+def varying(frame: pd.DataFrame, among: Sequence[str] | None = None) -> list[str]:
+    """The dimensions in which the frame's cases differ; of any other frame, the columns `among`."""
+    names = dimensions(frame) if among is None else among
+    return [name for name in names if frame[name].nunique() > 1]
 
 
 def dimensions(frame: pd.DataFrame) -> list[str]:
@@ -98,6 +99,12 @@ def axes_in(frame: pd.DataFrame) -> list[str]:
     """The axes of the frame's cases, which lie between `case` and `series`."""
     columns = list(frame.columns)
     return columns[columns.index("case") + 1 : columns.index("series")]
+
+
+def sizes_in(frame: pd.DataFrame) -> list[str]:
+    """The first of each step's own axes, such as the batch."""
+    axes = axes_in(frame)
+    return axes[axes.index("dtype") + 1 : axes.index("optimizer")]
 
 
 def phases_in(frame: pd.DataFrame) -> list[str]:
@@ -193,7 +200,7 @@ def _evidence(run: RunRecord, label: str, floors: Floors, axes: Sequence[str]) -
             "torch": run.machine.torch,
             "environment": run.plan.environment,
             "case": record.id,
-            **{name: case.axes.get(name, "") for name in axes},
+            **{name: _cell(case.axes.get(name, "")) for name in axes},
         }
         of_case = {
             "status": record.status,
@@ -231,6 +238,11 @@ def _evidence(run: RunRecord, label: str, floors: Floors, axes: Sequence[str]) -
                 }
             )
     return rows
+
+
+def _cell(value: Value) -> Value:
+    """A value of an axis, of one that is true or false the word."""
+    return word_of(value) if isinstance(value, bool) else value
 
 
 def _reason(record: CaseRecord, series: str) -> str | None:

@@ -10,7 +10,7 @@ import pandas as pd
 from ..errors import UsageError
 from ..report.charts import GREY, INK, PALE, configuration, not_drawn, page
 from ..report.notes import ratio_cell
-from ..stats.frame import RUN, varying
+from ..stats.frame import RUN, sizes_in, varying
 from ..units import duration, interval
 from .analysis import HISTORY, Trend, history_name
 
@@ -50,7 +50,7 @@ def trend_chart(found: Sequence[Trend], moments: Mapping[str, str]) -> "alt.VCon
     most = sorted(timed, key=lambda trend: trend.changes.empty)[:PANELS]
     drawn = [trend for trend in timed if trend in most]
     everything = pd.concat([trend.table for trend in drawn])
-    names = [name for name in varying(everything) if name != RUN] or ["batch"]
+    names = [name for name in varying(everything) if name != RUN] or sizes_in(everything)
     points = pd.concat([_points(trend, names, moments) for trend in drawn])
     histories = points.groupby(list(HISTORY), sort=False)
     title = f"{points['machine'].iloc[0]}: {points['series'].iloc[0]} times by run"

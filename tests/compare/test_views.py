@@ -174,7 +174,7 @@ def test_bound_is_known_without_the_busy_time() -> None:
 
 
 def test_unsupported_case_on_a_device_has_none_of_the_five_figures() -> None:
-    other = msgspec.CUDA.but({"batch": 64})
+    other = CUDA.but({"batch": 64})
     row = rows_of(run({SGD: 1e5, other: 1e5}, ended={CUDA: NO_KERNEL}))[2]
     assert (row["device"], row["quiet ± 95%"]) == ("cuda", "unsupported")
     assert [row[name] for name in FIVE] == ["-", "-", "-", "", "-"]
@@ -186,9 +186,9 @@ def test_table_of_cpu_times_has_no_columns_of_an_absent_device() -> None:
 
 
 def test_cases_without_phases_have_their_whole_step_and_their_rate() -> None:
-    record = run({LBFGS: 1e5, msgspec.LBFGS.but({"batch": 64}): 2e5})
+    record = run({LBFGS: 1e5, LBFGS.but({"batch": 64}): 2e5})
     rows = rows_of(record, record)
-    assert {row[phase] for row in rows for phase in PHASES} == {"-"}
+    assert not set(PHASES) & set(rows[0])
     assert rows[0]["samples/s"] == "10.2 M"
     assert [row["quiet ± 95%"] for row in rows] == ["100 us ± 0.0%"] * 2 + ["200 us ± 0.0%"] * 2
 

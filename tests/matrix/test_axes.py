@@ -11,8 +11,10 @@ from bench.matrix.axes import AXES, Axis
 from bench.matrix.compilation import COMPILATIONS
 from bench.matrix.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from bench.matrix.precision import PRECISIONS
+from bench.matrix.step import OWN
 
 NAMES = (
+    "workload",
     "device",
     "dtype",
     "batch",
@@ -41,7 +43,7 @@ def test_the_default_of_an_axis_is_a_value_of_it(axis: Axis) -> None:
     ("name", "values"),
     [
         ("dtype", tuple(PRECISIONS)),
-        ("optimizer", tuple(OPTIMIZERS)),
+        ("optimizer", (*OPTIMIZERS, OWN)),
         ("implementation", tuple(IMPLEMENTATIONS)),
         ("compile", tuple(COMPILATIONS)),
     ],
@@ -99,7 +101,7 @@ def test_a_refusal_names_the_option_the_value_and_what_is_allowed(name: str) -> 
 
 
 def test_what_is_allowed_is_listed_value_by_value() -> None:
-    assert AXES["optimizer"].allowed.split(", ") == list(OPTIMIZERS)
+    assert AXES["optimizer"].allowed.split(", ") == [*OPTIMIZERS, OWN]
     assert AXES["dtype"].allowed.split(", ") == list(PRECISIONS)
 
 

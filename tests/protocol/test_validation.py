@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -135,13 +136,13 @@ def test_a_reply_about_another_case_is_invalid(request_: Request, reply: Reply) 
 @pytest.mark.parametrize("request_", REQUESTS, ids=named)
 @pytest.mark.parametrize("status", [status for status in get_args(Status) if status != "oom"])
 def test_a_refusal_is_a_valid_reply_to_everything(request_: Request, status: Status) -> None:
-    check(ID, request_, Refused(ID, status, "it will not do"))
+    check(ID, "cpu", request_, Refused(ID, status, "it will not do"))
 
 
 @pytest.mark.parametrize("request_", TIMED, ids=named)
 def test_a_worker_out_of_memory_is_unusable(request_: Request) -> None:
     with pytest.raises(InvalidReply) as caught:
-        check(ID, request_, Refused(ID, "oom", "no room"))
+        check(ID, "cpu", request_, Refused(ID, "oom", "no room"))
     assert (caught.value.status, caught.value.reason) == ("oom", "no room")
 
 
@@ -150,14 +151,14 @@ def test_a_worker_with_a_failed_accelerator_is_unusable() -> None:
     case = sumnet(device="cuda")
     reply = Refused(case.id, "failed", "CUDA error: device-side assert triggered")
     with pytest.raises(InvalidReply, match="device-side assert"):
-        check(case.id, Verify(case), reply)
-    check(case.id, Verify(case), Refused(case.id, "invalid", "the loss does not fall"))
+        check(case.id, case.device, Verify(case), reply)
+    check(case.id, case.device, Verify(case), Refused(case.id, "invalid", "the loss does not fall"))
 
 
 @pytest.mark.parametrize("request_", [MeasureEnergy("cuda/it", 3.0), Profile("cuda/it")], ids=named)
 def test_a_failed_profile_or_energy_measurement_leaves_the_worker_usable(request_: Request) -> None:
-    check("cuda/it", request_, Refused("cuda/it", "failed", "the trace is empty"))
-    check("cuda/it", request_, Refused("cuda/it", "oom", "no room"))
+    check("cuda/it", "cuda", request_, Refused("cuda/it", "failed", "the trace is empty"))
+    check("cuda/it", "cuda", request_, Refused("cuda/it", "oom", "no room"))
 
 
 @pytest.mark.parametrize("changes", [{"step_ns": 0}, {"step_ns": -5}, {"verified": None}])
@@ -191,6 +192,23 @@ def test_an_impossible_compile_time_is_invalid() -> None:
 )
 def test_a_block_that_was_not_requested_is_invalid(reply: Reply) -> None:
     assert_invalid(measure(PHASES_KIND), reply)
+
+
+@pytest.mark.parametrize("ratio", [float("nan"), float("inf")])
+def test_a_loss_ratio_that_is_no_number_is_invalid_where_one_is_expected(ratio: float) -> None:
+    seen = replace(VERIFIED, ratio=ratio)
+    said: list[tuple[Request, Reply]] = [
+        (Prepare(CASE), replace(PREPARED, verified=seen)),
+        (Verify(CASE), CaseVerified(ID, seen)),
+    ]
+    for request, reply in said:
+        assert_invalid(request, msgspec.json.decode(msgspec.json.encode(reply), type=Reply))
+
+
+def test_a_step_whose_loss_is_not_known_has_no_ratio() -> None:
+    unknown = replace(VERIFIED, expected=None, ratio=None)
+    check(ID, "cpu", Prepare(CASE), replace(PREPARED, verified=unknown))
+    check(ID, "cpu", Verify(CASE), CaseVerified(ID, unknown))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -228,5 +246,5 @@ def test_an_impossible_reading_is_invalid(reading: int) -> None:
 def test_a_long_reply_is_quoted_in_part() -> None:
     reply = replace(PREPARED, step_ns=0, reference_loops=("x" * 1000,))
     with pytest.raises(InvalidReply) as caught:
-        check(ID, Prepare(CASE), reply)
+        check(ID, "cpu", Prepare(CASE), reply)
     assert len(caught.value.reason) < 300

@@ -146,7 +146,7 @@ def test_one_place_overtakes_the_other_between_two_batches() -> None:
     assert (found.faster_below, found.faster_above) == ("cpu", "cuda")
     # The lead goes from a factor of 2 to one of 1/2: half way, in logarithms.
     assert found.batch == pytest.approx(64)
-    assert found.task == {"optimizer": "sgd", "hidden": 10}
+    assert found.task == {"workload": "sumnet", "optimizer": "sgd", "hidden": 10}
 
 
 def test_crossover_lies_nearer_to_where_the_places_differ_less() -> None:

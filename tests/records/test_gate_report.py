@@ -19,6 +19,7 @@ from bench.records.gate_report import (
     load_report,
     write_report,
 )
+from bench.records.older import REPORT_SCHEMA
 from bench.records.verdicts import VERDICTS
 from tests.cases import sumnet
 from tests.gate.gating import columns, record, records, report
@@ -139,7 +140,7 @@ def edited(**changes: Any) -> bytes:
         {"budget_s": "much"},
         {"sides": {"base": 1}},
         {"verdicts": [{"comparison": "a", "series": "b", "verdict": "slow"}]},
-        {"comparisons": [{"base": {"batch": "many"}, "head": {}}]},
+        {"comparisons": [{"base": {"own": [["batch", "b"]]}, "head": {}}]},
     ],
 )
 def test_field_of_another_type_is_refused(path: Path, changes: dict[str, Any]) -> None:
@@ -147,7 +148,7 @@ def test_field_of_another_type_is_refused(path: Path, changes: dict[str, Any]) -
     assert refusal(path).startswith(f"{path} is not a gate report: ")
 
 
-@pytest.mark.parametrize("schema", [SCHEMA - 1, SCHEMA + 1, None])
+@pytest.mark.parametrize("schema", [REPORT_SCHEMA - 1, SCHEMA + 1, None])
 def test_another_schema_is_refused(path: Path, schema: int | None) -> None:
     path.write_bytes(edited(schema=schema))
     assert str(path) in refusal(path) and f"schema {schema}" in refusal(path)

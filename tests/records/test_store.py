@@ -16,6 +16,7 @@ from bench.machine.sampling import GpuHealth, Health, HostHealth
 from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
 from bench.records.assembly import assemble
+from bench.records.older import RUN_SCHEMA
 from bench.records.run_file import SCHEMA, CeilingRecord, Drift, RunRecord, encode
 from bench.records.store import (
     Journal,
@@ -165,7 +166,7 @@ def test_a_run_file_of_a_device_that_is_unknown_here_says_what_to_do(
 
 
 def test_a_journal_of_a_device_that_is_unknown_here_says_what_to_do(tmp_path: Path) -> None:
-    plan = msgspec.structs.replace(HEADER.plan, cases=[sumnet("hpu")])
+    plan = msgspec.structs.replace(HEADER.plan, cases=[sumnet(device="hpu")])
     journal = Journal.create(tmp_path, msgspec.structs.replace(HEADER, plan=plan))
     journal.close()
     for read in (load_run, read_journal):
@@ -382,7 +383,7 @@ def test_run_with_ceilings_profiles_energy_and_health_reads_back(
     assert load_run(tmp_path / "run.json") == run
 
 
-@pytest.mark.parametrize("schema", [SCHEMA - 1, SCHEMA + 1])
+@pytest.mark.parametrize("schema", [RUN_SCHEMA - 1, SCHEMA + 1])
 def test_another_schema_is_refused_with_both(tmp_path: Path, schema: int) -> None:
     run = encode(RUN) | {"schema": schema, "cases": "in another shape"}
     path = saved(tmp_path / "run.json", run)

@@ -159,7 +159,7 @@ def test_profiles_of_now_are_printed_on_standard_output(
     case = sumnet()
 
     class Profiled:
-        def __init__(self, plan: object, tell: Any, traces: object) -> None:
+        def __init__(self, plan: object, tell: Any, side: object, traces: object) -> None:
             self.tell = tell
 
         def measure(self) -> None:

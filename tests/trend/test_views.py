@@ -158,7 +158,7 @@ def test_files_of_ceilings_alone_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--phase", "sideways"], "--phase: 'sideways' is not one"),
+        (["--phase", "sideways"], "--phase: no case here is timed by sideways"),
         (["--phase", "latency"], "--phase: no case here is timed by latency"),
         (["--statistic", "mean"], "--statistic: 'mean' is not one"),
         (["--format", "pdf"], "--format: 'pdf' is not one"),

@@ -3,6 +3,7 @@
 import re
 
 from bench.matrix.case import Case
+from bench.matrix.default_step import Catalogue
 from bench.protocol.messages import Refused
 from bench.protocol.verified import Expected, Graphs
 from bench.verification.verb import outcome_text, verify
@@ -38,7 +39,7 @@ def test_refused_case_shows_its_status_and_reason() -> None:
 
 def verified_lines(*cases: Case) -> tuple[int, list[str]]:
     lines: list[str] = []
-    return verify(cases, lines.append), lines
+    return verify(cases, Catalogue(), lines.append), lines
 
 
 def test_each_case_is_a_line_in_order_and_a_last_line_counts() -> None:

@@ -42,7 +42,7 @@ def write(top: Path, files: Mapping[str, str | bytes]) -> None:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def commit(top: Path, files: Mapping[str, str | bytes] = {}) -> str:  # noqa: B006 - not changed
+def commit(top: Path, files: Mapping[str, str | bytes] = {}) -> str:
     """A commit with these files written."""
     write(top, files)
     git(top, "add", ".")
