@@ -19,7 +19,8 @@ from .matrix.plan import ENVIRONMENTS
 from .matrix.presets import DEFAULT_PRESET, GATE_PRESET, PRESETS, select
 from .units import Reader, number, one_of, share_in, some_of, whole_number
 
-COMMAND = "python -m bench"
+COMMAND = "python -m bench" if __package__ == "bench" else "sumnet-bench"
+"""What messages call the command: in a source tree, and where it is installed."""
 PYTEST, PYPROJECT = "pytest", "pyproject"
 """Where options apply besides the verbs: bare pytest, and TABLE of a project's pyproject.toml."""
 TABLE = "tool.sumnet-bench"

@@ -1,6 +1,7 @@
 """The look that charts share, and their files: HTML that needs no network, PNG and SVG."""
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 from ..errors import MachineError, UsageError
 from ..matrix.axes import axis_named, written
 
-if TYPE_CHECKING:  # it takes longer to import than a table to print
+if TYPE_CHECKING:  # of an extra; and it takes longer to import than a table to print
     import altair as alt
 
 INK, GREY, PALE = "#1a1a1a", "#777777", "#bbbbbb"
@@ -22,6 +23,8 @@ SAVED: dict[str, dict[str, Any]] = {
     ".svg": {},
 }
 """The suffixes a chart can be saved under, and how."""
+DRAWN_BY = ("altair", "vl_convert")
+"""Modules of the extra `report`."""
 
 
 def configuration(row: "pd.Series[Any]", names: Sequence[str]) -> str:
@@ -73,12 +76,20 @@ def not_drawn(counts: Mapping[str, int]) -> list[str]:
 
 
 def check_chart(path: Path) -> None:
-    """Raise UsageError for a file with a suffix not in SAVED, or in a folder that is not there."""
+    """Raise UsageError where a chart cannot be saved at a path.
+
+    Its suffix is not in SAVED, its folder is not there, or the extra `report` is not installed.
+    """
     if path.suffix not in SAVED:
         allowed = ", ".join(SAVED)
         raise UsageError(f"{path}: a chart's file ends in one of {allowed}, not {path.suffix!r}")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: there is no folder {path.parent}: make it, or name another")
+    if any(find_spec(module) is None for module in DRAWN_BY):
+        raise UsageError(
+            f"{path}: charts need packages that are not installed: "
+            "pip install 'sumnet-bench[report]'"
+        )
 
 
 def save_chart(chart: "alt.TopLevelMixin", path: Path) -> None:

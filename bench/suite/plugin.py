@@ -272,7 +272,7 @@ class Suite:
             if any("test_ceilings" in str(path) for path in config.args):
                 what = "ceiling; without it all are measured"
             else:
-                what = "case; `python -m bench list` prints the ids"
+                what = f"case; `{COMMAND} list` prints the ids"
             _print_error(f"{given or 'the selection'} selects no {what}")
         if self.error is not None:
             _print_error(str(self.error))
