@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from bench.protocol.subject import ROOT
 from bench.worker.loop import Loop
 from bench.worker.steps import Steps
@@ -32,3 +34,14 @@ def build_loop(
         compile=compilation,
     )
     return Steps(Path(ROOT), "").loop(case, lr=lr, before_steps=before_steps)
+
+
+def forward(loop: Loop) -> torch.Tensor:
+    """The loss, of one forward pass."""
+    loss: torch.Tensor = loop.phases["forward"](None)
+    return loss
+
+
+def weights(loop: Loop) -> list[torch.Tensor]:
+    """Copies of the parameters."""
+    return [parameter.detach().clone() for parameter in loop.model.parameters()]

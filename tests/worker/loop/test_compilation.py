@@ -16,12 +16,12 @@ from torch.utils._triton import has_triton
 
 from bench.matrix.compilation import COMPILATIONS, GRAPH_MODES, MODES, Compilation
 from bench.matrix.optimizers import OPTIMIZERS
-from bench.worker.loop import TrainingLoop
-from tests.loops import build_loop
+from bench.worker.loop import Loop
+from tests.loops import build_loop, forward, weights
 
 COMPILER = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 ISOLATES = "isolate_recompiles" in inspect.signature(torch.compile).parameters
-TRAINED = [name for name, spec in OPTIMIZERS.items() if spec.refusal is None]
+TRAINED = [n for n, spec in OPTIMIZERS.items() if spec.dense and not spec.matrices]
 
 needs_compiler = pytest.mark.skipif(
     shutil.which(COMPILER) is None,
@@ -33,10 +33,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method:Depreca
 def graphs() -> int:
     """Captured in this process so far."""
     return int(counters["stats"]["unique_graphs"])
-
-
-def weights(loop: TrainingLoop) -> list[torch.Tensor]:
-    return [parameter.detach().clone() for parameter in loop.model.parameters()]
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +125,7 @@ def test_many_loops_in_one_process_are_captured_each_for_itself(captured_only: N
     limit = torch._dynamo.config.recompile_limit
     before = graphs()
     for size in range(1, limit + 3):
-        build_loop(size, compilation="loss").forward()
+        forward(build_loop(size, compilation="loss"))
     assert graphs() == before + limit + 2
 
 
@@ -144,7 +140,7 @@ def test_many_loops_in_one_process_are_captured_each_for_itself(captured_only: N
 def test_compiled_loops_with_cuda_graphs_train_beside_each_other_as_eager_ones_do(
     mode: str,
 ) -> None:
-    def build(compilation: str) -> TrainingLoop:
+    def build(compilation: str) -> Loop:
         return build_loop(3, device="cuda", optimizer="adam", compilation=compilation)
 
     eager = build("off")
@@ -163,11 +159,11 @@ def test_compiled_loops_with_cuda_graphs_train_beside_each_other_as_eager_ones_d
 def test_the_phases_that_are_compiled_are_those_asked_for(scope: str, captured: list[int]) -> None:
     loop = build_loop(3, compilation=scope)
     counts = [graphs()]
-    loss = loop.forward()
+    loss = forward(loop)
     counts.append(graphs())
-    loop.backward(loss)
+    loop.phases["backward"](loss)
     counts.append(graphs())
-    loop.step()
+    loop.phases["step"](None)
     counts.append(graphs())
     assert [after - before for before, after in itertools.pairwise(counts)] == captured
     for _ in range(3):
@@ -185,7 +181,7 @@ def test_compiled_loop_agrees_with_eager(optimizer: str, implementation: str, sc
     eager = build_loop(3, optimizer=optimizer)
     compiled = build_loop(3, optimizer=optimizer, implementation=implementation, compilation=scope)
     for _ in range(5):
-        torch.testing.assert_close(compiled.forward(), eager.forward())
+        torch.testing.assert_close(forward(compiled), forward(eager))
         eager.train_step()
         compiled.train_step()
     assert not torch.equal(weights(eager)[0], weights(build_loop(3))[0])
