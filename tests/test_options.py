@@ -27,7 +27,7 @@ from bench.options import (
     values_of,
 )
 from bench.records.gate_report import Rules
-from bench.stats.frame import DIMENSIONS, STATISTICS
+from bench.stats.frame import STATISTICS
 from tests.cases import sumnet
 from tests.reference_page import reference_page
 
@@ -84,8 +84,7 @@ def test_every_option_of_a_verb_is_used_by_its_body(verb: str) -> None:
 
 def test_choices_are_those_of_the_rooms_that_take_them() -> None:
     for front, name, words in (
-        ("compare", "by", DIMENSIONS),
-        ("compare", "rows", DIMENSIONS),
+        ("compare", "statistic", STATISTICS),
         ("rank", "statistic", STATISTICS),
     ):
         read = option(front, name).read
@@ -139,7 +138,7 @@ def test_option_that_may_be_repeated_is_a_list() -> None:
         ("calibrate", "--pairs=18", "a whole number from 19 to 10000"),
         ("calibrate", "--replays=0", "a whole number from 100 to 1000000"),
         ("compare", "--margin=5", "above 0%"),
-        ("compare", "--phase=loss", "forward, backward"),
+        ("trend", "--statistic=mean", "quiet, typical"),
     ],
 )
 def test_value_that_is_not_allowed_is_refused_by_its_name(

@@ -13,11 +13,11 @@ from bench.gate.interim_looks import CONTROLS, FIRST_LOOKS
 from bench.gate.reduction import COLUMNS
 from bench.gate.replay import (
     ALL,
-    CURVE,
     TENTH,
     Pool,
     Slowdown,
     as_recorded,
+    curve,
     is_aa,
     pool_of,
     rates,
@@ -198,12 +198,23 @@ def test_slowdown_of_every_tenth_step_leaves_the_lower_quartile_alone() -> None:
 
 
 def test_curve_has_every_phase_at_every_size_in_both_ways() -> None:
-    found = CURVE
+    found = curve(pool())
     assert len(set(found)) == len(found)
     assert {slowdown.phase for slowdown in found} == set(PHASES)
     assert {slowdown.affected for slowdown in found} == {ALL, TENTH}
     sizes = {slowdown.share for slowdown in found}
     assert len(found) == len(PHASES) * 2 * len(sizes)
+
+
+def test_curve_of_steps_without_phases_is_of_the_whole_step() -> None:
+    whole = replace(pool(), series=[("large", WHOLE)])
+    assert {slowdown.phase for slowdown in curve(whole)} == {WHOLE}
+
+
+def test_curve_is_of_the_phases_that_the_steps_have() -> None:
+    series = [("gan", "load"), ("gan", "generator"), ("gan", WHOLE), ("small", "step")]
+    phases = {slowdown.phase for slowdown in curve(replace(pool(), series=series))}
+    assert phases == {"load", "generator", "step"}
 
 
 # Replays

@@ -94,9 +94,9 @@ def test_a_count_of_thousands_of_digits_is_refused_as_any_other() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_refusal_names_the_option_the_value_and_what_is_allowed(name: str) -> None:
     with pytest.raises(UsageError) as refusal:
-        AXES[name].value("nonsense")
+        AXES[name].value("+nonsense")
     assert str(refusal.value) == (
-        f"--{name}: 'nonsense' is not a value; allowed: {AXES[name].allowed}"
+        f"--{name}: '+nonsense' is not a value; allowed: {AXES[name].allowed}"
     )
 
 

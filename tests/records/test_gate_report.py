@@ -20,7 +20,7 @@ from bench.records.gate_report import (
     write_report,
 )
 from bench.records.older import REPORT_SCHEMA
-from bench.records.verdicts import VERDICTS
+from bench.records.verdicts import FAILED, INVALID, VERDICTS
 from tests.cases import sumnet
 from tests.gate.gating import columns, record, records, report
 
@@ -79,11 +79,12 @@ def test_series_whose_measuring_ended_are_not_judged() -> None:
     other = Comparison(sumnet(batch=3), sumnet(batch=3))
     made.series += [(other.id, name) for name in other.series]
     assert made.unjudged == {
-        (comparison.id, phase): "no phases on head: unclear" for phase in PHASES
+        (comparison.id, phase): (INVALID, "no phases on head: unclear") for phase in PHASES
     }
-    made.ended[comparison.id] = "failed on base: gone"
+    made.ended[comparison.id] = "failed on head: gone"
+    made.ended_as[comparison.id] = FAILED
     assert made.unjudged == {
-        (comparison.id, name): "failed on base: gone" for name in comparison.series
+        (comparison.id, name): (FAILED, "failed on head: gone") for name in comparison.series
     }
 
 

@@ -134,7 +134,7 @@ def test_calibrate_leaves_out_what_is_no_aa_report(
     slower = report(pairs)
     slower.sides[1].subject_hash = "b" * 16
     write_report(folder / "regress-20260101T000000Z-a.json", slower)
-    monkeypatch.setattr("bench.gate.replay.CURVE", [])
+    monkeypatch.setattr("bench.gate.replay.curve", lambda _: [])
     names = sorted(path.name for path in folder.glob("*.json"))
     status, out, err = ran(monkeypatch, capsys, "calibrate", "--replays", 100, *names)
     assert status == 0

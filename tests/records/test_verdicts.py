@@ -5,9 +5,11 @@ import pytest
 from bench.records.verdicts import (
     EQUIVALENT,
     EXIT_STATUS,
+    FAILED,
     IMPROVED,
     INCONCLUSIVE,
     INVALID,
+    NO_BASELINE,
     REGRESSED,
     VERDICTS,
     Verdict,
@@ -16,8 +18,10 @@ from bench.records.verdicts import (
 
 
 def test_exit_status_is_0_where_nothing_regressed_and_3_where_it_is_not_settled() -> None:
-    ok, unsettled = (EQUIVALENT, IMPROVED), (INCONCLUSIVE, INVALID)
-    expected = {REGRESSED: 1} | dict.fromkeys(ok, 0) | dict.fromkeys(unsettled, 3)
+    ok, unsettled = (EQUIVALENT, IMPROVED), (INCONCLUSIVE, NO_BASELINE, INVALID)
+    expected = (
+        dict.fromkeys((REGRESSED, FAILED), 1) | dict.fromkeys(ok, 0) | dict.fromkeys(unsettled, 3)
+    )
     assert expected == EXIT_STATUS
 
 
