@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ..devices import kind_of
 from ..machine.redact import redacted
+from ..matrix import default_step
 from ..matrix.case import Case
 from ..matrix.ceiling import Ceiling
 from ..protocol import messages
@@ -59,7 +60,8 @@ class Known:
     calls: dict[str, int] = field(default_factory=dict)
     """Id of a ceiling to the calls that make a sample."""
     expected: dict[str, Expected] = field(default_factory=dict)
-    """Case id to what its training should do."""
+    """Case id to what its training should do; where sides may train differently, after the side's
+    name."""
 
 
 def one_side(draw: random.Random) -> tuple[int, ...]:
@@ -183,16 +185,17 @@ class Schedule:
         # The base computes what a case should do: where the two train differently it is the head
         # that is held to it.
         order: Sequence[int] = range(len(item.sides))
-        if item.sides[0].id in self.known.expected:
+        if self._training(item.sides[0], 0) in self.known.expected:
             order = self.draw.sample(order, len(order))
         replies: list[messages.Prepared | messages.CeilingPrepared] = []
         sample_ns = []
         for side in order:
-            match reply := self._ask(item, side, self._preparation(item.sides[side])):
-                case messages.Prepared(case=case, step_ns=step_ns, verified=verified):
+            match reply := self._ask(item, side, self._preparation(item.sides[side], side)):
+                case messages.Prepared(step_ns=step_ns, verified=verified):
                     assert verified is not None  # which was checked
                     if verified.expected is not None:
-                        self.known.expected[case] = verified.expected
+                        key = self._training(item.sides[side], side)
+                        self.known.expected[key] = verified.expected
                     sample_ns.append(step_ns)
                 case messages.CeilingPrepared(ceiling=ceiling, calls=calls):
                     self.known.calls[ceiling] = calls
@@ -206,10 +209,20 @@ class Schedule:
         for reply in replies:
             self.on_prepared(reply, samples)
 
-    def _preparation(self, what: Measurable) -> messages.Request:
+    def _preparation(self, what: Measurable, side: int) -> messages.Request:
         if isinstance(what, Ceiling):
             return messages.PrepareCeiling(what, self.known.calls.get(what.id))
-        return messages.Prepare(what, self.lr, self.known.expected.get(what.id))
+        expected = self.known.expected.get(self._training(what, side))
+        return messages.Prepare(what, self.lr, expected)
+
+    def _training(self, what: Measurable, side: int) -> str:
+        """The key of what the training of a side's case should do.
+
+        The default step's is known from outside, and holds for every side. Of any other step a side
+        is held to what its own code does in float64: a change of the model is no fault.
+        """
+        is_anyones = isinstance(what, Ceiling) or default_step.is_known(what)
+        return what.id if is_anyones or len(self.names) == 1 else f"{self.names[side]} {what.id}"
 
     def _sweep(self, items: Sequence[Item], deadline: float) -> None:
         sweeps = 0
