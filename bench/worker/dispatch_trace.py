@@ -14,7 +14,10 @@ from ..protocol.profile import Work
 
 R = TypeVar("R")
 
-PRODUCTS = {"mm", "addmm", "linear", "linear_backward"}
+PRODUCTS = {
+    *("mm", "addmm", "bmm", "baddbmm", "linear", "linear_backward"),
+    *("convolution", "convolution_backward"),
+}
 """Operators that multiply matrices; mps has linear and its backward as one."""
 UNREAD = {"fill_", "zero_"}
 """Operators that overwrite their operand and read nothing; copy_ reads only its source."""

@@ -9,7 +9,7 @@ from ...matrix.case import Case
 from ...matrix.optimizers import OPTIMIZERS
 from ...matrix.precision import PRECISIONS
 from ...protocol.verified import Expected, Graphs, Verified
-from ..dispatch_trace import compiler_counts, observe
+from ..dispatch_trace import CompilerCounts, compiler_counts, observe
 from ..loop import Loop, float32_products
 from ..refusals import InvalidCase
 from .float64_run import STEPS, reference_loss
@@ -50,13 +50,7 @@ def verify(
     device.synchronize()
     end = compiler_counts()
     peak = device.peak_bytes()
-    graphs = Graphs(
-        loss=after_loss.graphs - start.graphs,
-        step=after_step.graphs - after_loss.graphs,
-        recompiled=end.graphs - after_step.graphs,
-        breaks=tuple((end.breaks - start.breaks).elements()),
-        skips=end.skips - start.skips,
-    )
+    graphs = graphs_between(start, after_loss, after_step, end)
     check_graphs(case, graphs)
     check_products(case, observe(loop.backward).products)
     path = observed_path(case, loop)
@@ -75,6 +69,22 @@ def verify(
         graphs=graphs,
         peak_bytes=peak,
         float32_products="tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
+    )
+
+
+def graphs_between(
+    start: CompilerCounts,
+    after_loss: CompilerCounts,
+    after_step: CompilerCounts,
+    end: CompilerCounts,
+) -> Graphs:
+    """What torch.compile made of the loss, of the first step, and of all after that."""
+    return Graphs(
+        loss=after_loss.graphs - start.graphs,
+        step=after_step.graphs - after_loss.graphs,
+        recompiled=end.graphs - after_step.graphs,
+        breaks=tuple((end.breaks - start.breaks).elements()),
+        skips=end.skips - start.skips,
     )
 
 

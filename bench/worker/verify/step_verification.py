@@ -13,11 +13,21 @@ from ...matrix.case import Case
 from ...matrix.precision import PRECISIONS
 from ...matrix.step import OWN
 from ...protocol.verified import Expected, Graphs, Verified
-from ..dispatch_trace import CompilerCounts, compiler_counts, observe
+from ..dispatch_trace import compiler_counts, observe
 from ..loop import Loop
 from ..refusals import InvalidCase
-from .checks import HOOK_BREAK, check_graphs, check_optimizer, check_path, check_tf32, observed_path
+from .checks import (
+    HOOK_BREAK,
+    check_graphs,
+    check_optimizer,
+    check_path,
+    check_tf32,
+    graphs_between,
+    observed_path,
+)
 from .float64_step import BUDGET_S, CHECKPOINTS, Build, CannotCheck, Losses, expect_step
+from .own_loop import verify_own_loop
+from .same_seed import other_first_loss
 from .step_checks import (
     check_changed,
     check_finite,
@@ -28,14 +38,9 @@ from .step_checks import (
     modules_of,
     parameters_of,
     samples_notes,
-    scalar_loss,
-    tensors_of,
     watched,
 )
 from .watch import Inputs, Watch
-
-PLAIN = {"compile": "off", "implementation": "default"}
-"""Of a loop that runs as it is written."""
 
 
 def verify_step(
@@ -48,12 +53,11 @@ def verify_step(
     is that since the device last reset it. Raises InvalidCase, and what the step raises.
     """
     notes = [*check_mode(modules_of(loop)), *check_placed(case, loop)]
-    verify_form = _verify_own_loop if loop.step.loss is None else _verify_loss
-    seen = verify_form(case, loop, device, build, expected)
+    if loop.step.loss is None:
+        seen = verify_own_loop(case, loop, device, build)
+    else:
+        seen = _verify_loss(case, loop, device, build, expected)
     return msgspec.structs.replace(seen, samples=loop.step.samples, notes=(*notes, *seen.notes))
-
-
-# A step that gives its loss
 
 
 def _verify_loss(
@@ -68,9 +72,8 @@ def _verify_loss(
     peak = device.peak_bytes()
     check_graphs(case, msgspec.structs.replace(graphs, breaks=()))
     notes = list(_breaks(case, graphs))
-    notes += _watch_backward(case, loop)
-    products = _products(case, loop)
-    notes += check_gradients(loop)
+    told, products = _watch_backward(case, loop)
+    notes += [*told, *check_gradients(loop)]
     before = [parameter.detach().clone() for _, parameter in parameters_of(loop)]
     path = observed_path(case, loop)
     check_path(case, path)
@@ -81,7 +84,7 @@ def _verify_loss(
     if scale is not None and loop.scaler is not None and loop.scaler.get_scale() != scale:
         raise InvalidCase("the GradScaler skipped steps: gradients overflowed float16")
     runs_as_written = case.compile == "off"
-    other = _other_first_loss(case, build, losses.first if runs_as_written else None)
+    other = other_first_loss(case, build, losses.first if runs_as_written else None)
     if other is not None:
         notes.append(other)
         expected = None
@@ -129,7 +132,7 @@ def _train(case: Case, loop: Loop, device: Device, steps: int | None) -> tuple[L
         check_finite(losses.after[checkpoint], f"after {checkpoint} steps")
         if checkpoint == steps or (steps is None and step_s * CHECKPOINTS[-1] > BUDGET_S):
             break
-    return losses, _graphs(start, after_loss, after_step or after_loss, compiler_counts())
+    return losses, graphs_between(start, after_loss, after_step or after_loss, compiler_counts())
 
 
 def _first_loss(case: Case, loop: Loop) -> torch.Tensor:
@@ -146,26 +149,21 @@ def _first_loss(case: Case, loop: Loop) -> torch.Tensor:
     return loss
 
 
-def _watch_backward(case: Case, loop: Loop) -> list[str]:
-    """Forward and backward once more, as they are written; their gradients are kept."""
-    watch, inputs = Watch(case.device), Inputs()
+def _watch_backward(case: Case, loop: Loop) -> tuple[list[str], str]:
+    """Run forward and backward once more, as they are written; their gradients are kept.
+
+    What was seen, and the dtype that matrices are multiplied in: "" where there are none.
+    """
+    watch, inputs, wanted = Watch(case.device), Inputs(), PRECISIONS[case.dtype].products
     with inputs.hearing(loop.step.model):
-        watch.run(loop.backward)
-    notes = list(watched(case, watch, has_own_loop=False))
-    return [*notes, *samples_notes(loop.step.samples, inputs)]
-
-
-def _products(case: Case, loop: Loop) -> str:
-    """The dtype that matrices are multiplied in; "" where there are none."""
-    assert loop.optimizer is not None
-    loop.optimizer.zero_grad(set_to_none=True)
-    seen, wanted = observe(loop.backward).products, PRECISIONS[case.dtype].products
+        seen = observe(lambda: watch.run(loop.backward)).products
+    notes = [*watched(case, watch, has_own_loop=False), *samples_notes(loop.step.samples, inputs)]
     if seen and wanted not in seen:
         raise InvalidCase(
             f"matrix products ran in {' and '.join(sorted(seen))}, not in {wanted}: leave autocast "
             "to the suite, and build in the dtype that the function is given"
         )
-    return wanted if seen else ""
+    return notes, wanted if seen else ""
 
 
 def _breaks(case: Case, graphs: Graphs) -> Iterator[str]:
@@ -175,21 +173,6 @@ def _breaks(case: Case, graphs: Graphs) -> Iterator[str]:
         reasons.remove(HOOK_BREAK)
     if reasons:
         yield f"torch.compile broke the graph {len(reasons)} times, first for: {reasons[0]}"
-
-
-def _graphs(
-    start: CompilerCounts,
-    after_loss: CompilerCounts,
-    after_step: CompilerCounts,
-    end: CompilerCounts,
-) -> Graphs:
-    return Graphs(
-        loss=after_loss.graphs - start.graphs,
-        step=after_step.graphs - after_loss.graphs,
-        recompiled=end.graphs - after_step.graphs,
-        breaks=tuple((end.breaks - start.breaks).elements()),
-        skips=end.skips - start.skips,
-    )
 
 
 def _compared(
@@ -220,85 +203,3 @@ def _compared(
             f"float64; in this dtype they may differ by {expected.tolerance:.2g}"
         )
     return expected, None
-
-
-# A step with a loop of its own
-
-
-def _verify_own_loop(
-    case: Case, loop: Loop, device: Device, build: Build, expected: Expected | None
-) -> Verified:
-    """Whatever of it can be seen from outside."""
-    start = compiler_counts()
-    first = _whole_step(loop)
-    after_step = compiler_counts()
-    for _ in range(CHECKPOINTS[0] - 1):
-        _whole_step(loop)
-    device.synchronize()
-    graphs = _graphs(start, after_step, after_step, compiler_counts())
-    peak = device.peak_bytes()
-    changing = [*parameters_of(loop), *tensors_of(loop)]
-    before = [tensor.detach().clone() for _, tensor in changing]
-    watch = Watch(case.device)
-    last = watch.run(lambda: _whole_step(loop))
-    for loss, when in ((first, "in the first step"), (last, f"after {CHECKPOINTS[0]} steps")):
-        if loss is not None:
-            check_finite(loss, when)
-    check_changed(before, changing)
-    notes = list(watched(case, watch, has_own_loop=True))
-    if not changing:
-        notes.append("whether it changes any parameter is not checked: state= names no module")
-    if loop.step.samples is None:
-        notes += samples_notes(None, Inputs())
-    if first is None:
-        notes.append("whether it gives the same loss twice is not checked: it returns no loss")
-    elif (other := _other_first_loss(case, build, first)) is not None:
-        notes.append(other)
-    notes.append("not checked against float64: its loop is its own")
-    return Verified(
-        expected=None,
-        ratio=last / first if first and last is not None else None,
-        products="",
-        path="",
-        graphs=graphs,
-        peak_bytes=peak,
-        notes=tuple(notes),
-    )
-
-
-def _whole_step(loop: Loop) -> float | None:
-    """Take one step; the loss, where the loop or one of its phases returns that."""
-    if not loop.phases:
-        return scalar_loss(loop.train_step())
-    returned = [None]
-    for phase in loop.phases.values():
-        returned.append(phase(returned[-1]))
-    return next((loss for loss in map(scalar_loss, returned) if loss is not None), None)
-
-
-# Either
-
-
-def _other_first_loss(case: Case, build: Build, first: float | None) -> str | None:
-    """What the user should know where the same seed does not give the same first loss.
-
-    `first` is the case's own, where it runs as it is written; else two loops are built.
-    """
-    try:
-        losses = [_begun(build(case.but(PLAIN))) for _ in range(1 if first is not None else 2)]
-    except torch.OutOfMemoryError:
-        return "not checked against a second one, nor against float64: memory has no room for both"
-    losses = [*([first] if first is not None else []), *losses]
-    if losses[0] == losses[1]:
-        return None
-    return (
-        f"the same seed gives another first loss ({losses[0]!r}, then {losses[1]!r}): it is not "
-        "deterministic, so it is not checked against float64, and the sides of a comparison may "
-        "not compute the same"
-    )
-
-
-def _begun(loop: Loop) -> float | None:
-    if loop.step.loss is None:
-        return _whole_step(loop)
-    return scalar_loss(loop.phases["forward"](None))
