@@ -13,7 +13,7 @@ from ..records.run_file import RunRecord
 from ..report import notes
 from ..report.view import Row, Table, View, Worth, records
 from ..stats.frame import QUIET, RUN, STATISTICS, dimensions, phases_in, sizes_in, tidy, varying
-from ..units import duration, rate
+from ..units import duration, memory, rate
 from .analysis import Ratios, ratios
 from .compile_costs import NEVER, NO_EAGER_CASE, compile_frame
 
@@ -22,6 +22,10 @@ ASYNCHRONOUS = (
     "time to launch a step; device busy: kernel time of a step, by the profiler; latency: one step "
     "with a synchronize; samples/s: of many steps with one synchronize. Where bound is host, the "
     "times are of the host's launches, not of the device."
+)
+ABOUT_PEAKS = (
+    "peak memory: the most that training takes, above the net and its data: gradients, the "
+    "optimizer's state, and what a step allocates."
 )
 RATIO = (
     "± of a ratio is its 95% confidence interval; the prediction interval for the ratio of another "
@@ -100,6 +104,7 @@ def phase_table(frame: pd.DataFrame, comparison: Ratios | None, statistic: str) 
     times = dict(zip(keys, frame[f"{statistic}_ns"], strict=True))
     ratio_cells, phases = _ratio_cells(comparison), phases_in(frame)
     flagged, energy = frame["flags"].map(bool).any(), frame["joules"].notna().any()
+    counted = frame["peak_bytes"].notna().any()
     rows: list[Row] = []
     for entry in _in_order(frame, comparison):
         key = (entry["run"], entry["case"])
@@ -117,6 +122,8 @@ def phase_table(frame: pd.DataFrame, comparison: Ratios | None, statistic: str) 
             }
         step = times.get((*key, THROUGHPUT), entry[f"{statistic}_ns"])
         row["samples/s"] = rate(entry["samples"] / step * 1e9)
+        if counted:
+            row["peak memory"] = memory(entry["peak_bytes"])
         if flagged:
             row["flags"] = ", ".join(entry["flags"])
         if energy:
@@ -127,6 +134,7 @@ def phase_table(frame: pd.DataFrame, comparison: Ratios | None, statistic: str) 
         others,
         tuple(phases),
         ("host dispatch", "device busy", "latency"),
+        ("peak memory",),
         ("J/M samples",),
         ("samples/s",),
         ("bound",),
@@ -218,6 +226,11 @@ def _about_times(frame: pd.DataFrame) -> list[str]:
     return [
         *([ASYNCHRONOUS] if _asynchronous(frame) else []),
         *notes.flags(frame[frame["series"] == WHOLE]),
+        *([ABOUT_PEAKS] if frame["peak_bytes"].notna().any() else []),
+        *(
+            f"Peak memory unknown: {reason}."
+            for reason in dict.fromkeys(frame["peak_reason"].dropna())
+        ),
         *(
             f"Energy unavailable: {reason}."
             for reason in dict.fromkeys(frame["energy_reason"].dropna())

@@ -1,18 +1,14 @@
 """The CPU: synchronous, so the wall clock between two phases is the device's clock."""
 
 import platform
-import re
 import time
-from pathlib import Path
 
 from .base import Device
 from .compilers import cpp_refusal
 from .energy import RaplCounter
 from .facts import DeviceFacts
 from .limits import available_memory
-from .readings import figure, reading
-
-STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from .readings import reading
 
 
 class WallClock:
@@ -38,7 +34,6 @@ class Cpu(Device):
 
     def __init__(self, index: int = 0) -> None:
         super().__init__(index)
-        self._held: int | None = None
         self._rapl = RaplCounter()
 
     @classmethod
@@ -61,13 +56,6 @@ class Cpu(Device):
     def warm_up(self) -> None:
         """Nothing: its libraries keep nothing for streams, and every worker has used them."""
 
-    def reset_peak(self) -> None:
-        self._held = figure(int, _new_peak)
-
-    def peak_bytes(self) -> int | None:
-        peak = None if self._held is None else figure(int, _peak_resident)
-        return None if peak is None or self._held is None else max(peak - self._held, 0)
-
     def joules(self) -> float | None:
         return self._rapl.read()
 
@@ -86,17 +74,3 @@ def _bind(threads: int) -> list[int]:
     cores = sorted(process.cpu_affinity())[-threads:]
     process.cpu_affinity(cores)
     return cores
-
-
-def _new_peak() -> int | None:
-    """The peak, which the present becomes; None where the kernel keeps none."""
-    if not CLEAR_REFS.exists():
-        return None
-    CLEAR_REFS.write_text("5")  # proc(5)
-    return _peak_resident()
-
-
-def _peak_resident() -> int | None:
-    """Bytes, from a line such as `VmHWM:  1234 kB`; None where the kernel keeps no such line."""
-    found = re.search(r"^VmHWM:\s*(\d+) kB", STATUS.read_text(), re.MULTILINE)
-    return int(found[1]) * 1024 if found else None

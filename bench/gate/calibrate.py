@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..matrix.case import Case
+from ..matrix.case import PEAK_MEMORY, Case
 from ..matrix.comparison import Comparison
 from ..records.gate_report import GateReport, Rules, load_report
 from ..records.loading import load_each
@@ -57,7 +57,11 @@ def calibrate(
         "as recorded": replay.as_recorded(pool, rules),
         # Recorded pairs, whose number was given beforehand, are no run: no look decided them.
         "as judged": [
-            replay.Judged(report.outcome, report.verdicts, len(report.pairs))
+            replay.Judged(
+                report.outcome,
+                [verdict for verdict in report.verdicts if verdict.series != PEAK_MEMORY],
+                len(report.pairs),
+            )
             for report in aa_reports
             if report.verdicts and not report.recorded
         ],

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..matrix.case import PEAK_MEMORY
 from ..records.gate_report import GateReport, SeriesVerdict
 from ..records.verdicts import (
     IMPROVED,
@@ -119,7 +120,8 @@ def _regressions(verdicts: Sequence[SeriesVerdict], room: int) -> list[str]:
 
 
 def _measured(verdict: SeriesVerdict) -> str:
-    return f"{verdict.series}: {effect_text(verdict)} ({verdict.statistic})"
+    how = verdict.reason if verdict.series == PEAK_MEMORY else verdict.statistic
+    return f"{verdict.series}: {effect_text(verdict)} ({how})"
 
 
 def _command(level: str, title: str, lines: Iterable[str]) -> str:

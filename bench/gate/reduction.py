@@ -48,6 +48,7 @@ def reduce_pair(
         mean=[],
         upper_tail=[],
         base_ns=[],
+        peak_bytes=pair.peak_bytes,
     )
     for comparison, name in series:
         kind = kind_of_series(name)

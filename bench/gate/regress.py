@@ -21,6 +21,7 @@ from ..runner.pool import shareable
 from ..runner.process import Side
 from .aa_control import control_moved
 from .interim_looks import CONTROLS, FIRST_LOOKS, interim_looks
+from .memory import judge_memory
 from .reduction import reduce_pair
 from .settings import Settings
 from .verdicts import decided, judge, outcome_of, verdict_of
@@ -76,6 +77,9 @@ class Gate:
                     self.on_progress(f"look at {looked[-1]} pairs: {words}")
                 if decided(report.verdicts, report.rules):
                     break
+            of_memory, unjudged = judge_memory(report)
+            report.verdicts = [*report.verdicts, *of_memory]
+            report.without_memory |= unjudged
             moved = None if report.recorded else control_moved(report.pairs)
             report.outcome, report.reason = outcome_of(report.counted, moved)
         except MachineError as error:  # a side that started before does not start any more
@@ -208,6 +212,7 @@ class Gate:
                 report.ended[comparison] = f"{ended.status} on {ended.side}: {ended.reason}"
                 report.ended_as[comparison] = verdict_of(ended, measured=measured)
         report.without_phases = dict(self._pairs.without_phases)
+        report.without_memory = dict(self._pairs.without_memory)
 
 
 def _unexpected(side: Side, hello: Hello) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from ..matrix.case import PEAK_MEMORY
 from ..records.gate_report import PairRecord, Rules, SeriesVerdict
 from ..records.verdicts import (
     EQUIVALENT,
@@ -200,7 +201,9 @@ def clearly_regressed(verdicts: Sequence[SeriesVerdict], rules: Rules) -> bool:
     """Whether a series regressed by more than the margin, its whole interval too."""
     margin = math.log1p(rules.margin)
     return any(
-        verdict.verdict == REGRESSED and (verdict.effect or 0.0) - (verdict.half or 0.0) > margin
+        verdict.verdict == REGRESSED
+        and verdict.series != PEAK_MEMORY  # which ends no run
+        and (verdict.effect or 0.0) - (verdict.half or 0.0) > margin
         for verdict in verdicts
     )
 
@@ -210,7 +213,7 @@ def outcome_of(verdicts: Sequence[SeriesVerdict], moved: str | None) -> tuple[Ve
 
     Where the A/A control failed (`moved`), all verdicts that rest on times become invalid.
     """
-    timed = [verdict for verdict in verdicts if verdict.verdict not in UNTIMED]
+    timed = [v for v in verdicts if v.series != PEAK_MEMORY and v.verdict not in UNTIMED]
     if moved is not None:
         for verdict in timed:
             verdict.verdict, verdict.reason = INVALID, moved

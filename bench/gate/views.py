@@ -8,6 +8,7 @@ from msgspec import structs
 
 from ..machine.circumstances import exchanged
 from ..matrix.axes import columns_of
+from ..matrix.case import PEAK_MEMORY
 from ..records.gate_report import GateReport, SeriesVerdict
 from ..records.verdicts import (
     EQUIVALENT,
@@ -20,7 +21,7 @@ from ..records.verdicts import (
     VERDICTS,
 )
 from ..report.view import Row, Table, View, Worth
-from ..units import duration, percent
+from ..units import duration, memory, percent
 from .verdicts import clearly_regressed
 
 LONGEST_S = 3600.0
@@ -48,9 +49,9 @@ def report_view(report: GateReport, path: Path | None = None) -> View:
             row[name] = base if base == head else f"{base} -> {head}"
         row |= {
             "series": verdict.series,
-            "base": "-" if verdict.base_ns is None else duration(verdict.base_ns),
+            "base": _base(verdict),
             "head vs base": effect_text(verdict),
-            "statistic": "" if verdict.effect is None else verdict.statistic,
+            "statistic": "" if verdict.half is None else verdict.statistic,
             "adjusted p": _p(verdict.p_slower),
             MDE: "-" if verdict.detectable is None else percent(verdict.detectable),
         }
@@ -61,12 +62,12 @@ def report_view(report: GateReport, path: Path | None = None) -> View:
 
 def headline(report: GateReport) -> str:
     """The outcome in one line."""
-    counted = report.counted
+    counted = [verdict for verdict in report.counted if verdict.series != PEAK_MEMORY]
     count = sum(verdict.verdict == report.outcome for verdict in counted)
     of = f"{count} of {len(counted)} series"
     found = {
-        REGRESSED: f"{of} slower",
-        IMPROVED: f"{of} faster, none regressed",
+        REGRESSED: f"{of} slower{_peaks(report, 'higher')}",
+        IMPROVED: f"{of} faster{_peaks(report, 'lower')}, none regressed",
         EQUIVALENT: f"all {len(counted)} series within the margin",
         INCONCLUSIVE: f"{of} not settled, none regressed",
         FAILED: f"{of} cannot be timed on the head: {report.reason}",
@@ -76,11 +77,20 @@ def headline(report: GateReport) -> str:
     return f"{report.outcome.upper()}: {found[report.outcome]}."
 
 
+def _peaks(report: GateReport, way: str) -> str:
+    """In how many cases the peak of memory has the run's outcome; nothing where in none."""
+    peaks = [verdict for verdict in report.counted if verdict.series == PEAK_MEMORY]
+    count = sum(verdict.verdict == report.outcome for verdict in peaks)
+    return f", {PEAK_MEMORY} {way} in {count} of {len(peaks)} cases" if count else ""
+
+
 def effect_text(verdict: SeriesVerdict) -> str:
-    """For example `+2.1% ± 0.4%`."""
-    if verdict.effect is None or verdict.half is None:
+    """For example `+2.1% ± 0.4%`; of a count `+2.1%`."""
+    if verdict.effect is None:
         return "-"
     ratio = math.exp(verdict.effect)
+    if verdict.half is None:
+        return f"{100 * (ratio - 1):+.2f}%"
     return f"{100 * (ratio - 1):+.2f}% ± {100 * ratio * verdict.half:.2f}%"
 
 
@@ -134,6 +144,11 @@ def _notes(report: GateReport) -> list[str]:
             notes.append(f"{word}: {len(found)} of {len(report.verdicts)} series{because}.")
     notes += how_to_settle(report)
     notes += [f"Not measured: {name}: {reason}." for name, reason in report.ended.items()]
+    memoryless = sorted({*report.without_memory} - {*report.ended})
+    notes += [
+        f"{PEAK_MEMORY.capitalize()} not judged: {name}: {report.without_memory[name]}."
+        for name in memoryless
+    ]
     controls = sum(pair.control for pair in report.pairs)
     startup = sum(pair.startup_s for pair in report.pairs)
     share = f", of which {startup / report.wall_s:.0%} starting workers" if report.wall_s else ""
@@ -163,6 +178,12 @@ def _notes(report: GateReport) -> list[str]:
         f"{report.environment} environment."
     )
     return notes
+
+
+def _base(verdict: SeriesVerdict) -> str:
+    if verdict.base_bytes is not None:
+        return memory(verdict.base_bytes)
+    return "-" if verdict.base_ns is None else duration(verdict.base_ns)
 
 
 def _rank(verdict: SeriesVerdict) -> tuple[int, float]:

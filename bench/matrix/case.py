@@ -18,11 +18,13 @@ DISPATCH, LATENCY, THROUGHPUT = "dispatch", "latency", "throughput"
 AHEAD = (DISPATCH, LATENCY, THROUGHPUT)
 """What differs from the whole step only where the host runs ahead of the device: what a step costs
 the host, a step that is waited for, and a step among many waited for at once."""
+PEAK_MEMORY = "peak memory"
+"""What the gate judges beside times."""
 
 
 def is_phase(series: str) -> bool:
     """Whether a series is one of a step's phases."""
-    return series not in (WHOLE, *AHEAD)
+    return series not in (WHOLE, *AHEAD, PEAK_MEMORY)
 
 
 class OwnValue(msgspec.Struct, frozen=True, array_like=True):

@@ -114,6 +114,12 @@ class MeasureEnergy(msgspec.Struct, tag=True, frozen=True):
     seconds: float
 
 
+class MeasureMemory(msgspec.Struct, tag=True, frozen=True):
+    """Count what a prepared case allocates; nothing may be timed after it."""
+
+    case: str
+
+
 class Profile(msgspec.Struct, tag=True, frozen=True):
     """Profile a prepared case; nothing may be timed after it.
 
@@ -131,7 +137,15 @@ class Describe(msgspec.Struct, tag=True, frozen=True):
 
 
 Request = (
-    Prepare | PrepareCeiling | Verify | TimeCompile | Measure | MeasureEnergy | Profile | Describe
+    Prepare
+    | PrepareCeiling
+    | Verify
+    | TimeCompile
+    | Measure
+    | MeasureEnergy
+    | MeasureMemory
+    | Profile
+    | Describe
 )
 
 
@@ -142,7 +156,7 @@ def id_of(request: Request) -> str:
             return request.ceiling.id
         case Prepare() | Verify() | TimeCompile():
             return request.case.id
-        case Measure() | MeasureEnergy() | Profile():
+        case Measure() | MeasureEnergy() | MeasureMemory() | Profile():
             return request.case
         case Describe():
             return request.device
@@ -262,6 +276,13 @@ class EnergyMeasured(msgspec.Struct, tag=True, frozen=True):
     """Why a GPU's counter was not held against the power it shows; None where it was."""
 
 
+class MemoryMeasured(msgspec.Struct, tag=True, frozen=True):
+    """The most memory that training takes, above the net and its data."""
+
+    case: str
+    peak_bytes: int
+
+
 class Profiled(msgspec.Struct, tag=True, frozen=True):
     """What a step of the case does."""
 
@@ -286,5 +307,6 @@ Reply = (
     | PhasesRefused
     | Block
     | EnergyMeasured
+    | MemoryMeasured
     | Profiled
 )

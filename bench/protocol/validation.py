@@ -4,6 +4,8 @@ from ..devices import kind_of
 from . import messages
 from .verified import Verified
 
+AFTER_TIMING = messages.Profile | messages.MeasureEnergy | messages.MeasureMemory
+
 
 class InvalidReply(Exception):
     """The worker must not be used again. `status` is what becomes of the case."""
@@ -19,13 +21,13 @@ def check(what: str, device: str, request: messages.Request, reply: messages.Rep
 
     Also for a refusal that leaves the worker unusable: memory that it could not free, or an
     accelerator's error that sticks, would weigh on the next case. Nothing is timed after a profile
-    or a measurement of energy, so those may fail.
+    or a measurement of energy or memory, so those may fail.
     """
     match reply:
         case messages.Refused(case, status, reason) if case == what:
             on_accelerator = kind_of(device).asynchronous
             unusable = status == "oom" or (status == "failed" and on_accelerator)
-            if unusable and not isinstance(request, messages.Profile | messages.MeasureEnergy):
+            if unusable and not isinstance(request, AFTER_TIMING):
                 raise InvalidReply(status, reason)
         case _ if not _is_valid(what, request, reply):
             asked = type(request).__name__
@@ -42,6 +44,8 @@ def _is_valid(what: str, request: messages.Request, reply: messages.Reply) -> bo
             possible = _is_answered(reply.verified)
         case messages.Profile(), messages.Profiled(case=named):
             possible = True
+        case messages.MeasureMemory(), messages.MemoryMeasured(case=named):
+            possible = reply.peak_bytes >= 0
         case messages.TimeCompile(), messages.CompileTimed(case=named):
             possible = reply.first_step_ns > 0
         case messages.MeasureEnergy(), messages.EnergyMeasured(case=named):

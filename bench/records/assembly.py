@@ -68,6 +68,8 @@ def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
             case happened.CaseEnergy(name, spent, reason):
                 cases[name].energy = _same(spent, Energy)
                 cases[name].energy_reason = reason
+            case happened.CaseMemory(name, peak_bytes, reason):
+                cases[name].peak_bytes, cases[name].peak_reason = peak_bytes, reason
             case happened.HealthSampled(at, health):
                 since_start = round(at - record.sessions[0].started_at, 3)
                 record.health.append(HealthSample(since_start, health))

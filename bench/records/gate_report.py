@@ -69,6 +69,8 @@ class PairRecord(msgspec.Struct):
     """The same of the mean of their upper tail."""
     base_ns: list[int | None]
     """The base's lower quartile."""
+    peak_bytes: dict[str, tuple[int, int]] = {}
+    """Comparison to the peaks of memory of base and head, in pairs that counted them."""
 
     @property
     def columns(self) -> tuple[list[float | None], list[float | None], list[float | None]]:
@@ -77,7 +79,10 @@ class PairRecord(msgspec.Struct):
 
 
 class SeriesVerdict(msgspec.Struct):
-    """What is known of one series. Effects are logarithms of head / base."""
+    """What is known of one series, or of the peak of memory.
+
+    Effects are logarithms of head / base.
+    """
 
     comparison: str
     series: str
@@ -101,6 +106,8 @@ class SeriesVerdict(msgspec.Struct):
     """Whether more pairs could hardly change the verdict."""
     more_pairs: int | None = None
     """How many more would settle it, at this spread."""
+    base_bytes: float | None = None
+    """Of the peak of memory, whose effect has no interval: the median of all counts."""
 
 
 class GateReport(msgspec.Struct):
@@ -124,6 +131,8 @@ class GateReport(msgspec.Struct):
     """Comparison to the verdict that this is; invalid where it is not named."""
     without_phases: dict[str, str] = {}
     """Comparison to why its phases are not."""
+    without_memory: dict[str, str] = {}
+    """Comparison to why its memory is not counted, or its counts are not judged."""
     verdicts: list[SeriesVerdict] = []
     outcome: Verdict = INVALID
     """The worst of the verdicts; invalid while the run has not ended."""

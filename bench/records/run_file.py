@@ -137,6 +137,10 @@ class CaseRecord(msgspec.Struct, omit_defaults=True):
     energy: Energy | None = None
     energy_reason: str | None = None
     """Why there is no energy, where it was asked for."""
+    peak_bytes: int | None = None
+    """The most memory that training takes, above the net and its data."""
+    peak_reason: str | None = None
+    """Why that is not known, in runs that asked for it."""
     compile_times: CompileTimes | None = None
     """None where they were not asked for."""
 

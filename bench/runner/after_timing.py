@@ -1,4 +1,4 @@
-"""What is asked of a case once, when its blocks are measured: its energy, and its profile."""
+"""What is asked of a case once, when its blocks are measured: energy, memory, its profile."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +28,9 @@ def ask_after_timing(
     """
     lost: str | None = None
 
-    def answer(request: messages.MeasureEnergy | messages.Profile) -> messages.Reply | str:
+    def answer(
+        request: messages.MeasureEnergy | messages.MeasureMemory | messages.Profile,
+    ) -> messages.Reply | str:
         """The worker's reply, or why there is none."""
         nonlocal lost
         if lost is None:
@@ -46,6 +48,12 @@ def ask_after_timing(
                 on_event(events.CaseEnergy(case.id, spent))
             case str() as reason:
                 on_event(events.CaseEnergy(case.id, reason=reason))
+    for case in cases:
+        match answer(messages.MeasureMemory(case.id)):
+            case messages.MemoryMeasured(peak_bytes=peak):
+                on_event(events.CaseMemory(case.id, peak))
+            case str() as reason:
+                on_event(events.CaseMemory(case.id, reason=reason))
     for case in cases:
         # Where a device has kernels, only a profiler shows how long it is at work.
         if plan.profiled or device_named(case.device).shows_kernels:

@@ -58,6 +58,14 @@ class CaseEnergy(msgspec.Struct, tag=True, frozen=True):
     reason: str | None = None
 
 
+class CaseMemory(msgspec.Struct, tag=True, frozen=True):
+    """The most memory that a case's training takes; or why that is not known."""
+
+    case: str
+    peak_bytes: int | None = None
+    reason: str | None = None
+
+
 class CeilingReady(msgspec.Struct, tag=True, frozen=True):
     """A worker can measure the ceiling; `samples` is what its blocks hold."""
 
@@ -120,6 +128,7 @@ Event = (
     | BlockMeasured
     | CaseProfiled
     | CaseEnergy
+    | CaseMemory
     | CeilingReady
     | HealthSampled
     | CompileMeasured

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
@@ -11,7 +12,7 @@ from operator import itemgetter
 from ..machine.redact import redacted
 from ..matrix.comparison import Comparison
 from ..matrix.support import unsupported_reason
-from ..protocol.messages import Block, Hello, Refused, Status
+from ..protocol.messages import Block, Hello, MeasureMemory, MemoryMeasured, Refused, Status
 from .batches import group_comparisons, shared_kinds
 from .pool import Deadlines, Pool
 from .process import Side
@@ -20,6 +21,8 @@ from .schedule import Item, Known, Schedule, WorkersLost, abba
 SECONDS_PER_COMPARISON = 0.9
 """Of blocks, in each pair: long enough for start-up to stay below a quarter of the wall time, and
 for blocks to leave less noise than processes differ by."""
+MEMORY_PAIRS = 5
+"""Pairs in which the peak of memory is counted: counts repeat, and counting them takes time."""
 MAX_PADDING = 4096
 """Bytes by which the environment grows at random, and with it moves the stack: a page."""
 PADDING = "SUMNET_BENCH_PADDING"
@@ -51,6 +54,8 @@ class ProcessPair:
     """Wall time until its workers had sent hello."""
     wall_s: float = 0.0
     block_pairs: BlockPairs = field(default_factory=dict)
+    peak_bytes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Comparison to the peaks of memory of base and head, where they were counted."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,9 @@ class Pairs:
         self.ended: dict[str, Ended] = {}
         self.without_phases: dict[str, str] = {}
         """Comparison to the side and reason for which its phases are measured on neither."""
+        self.without_memory: dict[str, str] = {}
+        """Comparison to the side and reason for which its memory cannot be counted."""
+        self._memory_pairs: Counter[str] = Counter()
         self._comparisons = list(comparisons)
         self._sides = sides
         self._environment = environment
@@ -149,11 +157,38 @@ class Pairs:
                     self._items(batch, control),
                     lambda items, _: time.monotonic() + self._seconds * len(items),
                 )
+                if not control:
+                    self._count_memory(batch, schedule.pool, pair)
             pair.block_pairs |= block_pairs
         still_open = [c.id for c in self.open() if c.id in pair.block_pairs]
         pair.block_pairs = {name: pair.block_pairs[name] for name in still_open}
         pair.wall_s = time.monotonic() - started
         return pair if pair.block_pairs else None
+
+    def _count_memory(self, batch: Sequence[Comparison], pool: Pool, pair: ProcessPair) -> None:
+        """Of comparisons whose blocks are measured: after it workers may time nothing more.
+
+        One that cannot be counted on a side is not tried again, and goes on being timed.
+        """
+        for comparison in batch:
+            what = comparison.id
+            if {what} & {*self.ended, *self.without_memory} or self._memory_pairs[
+                what
+            ] == MEMORY_PAIRS:
+                continue
+            peaks = []
+            for side, case in enumerate((comparison.base, comparison.head)):
+                match pool.ask(MeasureMemory(case.id), side):
+                    case MemoryMeasured(peak_bytes=peak):
+                        peaks.append(peak)
+                    case Refused(reason=reason):
+                        self.without_memory[what] = f"on {self._sides[side].name}: {reason}"
+                        break
+            if len(peaks) == len(self._sides):
+                pair.peak_bytes[what] = peaks[0], peaks[1]
+                self._memory_pairs[what] += 1
+            if not pool.workers:
+                return
 
     def _items(self, comparisons: Sequence[Comparison], control: bool) -> list[Item]:
         return [

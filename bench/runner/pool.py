@@ -43,7 +43,12 @@ class Deadlines:
         match request:
             case messages.Measure(kind=messages.PHASES_KIND):
                 return 2 * self.measure_s  # a worker may time it twice
-            case messages.Measure() | messages.MeasureEnergy() | messages.Profile():
+            case (
+                messages.Measure()
+                | messages.MeasureEnergy()
+                | messages.MeasureMemory()
+                | messages.Profile()
+            ):
                 return self.measure_s
             case messages.PrepareCeiling() | messages.Describe():
                 return self.prepare_s

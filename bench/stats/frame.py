@@ -51,9 +51,10 @@ def tidy(runs: Sequence[RunRecord], labels: Sequence[str], *, pooled: bool = Tru
     for typical_, high_ns (the median block's 90th percentile), floors (those that serve its case,
     nanoseconds), slower (how many times slower than its best the machine was at those), marks (of
     the quiet time: see `_marks`), and of the whole case busy_ns (how long a step keeps its device
-    at work), flags (word to sentence: what makes its times doubtful), joules (for a million
-    samples), energy_reason (why there are none), energy_unchecked (why they may be wrong) and
-    host_bound (None on a CPU, where host and device are one).
+    at work), peak_bytes (the most memory that training takes), peak_reason (why that is not known),
+    flags (word to sentence: what makes its times doubtful), joules (for a million samples),
+    energy_reason (why there are none), energy_unchecked (why they may be wrong) and host_bound
+    (None on a CPU, where host and device are one).
     """
     floors = serving_floors(runs)
     axes = columns_of(case.case.own_values for run in runs for case in run.cases)
@@ -208,6 +209,8 @@ def _evidence(run: RunRecord, label: str, floors: Floors, axes: Sequence[str]) -
             "floors": valid,
             "slower": slower,
             "busy_ns": np.nan if busy_ns is None else float(busy_ns),
+            "peak_bytes": np.nan if record.peak_bytes is None else float(record.peak_bytes),
+            "peak_reason": record.peak_reason,
             "flags": flags(run.health, at_s, run.machine.cores) if ok else {},
             "joules": _joules(record),
             "energy_reason": record.energy_reason,

@@ -21,6 +21,7 @@ from ..protocol.profile import StepProfile
 from ..protocol.reference_loops import LARGE_BYTES, reference_loops_for
 from ..protocol.verified import Expected, Verified
 from .loop import Loop, float32_products
+from .profile.memory import allocation_peak
 from .profile.profiler import profile_step
 from .refusals import Unsupported
 from .restoring import restorers
@@ -171,6 +172,20 @@ class PreparedCase:
                 self.restore()
                 between()
         return steps
+
+    def peak_bytes(self) -> int:
+        """The most memory that training takes, above the net and its data.
+
+        Of an accelerator that is what its allocator counted while the case was verified, on a CPU
+        what a profiler counts: nothing may be timed in this process after it. Raises Unsupported
+        where neither counts.
+        """
+        if self._verified.peak_bytes is not None:
+            return self._verified.peak_bytes
+        if self._device.asynchronous or self._device.memory_type is None:
+            raise Unsupported(f"torch keeps no count of the memory of {self.case.kind}")
+        with float32_products(self._precision):
+            return allocation_peak(self._loop, self._device, self.restore)
 
     def profile(self, traces: Path | None = None) -> StepProfile:
         """What a step does, from a profiler: nothing may be timed in this process after it.

@@ -96,6 +96,8 @@ class Server:
                     return self._time_compile(request)
                 case messages.MeasureEnergy():
                     return self._cases[what].measure_energy(request.seconds, self._counter)
+                case messages.MeasureMemory():
+                    return messages.MemoryMeasured(what, self._cases[what].peak_bytes())
                 case messages.Profile():
                     folder = None if request.traces is None else Path(request.traces)
                     return messages.Profiled(what, self._cases[what].profile(folder))
