@@ -22,6 +22,7 @@ from ..records.verdicts import (
 )
 from ..report.view import Row, Table, View, Worth
 from ..units import duration, memory, percent
+from .memory import LEAST_BYTES
 from .verdicts import clearly_regressed
 
 LONGEST_S = 3600.0
@@ -160,6 +161,12 @@ def _notes(report: GateReport) -> list[str]:
         f"{rules.margin:.1%}; {MDE}: the slowdown detected four times in five; ± is a 95% "
         "interval.",
     ]
+    if any(verdict.series == PEAK_MEMORY for verdict in report.verdicts):
+        notes.append(
+            f"{PEAK_MEMORY}: the most that training takes, above the net and its data. It is a "
+            f"count, which needs no test: regressed is more by {rules.threshold:.1%} and "
+            f"{memory(LEAST_BYTES)}, beyond what counts of one side scatter."
+        )
     if rules.thresholds:
         own = ", ".join(f"{share:.1%} for {name}" for name, share in rules.thresholds.items())
         notes.append(f"Thresholds of their own: {own}.")

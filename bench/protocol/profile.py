@@ -40,15 +40,29 @@ class PhaseProfile(msgspec.Struct, frozen=True):
     """The most it holds above what was held when it began."""
     operators: tuple[Operator, ...] = ()
     """Those with the largest shares, the largest first."""
+    compiled: bool = False
+    """Whether torch.compile's graphs run in it; not known of profiles from before this was kept."""
 
 
-class Work(msgspec.Struct, frozen=True):
+class Moved(msgspec.Struct, frozen=True, array_like=True):
+    """Operators whose operands take about the same bytes."""
+
+    size: int
+    """The bytes of each, rounded down to a power of two."""
+    count: int
+    bytes: int
+    """Of all of them together."""
+
+
+class Work(msgspec.Struct, frozen=True, omit_defaults=True):
     """What eager operators were counted to do, as the loop is written."""
 
     flops: int
-    """Of matrix products, by torch's own counter."""
+    """Of matrix products and convolutions, by torch's own counter."""
     bytes: int
     """Of their operands, read and written."""
+    moved: tuple[Moved, ...] = ()
+    """The same by size, the smallest first; empty in profiles from before this was kept."""
 
 
 class StepProfile(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import pandas as pd
 from ..devices import kind_of
 from ..matrix.optimizers import OPTIMIZERS
 from ..matrix.step import OWN
-from ..stats.frame import axes_in
+from ..stats.frame import axes_in, samples_axis
 
 SENTENCES = 3
 WORTH = 1.2
@@ -79,20 +79,20 @@ def _overhead(known: pd.DataFrame) -> str | None:
 def _larger_batch(known: pd.DataFrame) -> str | None:
     """On how far the batch can grow before a step takes NEARLY times as long."""
     best, sentence = 1.0, None
-    if "batch" not in known:
+    if (axis := samples_axis(known)) is None:
         return None
-    others = [name for name in axes_in(known) if name != "batch"]
+    others = [name for name in axes_in(known) if name != axis]
     for _, group in known.groupby(["run", *others], sort=False):
-        least = group.iloc[group["batch"].argmin()]
+        least = group.iloc[group[axis].argmin()]
         free = group[group["measured_ns"] <= NEARLY * least["measured_ns"]]
-        largest = free.iloc[free["batch"].argmax()]
-        grown = largest["batch"] / least["batch"]
+        largest = free.iloc[free[axis].argmax()]
+        grown = largest[axis] / least[axis]
         if grown > best:
             longer = largest["measured_ns"] / least["measured_ns"]
             best, sentence = (
                 grown,
                 f"A larger batch is nearly free: {largest['name']} takes {longer:.2f} times as "
-                f"long as batch {least['batch']}, for {grown:.4g} times the pairs.",
+                f"long as {axis} {least[axis]}, for {grown:.4g} times the samples.",
             )
     return sentence
 
@@ -103,6 +103,6 @@ def _bandwidth(worst: "pd.Series[Any]") -> str:
         f"{worst['name']} is bound by bandwidth: it takes {worst['headroom']:.3g} times its limit"
     )
     saved = worst["limit_ns"] / worst["fused_ns"]
-    if worst["compile"] != "off" or saved < WORTH:
+    if worst["compile"] != "off" or not saved >= WORTH:  # nor without a cost model
         return f"{fact}."
     return f"{fact}, and fusing its operators would lower that limit {saved:.3g}-fold."

@@ -9,7 +9,7 @@ import pandas as pd
 from ..errors import UsageError
 from ..matrix.case import WHOLE
 from ..report.charts import GREY, INK, PALE, configuration, not_drawn, page
-from ..stats.frame import RUN, varying
+from ..stats.frame import RUN, samples_axis, varying
 from ..units import duration, factor, memory, rate
 from .ceilings import Rates, Setting
 
@@ -45,12 +45,16 @@ def roofline(limits: pd.DataFrame, roofs: pd.DataFrame) -> "alt.VConcatChart":
     import altair as alt
 
     whole = limits[limits["series"] == WHOLE]
-    drawn = whole.dropna(subset=["limit_ns", "measured_ns"])
+    limited, timed = whole["limit_ns"].notna(), whole["measured_ns"].notna()
+    placed = (whole["flops"] > 0) & (whole["bytes"] > 0)
+    drawn = whole[limited & timed & placed]
     if drawn.empty:
         reasons = whole["reason"].dropna().unique()
-        raise UsageError("; ".join(["nothing to draw: no case has a time and a limit", *reasons]))
+        raise UsageError(
+            "; ".join(["nothing to draw: no case has a time, a limit, FLOP and bytes", *reasons])
+        )
     points = _points(drawn)
-    look = _look(sorted(points["batch"].unique().tolist()))
+    look = _look(sorted(points["samples"].unique().tolist()))
     domain = _domain(points, roofs)
     headroom = min(0.8, points["headroom"].min() / 1.2), points["headroom"].max() * 1.2
     panels: list[alt.LayerChart] = []
@@ -66,14 +70,18 @@ def roofline(limits: pd.DataFrame, roofs: pd.DataFrame) -> "alt.VConcatChart":
                 title=alt.Title(title, subtitle="Headroom")
             ),
         ]
-    limited = whole["limit_ns"].notna()
-    untimed = limited & whole["measured_ns"].isna()
     subtitle = [
         "Roofline: the FLOP/s that a step reaches, under the bandwidths and matrix products "
         "measured on the machine.",
         "Headroom: the measured time over the limit, the least time that those roofs and the "
         "overhead of its operators allow.",
-        *not_drawn({"without a limit": (~limited).sum(), "without a time": untimed.sum()}),
+        *not_drawn(
+            {
+                "without a limit": (~limited).sum(),
+                "without a time": (limited & ~timed).sum(),
+                "without known FLOP or bytes": (limited & timed & ~placed).sum(),
+            }
+        ),
     ]
     grid = alt.concat(*panels, columns=2, spacing=30)
     return page([grid], "Training steps and the limits of their machine", subtitle)
@@ -94,7 +102,7 @@ def _points(drawn: pd.DataFrame) -> pd.DataFrame:
     """Where each step is drawn, and its tooltip."""
     points = drawn.assign(intensity=drawn["flops"] / drawn["bytes"])
     points["speed"] = points["flops"] / points["measured_ns"] * 1e9
-    names = [name for name in varying(points) if name not in (*PLACE, "batch")]
+    names = [name for name in varying(points) if name not in (*PLACE, samples_axis(points))]
     points["configuration"] = [configuration(row, names) for _, row in points.iterrows()]
     for time in TIMES:
         points[time] = points[f"{time}_ns"].map(duration)
@@ -195,18 +203,21 @@ def _headroom_panel(points: pd.DataFrame, domain: Range, look: dict[str, Any]) -
     return alt.LayerChart(layer=layers, width=WIDTH, height=max(HEIGHT, LINE * rows))
 
 
-def _look(sizes: list[int]) -> dict[str, Any]:
-    """How a step looks in either panel."""
+def _look(sizes: list[float]) -> dict[str, Any]:
+    """How a step looks in either panel; `sizes` are the samples that steps train on."""
     import altair as alt
 
     colours, shapes = zip(*BOUNDS.values(), strict=True)
     legend = alt.Legend(title="bound by", symbolOpacity=1, symbolSize=80)
+    size = (
+        alt.Size("samples:Q", title="batch size")
+        .scale(type="log", range=[25, 120])
+        .legend(values=sizes, format=",d", symbolFillColor=GREY)
+    )
     return {
         "color": alt.Color("bound:N", legend=legend).scale(domain=list(BOUNDS), range=colours),
         "shape": alt.Shape("bound:N", legend=legend).scale(domain=list(BOUNDS), range=shapes),
-        "size": alt.Size("batch:Q", title="batch size")
-        .scale(type="log", range=[25, 120])
-        .legend(values=sizes, format=",d", symbolFillColor=GREY),
+        "size": alt.value(60) if any(map(math.isnan, sizes)) else size,
         "opacity": alt.value(0.7),
         "tooltip": [alt.Tooltip(f"{name}:N") for name in SHOWN],
     }

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..matrix.case import Case
+from ..matrix.default_step import is_known
 from ..matrix.optimizers import OPTIMIZERS
 from ..matrix.precision import PRECISIONS
 from ..matrix.step import PHASES
@@ -58,6 +59,11 @@ STEP_COSTS: dict[str, StepCost] = {
 number; lerp, addcmul and addcdiv are three."""
 ELEMENTS_OF_AN_OP = 3
 """Most operators of a step read two numbers and write one."""
+
+
+def is_modelled(case: Case) -> bool:
+    """Whether these formulas are of the case's step: of any other, operators are counted."""
+    return is_known(case)
 
 
 def eager(case: Case, state_elements: int) -> dict[str, list[Op]]:

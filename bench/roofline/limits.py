@@ -6,22 +6,26 @@ from typing import Any
 import pandas as pd
 
 from ..devices import kind_of
-from ..matrix.case import WHOLE, Case
+from ..matrix.case import WHOLE, Case, is_phase
 from ..matrix.ceiling import products_dtype
-from ..matrix.step import PHASES
 from ..protocol.profile import StepProfile
 from ..records.run_file import CaseRecord, RunRecord
 from ..stats.frame import RUN, axes_in
 from .ceilings import Rates, Setting
-from .costs import Op, as_run, fused, total
+from .costs import Op, as_run, fused, is_modelled, total
 
 TERMS = ("overhead", "bandwidth", "compute")
 """What can bound a case. The least times of launching its operators, running autograd's nodes and
 launching kernels; of moving each operator's operands at the bandwidth of a working set of that
 size; and of all FLOP at the peak of matrix products in its dtype. They can overlap, so that the
 limit is the largest of them."""
-LIMITED = (*PHASES, WHOLE)
-LIMITS = (*(f"{term}_ns" for term in TERMS), "limit_ns", "bound", "fused_ns", "flops", "bytes")
+LIMITS = (
+    *(f"{term}_ns" for term in TERMS),
+    *("limit_ns", "bound", "fused_ns", "flops", "bytes", "basis"),
+)
+MODELLED, COUNTED, COMPILED = "modelled", "counted", "compiled"
+"""Where the FLOP and bytes of a limit are from: a cost model, the operators that were counted, or
+those of what is not compiled."""
 NO_CEILINGS = (
     "no ceilings of this machine with so many threads, or not all that limits need (copies, op and "
     "node): measure them with `run --ceilings`, or with `ceilings` and name that file too"
@@ -35,17 +39,18 @@ def limit_frame(
     frame: pd.DataFrame,
     known: dict[Setting, Rates],
 ) -> pd.DataFrame:
-    """A row for each run, case and series of LIMITED that the case has; `frame` is the tidy one.
+    """A row for each run, case, and phase or whole step of it; `frame` is the tidy one.
 
-    Columns: run, case, the axes, series, status, flags, marks, measured_ns and measured_half
+    Columns: run, case, the axes, series, status, samples, flags, marks, measured_ns and measured_half
     (quiet), overhead_ns, bandwidth_ns, compute_ns, limit_ns (the largest of them), bound (its
-    name), fused_ns (the limit if each phase were one operator with the least traffic), flops,
-    bytes, reason (why there is no limit), headroom and fused_headroom (measured over each limit).
-    NaN where unknown.
+    name), fused_ns (the limit if each phase were one operator with the least traffic; of a step
+    with a cost model), flops, bytes, basis (MODELLED, COUNTED or COMPILED), reason (why there is no
+    limit), headroom and fused_headroom (measured over each limit). NaN where unknown.
     """
     of_runs = zip(runs, labels, strict=True)
     records = {(label, case.id): case for run, label in of_runs for case in run.cases}
-    timed = frame[frame["series"].isin(LIMITED)].reset_index(drop=True)
+    chosen = [series == WHOLE or is_phase(series) for series in frame["series"]]
+    timed = frame[chosen].reset_index(drop=True)
     limits = [
         _limits(
             records[row["run"], row["case"]],
@@ -55,7 +60,7 @@ def limit_frame(
         for _, row in timed.iterrows()
     ]
     table = (
-        timed[[RUN, "case", *axes_in(frame), "series", "status", "flags", "marks"]]
+        timed[[RUN, "case", *axes_in(frame), "series", "status", "samples", "flags", "marks"]]
         .assign(measured_ns=timed["quiet_ns"], measured_half=timed["quiet_half"])
         .join(pd.DataFrame(limits, columns=[*LIMITS, "reason"]))
     )
@@ -77,24 +82,53 @@ def _limits(record: CaseRecord, series: str, rates: Rates | None) -> dict[str, A
         return {"reason": record.profile_reason or NO_PROFILE}
     if (peak := rates.peak(dtype)) is None:
         return {"reason": f"the ceilings lack matrix products in {dtype}"}
-    verified = record.prepared and record.prepared.verified
-    own = as_run(case, verified.path if verified else "", profile.state_elements)
-    least = fused(case, profile.state_elements)
-    phases = PHASES if series == WHOLE else (series,)
-    ops = [op for phase in phases for op in own[phase]]
-    fewest = [op for phase in phases for op in least[phase]]
     overhead_ns = _overhead_ns(case, series, profile, rates)
-    one_each_ns = min(len(phases) * rates.op_ns, overhead_ns)  # a captured step is one launch
+    found = _modelled if is_modelled(case) else _counted
+    ops, fewest, basis = found(record, series, profile)
     terms = _terms(ops, overhead_ns, rates, peak)
     bound = max(terms, key=terms.__getitem__)
+    # A captured step is one launch.
+    one_each_ns = min(len(fewest) * rates.op_ns, overhead_ns)
+    least = max(_terms(fewest, one_each_ns, rates, peak).values()) if fewest else None
     return {
         **{f"{term}_ns": time for term, time in terms.items()},
         "limit_ns": terms[bound],
         "bound": bound,
-        "fused_ns": max(_terms(fewest, one_each_ns, rates, peak).values()),
+        "fused_ns": least,
         "flops": total(ops).flops,
-        "bytes": total(ops).bytes,
+        "bytes": None if basis == COMPILED else total(ops).bytes,
+        "basis": basis,
     }
+
+
+Operators = tuple[list[Op], list[Op], str]
+"""Of a series: its operators, those it would have were each phase one, and where they are from."""
+
+
+def _modelled(record: CaseRecord, series: str, profile: StepProfile) -> Operators:
+    verified = record.prepared and record.prepared.verified
+    own = as_run(record.case, verified.path if verified else "", profile.state_elements)
+    least = fused(record.case, profile.state_elements)
+    phases = own if series == WHOLE else (series,)
+    return (
+        [op for phase in phases for op in own[phase]],
+        [op for phase in phases for op in least[phase]],
+        MODELLED,
+    )
+
+
+def _counted(record: CaseRecord, series: str, profile: StepProfile) -> Operators:
+    """Of what torch compiled, the FLOP alone: which operators it made one of is not known."""
+    ops: list[Op] = []
+    phases = profile.phases if series == WHOLE else (series,)
+    for phase in phases:
+        work = profile.work[phase]
+        ops.append(Op(work.flops, 0.0, work.flops))
+        if not profile.phases[phase].compiled:
+            for moved in work.moved:
+                ops += [Op(0.0, moved.bytes / moved.count)] * moved.count
+    compiled = any(profile.phases[phase].compiled for phase in phases)
+    return ops, [], COMPILED if compiled else COUNTED
 
 
 def _terms(ops: Sequence[Op], overhead_ns: float, rates: Rates, peak: float) -> dict[str, float]:

@@ -15,7 +15,7 @@ from ..stats.frame import varying
 from ..units import duration, factor, memory, rate, share
 from .advice import limits_advice
 from .ceilings import Rates, Setting, ceiling_frame
-from .limits import LIMITED, TERMS
+from .limits import COMPILED, COUNTED, TERMS
 
 ABOUT = (
     "limit: the least time the step can take on this machine, the largest of launching its "
@@ -40,8 +40,8 @@ def limits_view(limits: pd.DataFrame, series: str, known: dict[Setting, Rates]) 
     chosen = limits[limits["series"] == series]
     if chosen.empty:
         raise UsageError(
-            f"--phase: no limits are known for {series}: limits are of {', '.join(LIMITED)}, where "
-            "a case is timed by them"
+            f"--phase: no limits are known for {series}: limits are of the whole step and of its "
+            f"phases, here {', '.join(dict.fromkeys(limits['series']))}"
         )
     names = varying(chosen) or ["case"]
     flagged = chosen["flags"].map(bool).any()
@@ -54,11 +54,33 @@ def limits_view(limits: pd.DataFrame, series: str, known: dict[Setting, Rates]) 
     below = [
         *limits_advice(chosen),
         ABOUT,
+        *_bases(chosen),
         *notes.flags(chosen),
         *(f"No limit: {reason}: {', '.join(cases)}." for reason, cases in reasons),
         *_ceiling_lines(known),
     ]
     return View([Table(rows, WORTH)], below, records(limits))
+
+
+def _bases(chosen: pd.DataFrame) -> list[str]:
+    """What to know of limits that no cost model is behind."""
+    counted, compiled = (
+        dict.fromkeys(chosen[chosen["basis"].isin(bases)]["case"])
+        for bases in ((COUNTED, COMPILED), (COMPILED,))
+    )
+    lines = []
+    if counted:
+        lines.append(
+            "No cost model, so that FLOP are those of matrix products and convolutions, bytes "
+            "those of each eager operator's operands, both as counted in a step, and there is no "
+            f"fused limit: {', '.join(counted)}."
+        )
+    if compiled:
+        lines.append(
+            "The bytes of what torch.compile compiled are not known, and left out of the limit: "
+            f"{', '.join(compiled)}."
+        )
+    return lines
 
 
 def _cells(row: "pd.Series[Any]") -> Row:
@@ -75,7 +97,7 @@ def _cells(row: "pd.Series[Any]") -> Row:
         **{term: share(row[f"{term}_ns"] / measured) for term in TERMS},
         "fused limit": duration(row["fused_ns"]),
         "x fused limit": factor(row["fused_headroom"]),
-        "FLOP/B": "-" if pd.isna(row["flops"]) else f"{row['flops'] / row['bytes']:.2g}",
+        "FLOP/B": f"{row['flops'] / row['bytes']:.2g}" if row["bytes"] > 0 else "-",
     }
 
 

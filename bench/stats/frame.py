@@ -108,6 +108,12 @@ def sizes_in(frame: pd.DataFrame) -> list[str]:
     return axes[axes.index("dtype") + 1 : axes.index("optimizer")]
 
 
+def samples_axis(frame: pd.DataFrame) -> str | None:
+    """The axis that says how many samples a step trains on; None where no axis does for all."""
+    same = (name for name in axes_in(frame) if (frame[name] == frame["samples"]).all())
+    return next(same, None)
+
+
 def phases_in(frame: pd.DataFrame) -> list[str]:
     """The phases that any of the frame's cases has."""
     return [name for name in dict.fromkeys(frame["series"]) if is_phase(name)]

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..protocol.profile import Work
+from ..protocol.profile import Moved, Work
 
 R = TypeVar("R")
 
@@ -66,7 +66,12 @@ class Operands(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.bytes = 0
+        self._moved: dict[int, Moved] = {}
+
+    @property
+    def moved(self) -> tuple[Moved, ...]:
+        """By size, the smallest first."""
+        return tuple(self._moved[size] for size in sorted(self._moved))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -84,8 +89,14 @@ class Operands(TorchDispatchMode):  # type: ignore[no-untyped-call]
             and argument.name != unwritten
         ]
         read = () if name in UNREAD else (args[1:] if name == "copy_" else args, kwargs)
-        self.bytes += _bytes(read) + (_bytes(written) or _bytes(result))
+        self._add(_bytes(read) + (_bytes(written) or _bytes(result)))
         return result
+
+    def _add(self, bytes_: int) -> None:
+        if bytes_:
+            size = 1 << (bytes_.bit_length() - 1)
+            before = self._moved.get(size, Moved(size, 0, 0))
+            self._moved[size] = Moved(size, before.count + 1, before.bytes + bytes_)
 
 
 def _bytes(tree: Any) -> int:
@@ -102,7 +113,8 @@ def count_work(call: Callable[[], R]) -> tuple[R, Work]:
     flops, operands = FlopCounterMode(display=False), Operands()
     with torch.compiler.set_stance("force_eager"), flops, operands:
         result = call()
-    return result, Work(int(flops.get_total_flops()), operands.bytes)
+    bytes_ = sum(moved.bytes for moved in operands.moved)
+    return result, Work(int(flops.get_total_flops()), bytes_, operands.moved)
 
 
 class CompilerCounts(NamedTuple):

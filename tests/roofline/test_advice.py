@@ -19,6 +19,7 @@ def row(case: Case, measured_ns: float, **terms: float) -> dict[str, Any]:
         "case": case.id,
         **case.axes,
         "series": WHOLE,
+        "samples": float(case.own_values["batch"]),
         "measured_ns": measured_ns,
         **{f"{name}_ns": value for name, value in known.items()},
         "limit_ns": known[bound],
@@ -84,7 +85,7 @@ def test_larger_batch_is_nearly_free_as_far_as_was_measured() -> None:
     ]
     sentence = advice(*rows)[1]
     assert f"{sumnet(batch=1024).id} takes 1.40 times as long as batch 2" in sentence
-    assert "for 512 times the pairs" in sentence
+    assert "for 512 times the samples" in sentence
 
 
 def test_bandwidth_bound_case_shows_what_fusing_does_to_the_limit() -> None:

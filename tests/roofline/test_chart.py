@@ -63,6 +63,7 @@ def limits(cases: Sequence[Case] = CASES, run: str = "ours", **others: Any) -> p
                 "case": case.id,
                 **case.axes,
                 "series": series,
+                "samples": float(case.own_values["batch"]),
                 "measured_ns": 2 * terms[bound],
                 **times,
                 "limit_ns": terms[bound],

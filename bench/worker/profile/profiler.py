@@ -79,14 +79,19 @@ def count_phases(loop: Loop, phases: tuple[str, ...]) -> dict[str, Work]:
     whole = phases == (WHOLE,)
     if whole and not loop.trained:  # its own loop, or an optimizer that calls the phases itself
         return {WHOLE: count_work(loop.train_step)[1]}
+    if whole:  # captured as a graph, whose operators nobody sees
+        return {WHOLE: count_work(functools.partial(_run_phases, loop))[1]}
     parts: dict[str, Work] = {}
     value = None
     for name, phase in loop.phases.items():
         value, parts[name] = count_work(functools.partial(phase, value))
-    if whole:  # captured as a graph, whose operators nobody sees
-        works = parts.values()
-        return {WHOLE: Work(sum(w.flops for w in works), sum(w.bytes for w in works))}
     return parts
+
+
+def _run_phases(loop: Loop) -> None:
+    value = None
+    for phase in loop.phases.values():
+        value = phase(value)
 
 
 def state_elements(optimizer: torch.optim.Optimizer | None) -> int:

@@ -88,6 +88,7 @@ def _profile(traces: Sequence[PhaseTrace], step_ns: int, device: Device) -> Phas
         ),
         launches=first.launches,
         kernels=len(first.kernels),
+        compiled=any(COMPILED_GRAPH in name or name.endswith(COMPILED_NODE) for name in names),
         operators=tuple(Operator(name, names[name], own / phase_ns) for name, own in ordered),
         **(_device_time(traces) if device.shows_kernels else {}),
         **(_memory(first) if device.memory_type is not None else {}),
