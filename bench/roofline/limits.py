@@ -41,11 +41,11 @@ def limit_frame(
 ) -> pd.DataFrame:
     """A row for each run, case, and phase or whole step of it; `frame` is the tidy one.
 
-    Columns: run, case, the axes, series, status, samples, flags, marks, measured_ns and measured_half
-    (quiet), overhead_ns, bandwidth_ns, compute_ns, limit_ns (the largest of them), bound (its
-    name), fused_ns (the limit if each phase were one operator with the least traffic; of a step
-    with a cost model), flops, bytes, basis (MODELLED, COUNTED or COMPILED), reason (why there is no
-    limit), headroom and fused_headroom (measured over each limit). NaN where unknown.
+    Columns: run, case, the axes, series, status, samples, flags, marks, measured_ns and
+    measured_half (quiet), overhead_ns, bandwidth_ns, compute_ns, limit_ns (the largest of them),
+    bound (its name), fused_ns (the limit if each phase were one operator with the least traffic; of
+    a step with a cost model), flops, bytes, basis (MODELLED, COUNTED or COMPILED), reason (why
+    there is no limit), headroom and fused_headroom (measured over each limit). NaN where unknown.
     """
     of_runs = zip(runs, labels, strict=True)
     records = {(label, case.id): case for run, label in of_runs for case in run.cases}
