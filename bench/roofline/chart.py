@@ -50,9 +50,8 @@ def roofline(limits: pd.DataFrame, roofs: pd.DataFrame) -> "alt.VConcatChart":
     drawn = whole[limited & timed & placed]
     if drawn.empty:
         reasons = whole["reason"].dropna().unique()
-        raise UsageError(
-            "; ".join(["nothing to draw: no case has a time, a limit, FLOP and bytes", *reasons])
-        )
+        missing = "nothing to draw: no case has FLOP, bytes, a time and a limit"
+        raise UsageError("; ".join([missing, *reasons]))
     points = _points(drawn)
     look = _look(sorted(points["samples"].unique().tolist()))
     domain = _domain(points, roofs)

@@ -1,5 +1,6 @@
 """Limits: the least time a step can take on its machine, and what bounds it."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,14 +90,14 @@ def _limits(record: CaseRecord, series: str, rates: Rates | None) -> dict[str, A
     bound = max(terms, key=terms.__getitem__)
     # A captured step is one launch.
     one_each_ns = min(len(fewest) * rates.op_ns, overhead_ns)
-    least = max(_terms(fewest, one_each_ns, rates, peak).values()) if fewest else None
+    least = max(_terms(fewest, one_each_ns, rates, peak).values()) if fewest else math.nan
     return {
         **{f"{term}_ns": time for term, time in terms.items()},
         "limit_ns": terms[bound],
         "bound": bound,
         "fused_ns": least,
         "flops": total(ops).flops,
-        "bytes": None if basis == COMPILED else total(ops).bytes,
+        "bytes": math.nan if basis == COMPILED else total(ops).bytes,
         "basis": basis,
     }
 

@@ -19,7 +19,7 @@ from bench.records.run_file import RunRecord
 from bench.records.store import load_run
 from bench.roofline.ceilings import ceiling_frame, rates
 from bench.roofline.costs import as_run, eager, fused, total
-from bench.roofline.limits import LIMITED, NO_CEILINGS, NO_PROFILE, limit_frame
+from bench.roofline.limits import MODELLED, NO_CEILINGS, NO_PROFILE, limit_frame
 from bench.stats.frame import tidy
 from tests import synthetic
 from tests.cases import sumnet
@@ -263,7 +263,8 @@ def test_nothing_was_measured_below_its_limit(limits: pd.DataFrame) -> None:
     assert limits["limit_ns"].notna().any()
     below = limits[limits["headroom"] < 1]
     assert below[["case", "series", "measured_ns", "limit_ns"]].to_dict("records") == []
-    assert set(limits["series"]) <= set(LIMITED)
+    assert set(limits["series"]) <= {*PHASES, WHOLE}
+    assert set(limits["basis"].dropna()) == {MODELLED}
 
 
 def test_overhead_bounds_small_batches_and_never_the_largest_on_a_cpu(
