@@ -200,7 +200,7 @@ def parses(command: Command, folder: Path) -> None:
             [SESSIONS[session], *words[words.index("--") + 1 :]] if rest else [SESSIONS[session]]
         )
     else:
-        words = words[words.index("bench") + 1 :]
+        words = words[1 if words[0] == "sumnet-bench" else words.index("bench") + 1 :]
     done = invoke(*words, "--help")
     assert done.exit_code == 0, done.stderr
 
@@ -235,6 +235,7 @@ RULES: tuple[tuple[str, Check, str], ...] = (
     (r"python -m bench run ?", collects, "measures for minutes; tests below measure a little"),
     (r"python -m pytest bench/suite/.*--collect-only", runs, ""),
     (r"python -m bench regress .*--device|python -m bench ceilings --device", parses, "no GPU"),
+    (r"sumnet-bench ", parses, "is for a repository of a user's"),
     (r"python -m bench regress", parses, "measures for minutes, of revisions there may not be"),
     (r"python -m bench (ceilings|profile|calibrate|list --verify)", parses, "measures"),
     (r"python -m pytest tests/", names_files, "is part of this suite"),

@@ -1,6 +1,7 @@
 """The examples: each step trains, and each of its two changes is what the example says it is."""
 
 import importlib
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.options import VERBS, options_of
 from sumnet.steps import Declaration, Step, declared
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +34,11 @@ class Operators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.fixture(params=EXAMPLES, ids=lambda path: path.name)
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture(params=EXAMPLES, ids=named)
 def example(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A copy of an example, as the root of a git repository of its own."""
     if request.param.name == "resnet18":
@@ -143,3 +149,14 @@ def test_change_applies_in_a_subfolder_of_a_repository_too(change: str, example:
     before = (example / "model.py").read_text()
     apply(change, example)
     assert (example / "model.py").read_text() != before
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "examples").rglob("*.md")), ids=named)
+def test_links_and_options_of_a_readme_exist(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)\s:]+)\)", text):
+        assert (page.parent / target).exists()
+    steps = "".join(path.read_text() for path in page.parent.glob("steps.py"))
+    own = {f"--{axis}" for axis in re.findall(r"(\w+)=\[", steps)}
+    suites = {option.flag for verb in VERBS for option in options_of(verb)}
+    assert {*re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)} <= own | suites
