@@ -177,6 +177,11 @@ def _notes(report: GateReport) -> list[str]:
             f"Python {side.python}, {side.threads} thread{'s' * (side.threads != 1)} in the first "
             "case."
         )
+    if _same_code(report):
+        notes.append(
+            "Importing the steps loaded the same code on both sides: what changed between them is "
+            "not what is measured here."
+        )
     if exchanged(side.devices for side in report.sides):
         notes.append("The sides ran on different devices: what differs may be theirs.")
     machine = report.machine
@@ -191,6 +196,18 @@ def _base(verdict: SeriesVerdict) -> str:
     if verdict.base_bytes is not None:
         return memory(verdict.base_bytes)
     return "-" if verdict.base_ns is None else duration(verdict.base_ns)
+
+
+def _same_code(report: GateReport) -> bool:
+    """Whether sides that were laid out of different trees loaded the same code."""
+    base, head = report.sides
+    is_plain = all(comparison.base == comparison.head for comparison in report.comparisons)
+    return (
+        is_plain
+        and base.subject_hash == head.subject_hash
+        and (base.torch, base.environment) == (head.torch, head.environment)
+        and base.what != head.what
+    )
 
 
 def _rank(verdict: SeriesVerdict) -> tuple[int, float]:

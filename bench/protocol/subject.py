@@ -24,11 +24,20 @@ def subject_hash(folder: Path) -> str:
     return files_hash(folder, modules_in(folder))
 
 
-def steps_hash(folder: Path, file: str, modules: Iterable[ModuleType]) -> str:
-    """The same over a steps file and those of the modules that belong to its project."""
+def steps_hash(
+    folder: Path, file: str, modules: Iterable[ModuleType], environment: Path | None = None
+) -> str:
+    """The same over a steps file and those of the modules that belong to its project.
+
+    `environment` is one that only the project is installed in.
+    """
     paths = {Path(name) for m in modules if (name := getattr(m, "__file__", None)) is not None}
     own = {path for path in paths if path.is_relative_to(folder) and INSTALLED not in path.parts}
-    return files_hash(folder, {folder / file, *own})
+    loaded = files_hash(folder, {folder / file, *own})
+    if environment is None:
+        return loaded
+    installed = [path for path in paths if path.is_relative_to(environment)]
+    return loaded[:8] + files_hash(environment, installed)[:8]
 
 
 def files_hash(folder: Path, files: Iterable[Path]) -> str:

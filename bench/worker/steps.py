@@ -64,7 +64,8 @@ class Steps:
                 raise
             self.error = f"{file} cannot be loaded: {reason_of(error)}"
         loaded = [sys.modules[name] for name in set(sys.modules) - before if name in sys.modules]
-        self.hash = steps_hash(folder, file, loaded)
+        environment = Path(sys.prefix) if installed else None
+        self.hash = steps_hash(folder, file, loaded, environment)
 
     def loop(
         self,
@@ -163,12 +164,14 @@ def load_package(name: str, folder: Path) -> None:
 
 
 def _load_file(folder: Path, file: str, installed: bool) -> Any:
-    """Import a steps file. Its folder and those of its project come first on the import path.
+    """Import a steps file. Its folder and those above it come first on the import path.
 
-    Where the project is installed they come last: its sources may lack what its build makes.
+    So do folders `src` in them. All come last where the project is installed: its sources may lack
+    what its build makes.
     """
     path = folder / file
-    folders = (path.parent, folder / "src", folder)
+    above = [place for parent in path.parents[1:] for place in (parent / "src", parent)]
+    folders = [place for place in (path.parent, *above) if place.is_relative_to(folder)]
     places = list(dict.fromkeys(str(place) for place in folders if place.is_dir()))
     sys.path[:] = sys.path + places if installed else places + sys.path
     if not path.is_file():
