@@ -16,9 +16,17 @@ class Op(NamedTuple):
     """FLOP of it in matrix products."""
 
 
-def parameters(hidden: int) -> int:
+class Parameters(NamedTuple):
+    """How many the net has."""
+
+    numbers: int
+    in_matrices: int
+    """Without biases."""
+
+
+def parameters(hidden: int) -> Parameters:
     """Of the net."""
-    return 4 * hidden + 1
+    return Parameters(4 * hidden + 1, 3 * hidden)
 
 
 def operators(batch: int, hidden: int) -> dict[str, list[Op]]:
@@ -47,8 +55,8 @@ def least_elements(batch: int, hidden: int) -> dict[str, int]:
     """What each pass has to read and write, were it one operator: the batch, the parameters and
     the gradients; what lies between stays in registers."""
     return {
-        "forward": 3 * batch + parameters(hidden) + 1,
-        "backward": 3 * batch + 2 * parameters(hidden),
+        "forward": 3 * batch + parameters(hidden).numbers + 1,
+        "backward": 3 * batch + 2 * parameters(hidden).numbers,
     }
 
 
@@ -63,4 +71,4 @@ def peak_elements(batch: int, hidden: int) -> tuple[int, int]:
     3 values a row of data and 4 copies of the parameters are stored. 3 a hidden unit and row (an
     activation and two gradients) and 4 a row of output, loss and gradients are computed.
     """
-    return 3 * batch + 4 * parameters(hidden), batch * (4 + 3 * hidden)
+    return 3 * batch + 4 * parameters(hidden).numbers, batch * (4 + 3 * hidden)

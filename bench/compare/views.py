@@ -86,6 +86,7 @@ def comparison_view(
             *compiled.notes,
             *notes.marks(shown, marks_of),
             *notes.drift(frame),
+            *notes.verification(runs),
             *notes.machines(runs, labels),
         ],
         _records(frame, comparison),

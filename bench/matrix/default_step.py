@@ -70,8 +70,8 @@ def activations(case: "Case") -> int:
     return costs.activations(**_own(case))
 
 
-def parameters(case: "Case") -> int:
-    """Numbers in its net."""
+def parameters(case: "Case") -> costs.Parameters:
+    """How many its net has."""
     return costs.parameters(int(case.own_values["hidden"]))
 
 

@@ -144,6 +144,20 @@ def flags(frame: pd.DataFrame) -> list[str]:
     return lines
 
 
+def verification(runs: Sequence[RunRecord]) -> list[str]:
+    """What was seen when steps were verified, a line for each such thing."""
+    cases: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for case in run.cases:
+            verified = case.prepared and case.prepared.verified
+            for note in verified.notes if verified else ():
+                cases.setdefault(note, {})[case.id] = None
+    return [
+        f"{listed(list(dict.fromkeys(names)), len(names))}: {note}."
+        for note, names in cases.items()
+    ]
+
+
 def machines(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[str]:
     """Each run's machine and health, then what differs between their circumstances."""
     lines = []

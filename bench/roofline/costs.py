@@ -1,15 +1,15 @@
-"""The cost model of a training step: FLOP and bytes of each operator, for any case.
+"""The cost model of the default step: FLOP and bytes of each operator, for any case.
 
-B pairs, h hidden units, P = 4h + 1 parameters and S numbers of optimizer state. Elements are what
-an operator reads and writes, each operand once. Formulas follow what torch 2.13 runs; a test checks
-them against torch's own counter of FLOP and against the operands of every operator.
+The forward and backward pass are the step's own knowledge, what optimizers do is here. Formulas
+follow what torch 2.13 runs; a test checks them against torch's own counter of FLOP and against the
+operands of every operator.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..matrix import default_step
 from ..matrix.case import Case
-from ..matrix.default_step import is_known
 from ..matrix.optimizers import OPTIMIZERS
 from ..matrix.precision import PRECISIONS
 from ..matrix.step import PHASES
@@ -61,60 +61,33 @@ ELEMENTS_OF_AN_OP = 3
 """Most operators of a step read two numbers and write one."""
 
 
-def is_modelled(case: Case) -> bool:
-    """Whether these formulas are of the case's step: of any other, operators are counted."""
-    return is_known(case)
-
-
 def eager(case: Case, state_elements: int) -> dict[str, list[Op]]:
     """Phase to its operators, each run on its own."""
-    b, h = (float(case.own_values[name]) for name in ("batch", "hidden"))
     item, stored = _item_bytes(case)
-
-    def op(flops: float, elements: float, *, products: float = 0.0) -> Op:
-        return Op(flops, elements * item, products)
-
-    forward = [
-        op(4 * b * h, 2 * b + b * h + 3 * h, products=4 * b * h),  # the first layer
-        op(b * h, 2 * b * h),  # ReLU
-        op(2 * b * h, b * h + b + h + 1, products=2 * b * h),  # the second layer
-        op(3 * b, 4 * b),  # the loss: squared differences, and their mean
-    ]
-    backward = [
-        op(3 * b, 3 * b),  # of the loss
-        op(2 * b * h, b + b * h + h, products=2 * b * h),  # of the hidden units
-        op(2 * b * h, b + b * h + h, products=2 * b * h),  # of the second layer's weights
-        op(b, b),  # and of its bias
-        op(b * h, 3 * b * h),  # of ReLU
-        op(4 * b * h, 2 * b + b * h + 2 * h, products=4 * b * h),  # of the first layer's weights
-        op(b * h, b * h + h),  # and of its biases
-    ]
-    cost, parameters = STEP_COSTS[case.optimizer], 4 * h + 1
-    elements = cost.elements * parameters + cost.state_elements * state_elements
-    flops = cost.flops * parameters + cost.state_flops * state_elements
-    count = max(round(elements / (ELEMENTS_OF_AN_OP * parameters)), 1)
-    products = cost.products * 3 * h
+    passes = {
+        phase: [Op(op.flops, op.elements * item, op.products) for op in ops]
+        for phase, ops in default_step.operators(case).items()
+    }
+    cost, net = STEP_COSTS[case.optimizer], default_step.parameters(case)
+    elements = cost.elements * net.numbers + cost.state_elements * state_elements
+    flops = cost.flops * net.numbers + cost.state_flops * state_elements
+    count = max(round(elements / (ELEMENTS_OF_AN_OP * net.numbers)), 1)
+    products = cost.products * net.in_matrices
     step = [Op(flops / count, elements * stored / count, products / count)] * count
-    return dict(zip(PHASES, (forward, backward, step), strict=True))
+    return {**passes, PHASES[-1]: step}
 
 
 def fused(case: Case, state_elements: int) -> dict[str, list[Op]]:
     """Phase to the one operator with the least traffic.
 
-    It reads the batch and the parameters and writes gradients; what lies between stays in
-    registers. An optimizer reads and writes its state, but for LBFGS, which adds to its history.
+    An optimizer reads and writes its state, but for LBFGS, which adds to its history.
     """
     item, stored = _item_bytes(case)
-    batch, hidden = (int(case.own_values[name]) for name in ("batch", "hidden"))
-    parameters = 4 * hidden + 1
     state = state_elements * (1 if OPTIMIZERS[case.optimizer].closure else 2)
-    elements = {
-        "forward": (3 * batch + parameters + 1) * item,
-        "backward": (3 * batch + 2 * parameters) * item,
-        "step": (3 * parameters + state) * stored,
-    }
+    moved = {phase: n * item for phase, n in default_step.least_elements(case).items()}
+    moved[PHASES[-1]] = (3 * default_step.parameters(case).numbers + state) * stored
     return {
-        phase: [Op(total(ops).flops, float(elements[phase]), total(ops).products)]
+        phase: [Op(total(ops).flops, float(moved[phase]), total(ops).products)]
         for phase, ops in eager(case, state_elements).items()
     }
 

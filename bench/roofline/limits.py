@@ -9,11 +9,12 @@ import pandas as pd
 from ..devices import kind_of
 from ..matrix.case import WHOLE, Case, is_phase
 from ..matrix.ceiling import products_dtype
+from ..matrix.default_step import is_known
 from ..protocol.profile import StepProfile
 from ..records.run_file import CaseRecord, RunRecord
 from ..stats.frame import RUN, axes_in
 from .ceilings import Rates, Setting
-from .costs import Op, as_run, fused, is_modelled, total
+from .costs import Op, as_run, fused, total
 
 TERMS = ("overhead", "bandwidth", "compute")
 """What can bound a case. The least times of launching its operators, running autograd's nodes and
@@ -84,7 +85,7 @@ def _limits(record: CaseRecord, series: str, rates: Rates | None) -> dict[str, A
     if (peak := rates.peak(dtype)) is None:
         return {"reason": f"the ceilings lack matrix products in {dtype}"}
     overhead_ns = _overhead_ns(case, series, profile, rates)
-    found = _modelled if is_modelled(case) else _counted
+    found = _modelled if is_known(case) else _counted
     ops, fewest, basis = found(record, series, profile)
     terms = _terms(ops, overhead_ns, rates, peak)
     bound = max(terms, key=terms.__getitem__)
