@@ -63,9 +63,11 @@ def comparison_view(
     """
     frame = tidy(runs, labels)
     by = by or (RUN if len(runs) > 1 or reference else None)
-    for name in filter(None, (by, rows, columns)):
-        if name not in (known := dimensions(frame)):
-            raise UsageError(f"{name!r} is no axis of these cases; there are: {', '.join(known)}")
+    for flag, name in (("--by", by), ("--rows", rows), ("--columns", columns)):
+        if name is not None and name not in (known := dimensions(frame)):
+            raise UsageError(
+                f"{flag}: {name!r} is no axis of these cases; there are: {', '.join(known)}"
+            )
     if series not in set(frame["series"]):
         raise UsageError(f"--phase: no case has {series} times")
     comparison = ratios(frame, by, reference, series, statistic) if by else None

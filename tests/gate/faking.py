@@ -13,7 +13,8 @@ from bench.gate import regress
 from bench.gate.regress import Gate
 from bench.gate.settings import Settings
 from bench.matrix.comparison import Comparison
-from bench.protocol.messages import KINDS, Block, Hello, Interpreter
+from bench.matrix.step import PHASES
+from bench.protocol.messages import Block, Hello, Interpreter, series_of
 from bench.records.gate_report import GateReport, Rules
 from bench.runner.batches import shared_kinds
 from bench.runner.pairs import BlockPair, Ended, ProcessPair
@@ -121,7 +122,7 @@ def block_pairs(comparison: str, kind: str, number: int, effect: Effect) -> list
         rows = {name: [ns - 1, ns, ns + 1, ns + 2] for name, ns in times.items()}
         return Block(comparison, kind, 8, 1000, {}, rows, times, times)
 
-    names = KINDS[kind]
+    names = series_of(kind, PHASES)
     noise = [1 + JITTER[(number + 2 * i) % len(JITTER)] / 1000 for i in range(len(names))]
     head = {
         name: round(BASE_NS * effect(number, comparison, name) * factor)

@@ -12,12 +12,12 @@ from bench.matrix.case import (
 )
 from bench.matrix.step import PHASES
 from bench.protocol.messages import (
-    KINDS,
     PHASES_KIND,
     THROUGHPUT_KIND,
     WHOLE_KIND,
     Block,
     Hello,
+    series_of,
 )
 from bench.records.gate_report import PairRecord
 from bench.runner.pairs import BlockPair, ProcessPair
@@ -31,7 +31,7 @@ HELLO = Hello(FACTS, "3.11.9", "0" * 16, 1, [0])
 
 def block(kind: str, quartile: int, mean: int = 0, upper_tail: int = 0) -> Block:
     """Whose lower quartile is this, in every series; the other percentiles say something else."""
-    names = KINDS[kind]
+    names = series_of(kind, PHASES)
     row = [quartile - 7, quartile, quartile * 3, quartile * 9]
     means, tails = (dict.fromkeys(names, value or quartile) for value in (mean, upper_tail))
     return Block(COMPARISON, kind, 10, 1000, {}, dict.fromkeys(names, row), means, tails)

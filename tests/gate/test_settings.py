@@ -93,7 +93,7 @@ def test_guide_shows_the_defaults_and_patterns_of_cases(tmp_path: Path) -> None:
         ('budget = "5 min"', "budget: '5 min' is not a number of seconds"),
         (
             'margins = "3%"',
-            "margins = '3%': there is no such key; allowed: margin, alpha, ",
+            "margins = '3%': there is no such key; allowed: steps, margin, alpha, ",
         ),
         ('thresholds = "2%"', "thresholds: '2%' is not a table"),
         ('thresholds.cpu.float32 = "2%"', "thresholds cpu = {'float32': '2%'}"),

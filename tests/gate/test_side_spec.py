@@ -6,20 +6,27 @@ import pytest
 
 from bench.errors import UsageError
 from bench.gate.side_spec import OURS, SideSpec, comparisons, parse_side
-from bench.matrix.axes import AXES, Value
+from bench.matrix.axes import AXES
 from bench.matrix.comparison import Comparison
 from tests.cases import sumnet
 
 BASE, HEAD = SideSpec("base"), SideSpec("head")
 
 
-def with_axes(**axes: Value) -> SideSpec:
+def with_axes(**axes: str) -> SideSpec:
     return SideSpec("base", axes=axes)
 
 
 def refusal(option: str, *words: str, **more: Any) -> str:
     with pytest.raises(UsageError) as caught:
         parse_side(option, words, **more)
+    return str(caught.value)
+
+
+def refused_values(option: str, word: str) -> str:
+    """What is said of a value, once it is known which steps there are."""
+    with pytest.raises(UsageError) as caught:
+        comparisons([sumnet()], parse_side(option, [word]), parse_side("other", []))
     return str(caught.value)
 
 
@@ -30,12 +37,12 @@ def refusal(option: str, *words: str, **more: Any) -> str:
         (["v1.0"], "v1.0", {}),
         (["../other checkout"], "../other checkout", {}),
         (["compile=on"], None, {"compile": "on"}),
-        (["batch=64", "HEAD~1", "threads=2"], "HEAD~1", {"batch": 64, "threads": 2}),
+        (["batch=64", "HEAD~1", "threads=2"], "HEAD~1", {"batch": "64", "threads": "2"}),
         (["device=cuda:1"], None, {"device": "cuda:1"}),
     ],
 )
 def test_words_are_a_subject_and_values_of_axes(
-    words: list[str], subject: str | None, axes: dict[str, Value]
+    words: list[str], subject: str | None, axes: dict[str, str]
 ) -> None:
     assert parse_side("head", words) == SideSpec("head", subject, axes)
 
@@ -48,7 +55,7 @@ def test_two_subjects_are_refused(option: str) -> None:
 
 @pytest.mark.parametrize("word", ["speed=high", "=on", "Batch=2"])
 def test_unknown_axis_is_refused_with_those_there_are(word: str) -> None:
-    reported = refusal("base", word)
+    reported = refused_values("base", word)
     assert reported.startswith(f"--base: {word!r}: there is no axis ")
     assert reported.endswith(f"allowed: {', '.join(AXES)}")
 
@@ -56,8 +63,9 @@ def test_unknown_axis_is_refused_with_those_there_are(word: str) -> None:
 @pytest.mark.parametrize("word", ["batch=0", "batch=many", "compile=yes", "dtype=", "batch=2,64"])
 def test_value_that_the_axis_lacks_is_refused(word: str) -> None:
     name, _, text = word.partition("=")
-    assert f"{text!r} is not a value; allowed: " in refusal("head", word)
-    assert name in refusal("head", word)
+    reported = refused_values("head", word)
+    assert f"--{name}: {text!r} is not a value; allowed: " in reported
+    assert reported.startswith(f"--head: {word!r}: ")
 
 
 def test_axis_that_is_given_twice_is_refused() -> None:
@@ -86,7 +94,7 @@ def test_value_that_one_side_names_is_the_cases_own_on_the_other() -> None:
 
 
 def test_values_of_both_sides_replace_the_cases() -> None:
-    base, head = with_axes(threads=1), with_axes(threads=2, optimizer="adam")
+    base, head = with_axes(threads="1"), with_axes(threads="2", optimizer="adam")
     assert comparisons([sumnet(threads=4)], base, head) == [
         Comparison(sumnet(), sumnet(threads=2, optimizer="adam"))
     ]
@@ -94,7 +102,7 @@ def test_values_of_both_sides_replace_the_cases() -> None:
 
 def test_cases_that_come_to_the_same_are_one_comparison() -> None:
     cases = [sumnet(batch=batch) for batch in (2, 64, 1024)]
-    found = comparisons(cases, with_axes(batch=2), with_axes(batch=64))
+    found = comparisons(cases, with_axes(batch="2"), with_axes(batch="64"))
     assert found == [Comparison(sumnet(batch=2), sumnet(batch=64))]
 
 
@@ -104,7 +112,7 @@ def test_step_that_is_not_split_meets_one_that_is_as_a_whole() -> None:
 
 
 def test_sides_that_name_the_same_values_are_refused() -> None:
-    both = with_axes(compile="on", threads=2), with_axes(threads=2, compile="on")
+    both = with_axes(compile="on", threads="2"), with_axes(threads="2", compile="on")
     with pytest.raises(UsageError, match=r"^--base and --head are both compile=on, threads=2: let"):
         comparisons([sumnet()], *both)
     assert comparisons([sumnet()], both[0], with_axes(compile="on"))

@@ -11,7 +11,15 @@ from scipy import stats
 from bench.gate.interim_looks import FIRST_LOOKS, schedule, shares
 from bench.gate.verdicts import decided, judge, threshold_of
 from bench.records.gate_report import Rules, SeriesVerdict
-from bench.records.verdicts import EQUIVALENT, IMPROVED, INCONCLUSIVE, INVALID, REGRESSED
+from bench.records.verdicts import (
+    EQUIVALENT,
+    FAILED,
+    IMPROVED,
+    INCONCLUSIVE,
+    INVALID,
+    NO_BASELINE,
+    REGRESSED,
+)
 from tests.gate.gating import BASE_NS, Floats, columns, correlated, records
 
 NINE, SIXTEEN, THIRTY_TWO = FIRST_LOOKS
@@ -186,8 +194,10 @@ def test_stricter_alpha_detects_less() -> None:
 def test_too_few_pairs_make_all_invalid(pairs: int) -> None:
     rows = columns(max(pairs, 1), 0.04, 0.0)[:pairs]
     looked = (pairs,) if pairs else ()
-    found = judge(names(2), records(rows), {names(2)[1]: "failed on head: oops"}, Rules(), looked)
-    assert words(found) == [INVALID, INVALID]
+    found = judge(
+        names(2), records(rows), {names(2)[1]: (FAILED, "failed on head: oops")}, Rules(), looked
+    )
+    assert words(found) == [INVALID, FAILED]
     assert found[0].reason.startswith(f"{pairs} pairs; a verdict needs 9")
     assert found[1].reason == "failed on head: oops"
     assert found[0].effect is None
@@ -202,7 +212,7 @@ def test_control_pairs_are_not_counted() -> None:
 def test_comparison_that_ended_is_invalid_and_the_others_are_judged() -> None:
     rows = columns(NINE, 0.0, 0.04, 0.04, spread=QUIET)
     rows[5:, 1] = np.nan
-    found = judged(rows, unjudged={names(2)[1]: "killed on head: SIGKILL"})
+    found = judged(rows, unjudged={names(2)[1]: (INVALID, "killed on head: SIGKILL")})
     assert words(found) == [EQUIVALENT, INVALID, REGRESSED]
     assert found[1].reason == "killed on head: SIGKILL"
     assert found[1].effect is found[1].p_slower is None
@@ -210,11 +220,9 @@ def test_comparison_that_ended_is_invalid_and_the_others_are_judged() -> None:
 
 def test_all_comparisons_ended_leaves_nothing_to_judge() -> None:
     rows = columns(NINE, 0.0, 0.0)
-    found = judged(rows, unjudged=dict(zip(names(2), ("one", "other"), strict=True)))
-    assert [(verdict.verdict, verdict.reason) for verdict in found] == [
-        (INVALID, "one"),
-        (INVALID, "other"),
-    ]
+    ended = ((FAILED, "one"), (NO_BASELINE, "other"))
+    found = judged(rows, unjudged=dict(zip(names(2), ended, strict=True)))
+    assert [(verdict.verdict, verdict.reason) for verdict in found] == [*ended]
 
 
 @pytest.mark.parametrize("width", [1, 2])
