@@ -13,12 +13,14 @@ HARMLESS = ("verified", "unsupported")
 
 
 def verify(cases: Sequence[Case], catalogue: Catalogue, show: Callable[[str], None]) -> int:
-    """Verify the cases, show a line of each, and count; the exit status: 1 if one failed."""
+    """Verify the cases, show a line of each and its notes, and count; 1 if one failed."""
     counts: Counter[str] = Counter()
 
     def on_outcome(case: Case, outcome: Outcome) -> None:
         counts["verified" if isinstance(outcome, Verified) else outcome.status] += 1
         show(f"{case.id}  {outcome_text(outcome)}")
+        for note in outcome.notes if isinstance(outcome, Verified) else ():
+            show(f"  {note}")
 
     verify_cases(cases, on_outcome, side=side_of(catalogue))
     show(", ".join(f"{number} {status}" for status, number in counts.most_common()))

@@ -29,6 +29,7 @@ from .steps import Steps
 from .timing import Samples, Stopwatch, time_block
 from .verify.checks import verify
 from .verify.float64_run import expect
+from .verify.same_seed import other_restored_loss
 from .verify.step_verification import verify_step
 
 WARMUP_WINDOW = 8
@@ -103,6 +104,9 @@ class PreparedCase:
             self._loop = build(steps, case, lr, self._device)
             self._verified = _verify(steps, case, lr, self._loop, self._device, expected)
         self._restorers, note = restorers(self._loop, case.device)
+        if note is None and not default_step.is_known(case):
+            with float32_products(self._precision):
+                note = other_restored_loss(self._loop, self.restore)
         if note is not None:
             notes = (*self._verified.notes, note)
             self._verified = msgspec.structs.replace(self._verified, notes=notes)

@@ -1,4 +1,6 @@
-"""Whether the same seed gives the same first loss."""
+"""Whether the same seed, or the same restored state, gives the same first loss."""
+
+from collections.abc import Callable
 
 import torch
 
@@ -27,6 +29,20 @@ def other_first_loss(case: Case, build: Build, first: float | None) -> str | Non
         f"the same seed gives another first loss ({losses[0]!r}, then {losses[1]!r}): it is not "
         "deterministic, so it is not checked against float64, and the sides of a comparison may "
         "not compute the same"
+    )
+
+
+def other_restored_loss(loop: Loop, restore: Callable[[], object]) -> str | None:
+    """What the user should know where what `restore` puts back is not all that a step goes by."""
+    losses = []
+    for _ in range(2):
+        restore()
+        losses.append(_begun(loop))
+    if losses[0] == losses[1]:
+        return None
+    return (
+        f"put back to one state it gives another loss ({losses[0]!r}, then {losses[1]!r}): what it "
+        "goes by is not all in its model, its optimizer and state=, and goes on between blocks"
     )
 
 

@@ -14,8 +14,12 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from bench.protocol.verified import Verified
 from bench.worker.refusals import InvalidCase
+from bench.worker.restoring import restorers
 from bench.worker.verify import float64_step, step_verification
 from bench.worker.verify.float64_step import CHECKPOINTS
+from bench.worker.verify.same_seed import other_restored_loss
+from bench.worker.verify.step_checks import watched
+from bench.worker.verify.watch import Watch
 from sumnet.steps import Step
 from tests.user_steps import UserStep
 
@@ -430,6 +434,24 @@ def test_a_synchronize_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.cuda.synchronize is synchronize
 
 
+def test_what_waits_and_what_is_copied_is_told_of_a_device_with_a_queue() -> None:
+    watch = Watch("cuda")
+    watch.waits["steps.py:7"] = ".item()"
+    watch.copies["a tensor of shape (5, 7) on cpu"] = "steps.py:9"
+    case = UserStep(classifier).case(device="cuda")
+    copied, waited = watched(case, watch, has_own_loop=False)
+    assert "(5, 7)" in copied and "steps.py:9" in copied and "cuda" in copied
+    assert "waits" in waited and "steps.py:7" in waited
+
+
+def test_copies_from_elsewhere_are_seen_with_their_line() -> None:
+    watch = Watch("meta")
+    away = torch.ones(5, 7)
+    watch.run(lambda: away.to("meta"))
+    ((tensor, place),) = watch.copies.items()
+    assert "(5, 7) on cpu" in tensor and "test_step_verification.py:" in place
+
+
 def test_samples_that_the_model_is_not_given_are_told() -> None:
     def miscounting(device: str) -> Step:
         model, x = nn.Linear(3, 1), torch.randn(EIGHT, 3)
@@ -605,3 +627,25 @@ def test_a_loop_in_eval_mode_is_refused() -> None:
         return Step(run=lambda: model(torch.ones(2, 3)), state=[model])
 
     assert "eval mode" in refusal(evaluated)
+
+
+# Once more from one state
+
+
+def test_a_step_that_is_put_back_whole_gives_the_same_loss() -> None:
+    step = UserStep(adversaries)
+    loop = step.build(step.case())
+    calls, _ = restorers(loop, "cpu")
+    assert other_restored_loss(loop, lambda: [call() for call in calls]) is None
+
+
+def test_a_step_that_goes_by_what_is_not_put_back_is_told() -> None:
+    def reading(device: str) -> Step:
+        model, batches = nn.Linear(3, 1), iter(torch.randn(100, EIGHT, 3))
+        return Step(model, loss=lambda: model(next(batches)).square().mean(), samples=EIGHT)
+
+    step = UserStep(reading)
+    loop = step.build(step.case())
+    calls, _ = restorers(loop, "cpu")
+    told = other_restored_loss(loop, lambda: [call() for call in calls])
+    assert told is not None and "state=" in told
