@@ -12,7 +12,7 @@ import pytest
 
 from bench.devices import available_cores, probe
 from bench.devices.base import Device
-from bench.devices.cpu import CLEAR_REFS, Cpu, WallClock
+from bench.devices.cpu import Cpu, WallClock
 from bench.devices.energy import RaplCounter
 from bench.devices.limits import ControlGroups
 
@@ -102,72 +102,11 @@ def test_clocks_do_not_share_their_marks() -> None:
     assert len(one.read()) == 1
 
 
-# Its peak of memory
-
-
-@pytest.mark.skipif(not CLEAR_REFS.exists(), reason="this system keeps no peak of memory")
-def test_the_peak_is_above_what_was_held_and_of_this_reckoning_alone() -> None:
-    cpu, held = Cpu(), bytearray(b"1") * 2**26
-    cpu.reset_peak()
-    passing = bytearray(b"1") * 2**26
-    del passing
-    peak = cpu.peak_bytes()
-    assert peak is not None
-    assert 0.9 * 2**26 < peak < 1.5 * 2**26
-    cpu.reset_peak()
-    again = cpu.peak_bytes()
-    assert again is not None and again < 2**24
-    assert len(held) == 2**26
-
-
-def test_without_a_beginning_no_peak_can_be_told() -> None:
-    assert Cpu().peak_bytes() is None
-
-
-def test_where_the_system_keeps_no_peak_none_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bench.devices.cpu.CLEAR_REFS", tmp_path / "clear_refs")
+def test_its_memory_is_counted_by_a_profiler_and_not_by_itself() -> None:
     cpu = Cpu()
     cpu.reset_peak()
     assert cpu.peak_bytes() is None
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [b"", b"VmHWM:\t<unknown>\n", b"VmHWM: -4 kB\n", b"\xff\xfe", b"VmPeak: 4 kB\n"],
-    ids=repr,
-)
-def test_peak_that_is_no_number_is_unavailable(
-    raw: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "clear_refs").touch()
-    monkeypatch.setattr("bench.devices.cpu.CLEAR_REFS", tmp_path / "clear_refs")
-    monkeypatch.setattr("bench.devices.cpu.STATUS", tmp_path / "status")
-    (tmp_path / "status").write_text("VmHWM:     8 kB\n")
-    cpu = Cpu()
-    cpu.reset_peak()
-    assert cpu.peak_bytes() == 0
-    (tmp_path / "status").write_bytes(raw)
-    assert cpu.peak_bytes() is None
-    cpu.reset_peak()
-    assert cpu.peak_bytes() is None
-
-
-@pytest.mark.parametrize("name", ["clear_refs", "status"])
-@pytest.mark.parametrize("folder", [True, False])
-def test_peak_whose_files_cannot_be_used_is_unavailable(
-    name: str, folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for file in {"clear_refs", "status"} - {name}:
-        (tmp_path / file).write_text("VmHWM:     8 kB\n")
-    if folder:
-        (tmp_path / name).mkdir()
-    monkeypatch.setattr("bench.devices.cpu.CLEAR_REFS", tmp_path / "clear_refs")
-    monkeypatch.setattr("bench.devices.cpu.STATUS", tmp_path / "status")
-    cpu = Cpu()
-    cpu.reset_peak()
-    assert cpu.peak_bytes() is None
+    assert cpu.memory_type is not None
 
 
 # Its cores

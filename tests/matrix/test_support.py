@@ -8,12 +8,15 @@ import torch
 from hypothesis import given
 
 from bench.devices import DEVICES
-from bench.devices.cpu import CLEAR_REFS, Cpu
+from bench.devices.cpu import Cpu
 from bench.devices.facts import DeviceFacts, Facts
 from bench.matrix.case import Case
 from bench.matrix.compilation import COMPILATIONS
 from bench.matrix.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from bench.matrix.support import estimated_bytes, objections, unsupported_reason
+from bench.worker.loop import Loop
+from bench.worker.profile.memory import allocation_peak
+from sumnet.steps import Step
 from tests.cases import sumnet
 from tests.loops import build_loop
 from tests.matrix.strategies import CASES, FACTS
@@ -299,18 +302,15 @@ def test_memory_grows_with_rows_units_and_the_size_of_an_item() -> None:
     assert 0.5 * base < mixed < 0.6 * base
 
 
-@pytest.mark.skipif(not CLEAR_REFS.exists(), reason="this system keeps no peak of memory")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "amp-bfloat16"])
 def test_memory_is_estimated_within_half_of_what_a_step_really_takes(dtype: str) -> None:
-    case = sumnet(batch=2**20, hidden=32, dtype=dtype)
-    cpu = Cpu()
-    build_loop(2, precision=dtype, hidden=32).train_step()  # what torch sets up once
-    cpu.reset_peak()
-    build_loop(
-        case.own_values["batch"], precision=dtype, hidden=case.own_values["hidden"]
-    ).train_step()
-    taken = cpu.peak_bytes()
-    assert taken is not None
+    case = sumnet(batch=2**18, hidden=32, dtype=dtype)
+
+    def build_and_train() -> None:
+        build_loop(2**18, precision=dtype, hidden=32).train_step()
+
+    loop = Loop(Step(run=build_and_train), {}, build_and_train)
+    taken = allocation_peak(loop, Cpu(), lambda: None)
     assert 1 / 1.5 < estimated_bytes(case) / taken < 1.5
 
 

@@ -28,6 +28,8 @@ from bench.protocol.messages import (
     Hello,
     Measure,
     MeasureEnergy,
+    MeasureMemory,
+    MemoryMeasured,
     PhasesRefused,
     Prepare,
     PrepareCeiling,
@@ -80,6 +82,7 @@ REQUESTS = {
         st.lists(TEXTS).map(tuple),
     ),
     MeasureEnergy: st.builds(MeasureEnergy, TEXTS, NUMBERS),
+    MeasureMemory: st.builds(MeasureMemory, TEXTS),
     Profile: st.builds(Profile, TEXTS, st.none() | TEXTS),
     Describe: st.builds(Describe, TEXTS),
 }
@@ -111,6 +114,7 @@ REPLIES = {
         CeilingPrepared, TEXTS, sample_ns=NANOSECONDS, calls=NANOSECONDS, work=NUMBERS
     ),
     EnergyMeasured: st.builds(EnergyMeasured, TEXTS, NANOSECONDS, NANOSECONDS, NUMBERS),
+    MemoryMeasured: st.builds(MemoryMeasured, TEXTS, NANOSECONDS),
     Profiled: st.builds(Profiled, TEXTS, PROFILES),
     Described: st.builds(Described, st.lists(DESCRIPTIONS).map(tuple)),
 }

@@ -22,6 +22,8 @@ from bench.protocol.messages import (
     Hello,
     Measure,
     MeasureEnergy,
+    MeasureMemory,
+    MemoryMeasured,
     PhasesRefused,
     Prepare,
     PrepareCeiling,
@@ -36,7 +38,7 @@ from bench.protocol.messages import (
     Verify,
     series_of,
 )
-from bench.protocol.validation import InvalidReply, check
+from bench.protocol.validation import AFTER_TIMING, InvalidReply, check
 from bench.protocol.verified import Expected, Graphs, Verified
 from tests import synthetic
 from tests.cases import sumnet
@@ -50,6 +52,7 @@ PREPARED = Prepared(ID, 1_000, 18, ("dispatch",), VERIFIED)
 READY = CeilingPrepared(ID, 500_000, 7, 7e6, "how")
 SPENT = EnergyMeasured(ID, 1_000, 3_000_000_000, 12.5)
 COMPILED = CompileTimed(ID, 1_000, 0, 1)
+COUNTED = MemoryMeasured(ID, 4096)
 PROFILED = Profiled(ID, synthetic.step_profile())
 ROW = [10, 20, 30, 40]
 ALL_KINDS = (PHASES_KIND, *KINDS)
@@ -72,6 +75,7 @@ ANSWERS: list[tuple[Request, Reply]] = [
     (PrepareCeiling(Ceiling("op")), READY),
     (TimeCompile(CASE), COMPILED),
     (MeasureEnergy(ID, 3.0), SPENT),
+    (MeasureMemory(ID), COUNTED),
     (Profile(ID), PROFILED),
 ]
 REQUESTS = [
@@ -81,9 +85,10 @@ REQUESTS = [
     Verify(CASE),
     TimeCompile(CASE),
     MeasureEnergy(ID, 3.0),
+    MeasureMemory(ID),
     Profile(ID),
 ]
-TIMED = [r for r in REQUESTS if not isinstance(r, Profile | MeasureEnergy)]
+TIMED = [r for r in REQUESTS if not isinstance(r, AFTER_TIMING)]
 REPLIES: list[Reply] = [
     Hello(Facts("2.13.0", 4, True, {}), "3.11.0", "0" * 16, 1, [0]),
     PREPARED,
@@ -94,6 +99,7 @@ REPLIES: list[Reply] = [
     block(),
     READY,
     SPENT,
+    COUNTED,
     PROFILED,
 ]
 """One of each kind; the refusal is of a case that was not requested."""
@@ -155,7 +161,11 @@ def test_a_worker_with_a_failed_accelerator_is_unusable() -> None:
     check(case.id, case.device, Verify(case), Refused(case.id, "invalid", "the loss does not fall"))
 
 
-@pytest.mark.parametrize("request_", [MeasureEnergy("cuda/it", 3.0), Profile("cuda/it")], ids=named)
+@pytest.mark.parametrize(
+    "request_",
+    [MeasureEnergy("cuda/it", 3.0), MeasureMemory("cuda/it"), Profile("cuda/it")],
+    ids=named,
+)
 def test_a_failed_profile_or_energy_measurement_leaves_the_worker_usable(request_: Request) -> None:
     check("cuda/it", "cuda", request_, Refused("cuda/it", "failed", "the trace is empty"))
     check("cuda/it", "cuda", request_, Refused("cuda/it", "oom", "no room"))

@@ -25,6 +25,8 @@ from bench.protocol.messages import (
     Hello,
     Measure,
     MeasureEnergy,
+    MeasureMemory,
+    MemoryMeasured,
     Prepare,
     PrepareCeiling,
     Prepared,
@@ -87,6 +89,10 @@ def spent(request: MeasureEnergy) -> Reply:
     return EnergyMeasured(request.case, 1_000, round(request.seconds * 1e9), 12.5)
 
 
+def counted(request: MeasureMemory) -> Reply:
+    return MemoryMeasured(request.case, 2**20)
+
+
 def profiled(request: Profile) -> Reply:
     return Profiled(request.case, PROFILE)
 
@@ -114,6 +120,8 @@ def answer(request: Request) -> Reply:
             return block(request)
         case MeasureEnergy():
             return spent(request)
+        case MeasureMemory():
+            return counted(request)
         case Profile():
             return profiled(request)
         case Verify():

@@ -14,6 +14,7 @@ from bench.protocol.messages import (
     CEILING,
     Measure,
     MeasureEnergy,
+    MeasureMemory,
     Prepare,
     PrepareCeiling,
     Profile,
@@ -21,6 +22,7 @@ from bench.protocol.messages import (
     TimeCompile,
     kinds_of,
 )
+from bench.protocol.validation import AFTER_TIMING
 from bench.protocol.verified import Expected
 from bench.runner.after_timing import ENERGY_S
 from bench.runner.coordinator import (
@@ -30,6 +32,7 @@ from bench.runner.coordinator import (
 from bench.runner.events import (
     BlockMeasured,
     CaseEnergy,
+    CaseMemory,
     CaseProfiled,
     CeilingReady,
     CompileMeasured,
@@ -146,13 +149,38 @@ def test_energy_is_read_once_of_each_case_before_a_profiler_disturbs_it(
 ) -> None:
     events = measure(plan(replicates=2, energy=True, profiled=profiled), fake_side())
     first, last = asked()
-    assert not any(isinstance(one, MeasureEnergy | Profile) for one in first)
+    assert not any(isinstance(one, AFTER_TIMING) for one in first)
     spent = [MeasureEnergy(case.id, ENERGY_S) for case in CASES]
     profiles = [Profile(case.id) for case in CASES] if profiled else []
-    assert last[-len(spent + profiles) :] == spent + profiles
+    counted = [MeasureMemory(case.id) for case in CASES]
+    after = [*spent, *counted, *profiles]
+    assert last[-len(after) :] == after
     reported = {event.case: event.spent for event in only(CaseEnergy, events)}
     assert list(reported) == [case.id for case in CASES]
     assert all(spent is not None and spent.joules == 12.5 for spent in reported.values())
+
+
+def test_memory_is_counted_once_of_each_case_and_reported(
+    fake_side: MakeSide, asked: Asked
+) -> None:
+    events = measure(plan(replicates=2), fake_side())
+    first, last = asked()
+    assert not any(isinstance(one, MeasureMemory) for one in first)
+    assert [one.case for one in last if isinstance(one, MeasureMemory)] == [c.id for c in CASES]
+    reported = {event.case: event.peak_bytes for event in only(CaseMemory, events)}
+    assert reported == {case.id: 2**20 for case in CASES}
+
+
+def test_why_memory_is_not_counted_is_reported(fake_side: MakeSide) -> None:
+    body = """
+from bench.protocol.messages import Refused
+
+def counted(request):
+    return Refused(request.case, "unsupported", "no count")
+"""
+    events = measure(plan(), fake_side(body))
+    reported = {event.case: event.reason for event in only(CaseMemory, events)}
+    assert reported == {case.id: "no count" for case in CASES}
 
 
 def test_unasked_no_energy_is_read(fake_side: MakeSide, asked: Asked) -> None:
@@ -165,8 +193,8 @@ def test_a_case_that_ended_is_looked_at_no_closer(fake_side: MakeSide, asked: As
     settled = ResumeState(ended={WRONG})
     measure(plan(energy=True, profiled=True), fake_side(), settled)
     [requests] = asked()
-    closer = [one.case for one in requests if isinstance(one, MeasureEnergy | Profile)]
-    assert closer == [FIRST, LAST, FIRST, LAST]
+    closer = [one.case for one in requests if isinstance(one, AFTER_TIMING)]
+    assert closer == 3 * [FIRST, LAST]
 
 
 def test_a_group_that_is_done_is_not_looked_at_again(fake_side: MakeSide, asked: Asked) -> None:
