@@ -145,12 +145,15 @@ _WHICH = "; ".join(f"{name}: {preset.help}" for name, preset in PRESETS.items())
 
 OPTIONS = (
     # Arguments
-    Option("cases", "list run regress", "ids of cases, instead of a preset and axes; a file that "
-           "declares steps of your own", TEXT, typed="CASE|STEPS", many="*", planned=True),
+    Option("cases", "list run", "ids of cases, instead of a preset and axes; a file that declares "
+           "steps of your own", TEXT, typed="CASE|STEPS", many="*", planned=True),
     Option("cases", PYTEST, "a case by its id", TEXT, "ID", typed="--case", many="append",
            planned=True),
     Option("cases", "profile", "likewise; or run files, whose profiles are printed", TEXT,
            typed="CASE|STEPS|RUN", many="*"),
+    Option("cases", "regress", "ids of cases, instead of a preset and axes; a file that declares "
+           "steps of your own; or a report, which is printed", TEXT,
+           typed="CASE|STEPS|REPORT", many="*"),
     Option("files", "compare rank", "run files or journals; the newest of every machine in the "
            "results unless named", PATH, typed="RUN", many="*"),
     Option("files", "trend", "run files or journals of one machine; this one's in the results "
@@ -226,6 +229,7 @@ OPTIONS = (
            number(10, 86_400, "seconds"), "SECONDS", otherwise="280"),
     Option("report", "regress", "the JSON report", PATH, "FILE",
            otherwise="a new file in the results"),
+    Option("badge", "regress", "the outcome too, as JSON for a badge of shields.io", PATH, "FILE"),
     Option("pairs", "calibrate", "A/A pairs to measure", whole_number(19, 10_000), "N", default=60),
     Option("replays", "calibrate", "runs of the gate to replay on them",
            whole_number(100, 1_000_000), "N", default=2000),

@@ -180,17 +180,21 @@ def repeatability(asked: Namespace) -> int:
 
 
 def regress(asked: Namespace) -> int:
+    if [word for word in asked.cases if word.endswith(RUN_SUFFIXES)]:
+        return _stored_verdict(asked)
     from rich.console import Console
 
+    from ..gate.badge import write_badge
     from ..gate.github import report_to_github
     from ..gate.settings import overridden, read_settings
     from ..gate.side_spec import parse_side
     from ..gate.sides import OwnSteps
-    from ..gate.verb import regress
+    from ..gate.verb import regress, writable
     from ..gate.views import headline, report_view
     from ..records.verdicts import EXIT_STATUS
 
     console = Console(stderr=True, highlight=False)
+    badge = writable(asked.badge, "--badge") if asked.badge is not None else None
     file = steps_file(asked)
     if file is None and (given := [f for f in ("--build", "--steps-from") if f in asked.given]):
         raise UsageError(f"{given[0]} is for steps of your own: name the file that declares them")
@@ -220,7 +224,22 @@ def regress(asked: Namespace) -> int:
     if asked.format in ("csv", "tsv"):  # which hold no notes
         console.out(f"{headline(report)} Report: {path}")
     report_to_github(report, view)
+    if badge is not None:
+        write_badge(badge, report)
     return EXIT_STATUS[report.outcome]
+
+
+def _stored_verdict(asked: Namespace) -> int:
+    """Print the report that is named; its exit status."""
+    if len(asked.cases) > 1 or set(asked.given) - {"CASE|STEPS|REPORT", "--format", "--wide"}:
+        raise UsageError("a report is printed and nothing is measured: name one file alone")
+    from ..gate.views import report_view
+    from ..records.gate_report import load_report
+    from ..records.verdicts import EXIT_STATUS
+
+    path = Path(asked.cases[0])
+    report = load_report(path)
+    return _show(report_view(report, path), asked, EXIT_STATUS[report.outcome])
 
 
 def calibrate(asked: Namespace) -> int:

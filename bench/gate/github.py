@@ -4,7 +4,6 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ..matrix.case import PEAK_MEMORY
@@ -19,7 +18,7 @@ from ..records.verdicts import (
     Verdict,
 )
 from ..report.render import render
-from ..report.view import View
+from ..report.view import Table, View
 from .views import effect_text, how_to_settle
 
 ANNOTATIONS = 10
@@ -86,12 +85,12 @@ def summary(view: View, room: int = SUMMARY_BYTES) -> bytes:
     Where there is less room the table's last rows, which matter least, are left out.
     """
     (table,), (outcome, *notes) = view.tables, view.notes
-    kept = len(table.rows)
+    plain = [{_plain(k): _plain(str(cell)) for k, cell in row.items()} for row in table.rows]
+    kept = len(plain)
     while True:
-        left_out = len(table.rows) - kept
+        left_out = len(plain) - kept
         more = [f"{left_out} more rows did not fit: the report has them."] * bool(left_out)
-        shown = View([replace(table, rows=table.rows[:kept])])
-        rows = render(shown, "github").splitlines() if kept else []
+        rows = render(View([Table(plain[:kept])]), "github").splitlines() if kept else []
         text = "\n".join(
             [
                 f"\n### {_plain(outcome)}\n",
@@ -137,6 +136,14 @@ def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _plain(line: str) -> str:
-    """One line of text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_\[\]<>&|~#])", r"\\\1", " ".join(line.split()))
+def _plain(text: str) -> str:
+    """One line that Markdown shows as it is, on GitHub too.
+
+    Backslashes keep Markdown's own marks from meaning anything. What GitHub makes of the text that
+    is left, mentions, references to issues, bare addresses, a space of no width breaks up. What
+    shows as nothing, or turns the direction of text, is left out.
+    """
+    line = "".join(c if c.isprintable() else " " for c in text)
+    line = re.sub(r"([\\`*_\[\]<>&|~#!$])", r"\\\1", " ".join(line.split()))
+    line = re.sub(r"(?<=@)(?=\w)|(?<=#)(?=\d)|(?<=:)(?=//)|(?<=www)(?=\.)", "\u200b", line)
+    return re.sub(r"\b(GH)(?=-\d)", "\\1\u200b", line, flags=re.IGNORECASE)

@@ -101,10 +101,15 @@ def report_path(asked: Path | None, results: Path, kind: str, own: Path | None =
         machine = fingerprint(own)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         asked = results / machine.label / f"{kind}-{stamp}-{machine.commit}.json"
+    return writable(asked, "--report")
+
+
+def writable(path: Path, option: str) -> Path:
+    """The path, whose folder is made. Raises UsageError where no file can be written there."""
     try:
-        asked.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write to {asked.parent}: {error.strerror}") from None
-    if asked.is_dir() or not os.access(asked.parent, os.W_OK):
-        raise UsageError(f"cannot write {asked}: name another file with --report")
-    return asked
+        raise UsageError(f"cannot write to {path.parent}: {error.strerror}") from None
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UsageError(f"cannot write {path}: name another file with {option}")
+    return path

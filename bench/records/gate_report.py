@@ -198,4 +198,7 @@ def load_report(path: Path) -> GateReport:
     width = len(report.series)
     if any(len(row) != width for pair in report.pairs for row in (*pair.columns, pair.base_ns)):
         raise UsageError(f"{path} is inconsistent: its pairs do not have {width} series each")
+    compared = {comparison.id for comparison in report.comparisons}
+    if not compared or any(v.comparison not in compared for v in report.verdicts):
+        raise UsageError(f"{path} is inconsistent: it judges what it does not compare")
     return report

@@ -43,7 +43,7 @@ class Kind:
 
 RUN = Kind("is a run file", "`compare {}` prints it")
 CEILINGS = Kind("holds ceilings alone", "`ceilings {}` prints them")
-REPORT = Kind("is a gate report", "name run files; `calibrate` replays the pairs of A/A reports")
+REPORT = Kind("is a gate report", "`regress {}` prints it; name run files")
 
 
 class OtherKind(UsageError):
