@@ -1,14 +1,19 @@
 """Loops of the default step, as a worker builds them."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
+from bench.matrix.optimizers import OPTIMIZERS
 from bench.protocol.subject import ROOT
 from bench.worker.loop import Loop
 from bench.worker.steps import Steps
 from tests.cases import sumnet
+
+SUITE = Steps(ROOT, "")
+"""The default step."""
+TRAINABLE = [name for name, spec in OPTIMIZERS.items() if spec.dense and not spec.matrices]
+"""The optimizers that the default step can be trained with."""
 
 
 def build_loop(
@@ -33,13 +38,18 @@ def build_loop(
         dtype=precision,
         compile=compilation,
     )
-    return Steps(Path(ROOT), "").loop(case, lr=lr, before_steps=before_steps)
+    return SUITE.loop(case, lr=lr, before_steps=before_steps)
 
 
 def forward(loop: Loop) -> torch.Tensor:
     """The loss, of one forward pass."""
     loss: torch.Tensor = loop.phases["forward"](None)
     return loss
+
+
+def update(loop: Loop) -> None:
+    """The optimizer's step, of gradients that are there."""
+    loop.phases["step"](None)
 
 
 def weights(loop: Loop) -> list[torch.Tensor]:

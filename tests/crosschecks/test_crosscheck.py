@@ -40,8 +40,9 @@ def prepared(case: Case) -> Iterator["PreparedCase"]:
     """The case as a worker would hold it, in this process, bound to the cores of its threads."""
     import torch
 
+    from bench.worker.loop import float32_products
     from bench.worker.prepared_case import PreparedCase
-    from sumnet.train import float32_products
+    from tests.loops import SUITE
 
     reason = unsupported_reason(case, probe())
     if reason is not None:
@@ -52,7 +53,7 @@ def prepared(case: Case) -> Iterator["PreparedCase"]:
     device_named(case.device).enter(case.threads)
     torch.set_num_threads(case.threads)
     with float32_products(PRECISIONS[case.dtype]):
-        yield PreparedCase(case)
+        yield PreparedCase(SUITE, case)
     torch.set_num_threads(threads)
     if cores is not None:
         process.cpu_affinity(cores)
@@ -93,6 +94,7 @@ def test_span_is_its_kernels(
     By events, by torch.profiler, and, where a CUDA graph can hold the step, by a graph's replay.
     """
     from bench.worker.prepared_case import PreparedCase
+    from tests.loops import SUITE
 
     if case.kind != "cuda":
         pytest.skip(f"host and device are one on {case.kind}")
@@ -103,7 +105,7 @@ def test_span_is_its_kernels(
         pytest.skip("bound by the host: its span is the host's time")
     captured = msgspec.structs.replace(case, compile="graph")
     if unsupported_reason(captured, probe()) is None:
-        replayed = _low(PreparedCase(captured), WHOLE_KIND, WHOLE)
+        replayed = _low(PreparedCase(SUITE, captured), WHOLE_KIND, WHOLE)
         assert abs(replayed / span - 1) <= AGREEMENT, f"replay over span: {replayed / span:.3f}"
     busy = prepared.profile().busy_ns
     assert busy is not None

@@ -14,6 +14,7 @@ from bench.devices import device_named
 from bench.worker.prepared_case import PreparedCase
 from bench.worker.profile.trace import KERNEL_LAUNCH, TraceEvent, read_trace
 from tests.cases import sumnet
+from tests.loops import SUITE
 
 SESSIONS = 24
 """Each loses one more of its first kernels, where the profiler does (pytorch issue 192021)."""
@@ -27,7 +28,7 @@ def test_every_profile_of_a_process_shows_the_same(
     """A step that is kept and lacks a kernel would be refused, and its count a smaller one."""
     case = sumnet(device="cuda", optimizer=optimizer)
     device_named(case.device).enter(case.threads)
-    prepared = PreparedCase(case)
+    prepared = PreparedCase(SUITE, case)
     shown = []
     for session in range(SESSIONS):
         profile = prepared.profile(tmp_path)
@@ -55,7 +56,7 @@ def lost(events: list[TraceEvent]) -> int:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 def test_a_profile_of_the_cpu_before_it_takes_nothing_from_a_gpus() -> None:
-    on_cpu, on_cuda = PreparedCase(sumnet()), PreparedCase(sumnet(device="cuda"))
+    on_cpu, on_cuda = PreparedCase(SUITE, sumnet()), PreparedCase(SUITE, sumnet(device="cuda"))
     before = on_cuda.profile()
     on_cpu.profile()
     after = on_cuda.profile()

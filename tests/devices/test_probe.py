@@ -15,10 +15,10 @@ from bench.devices.facts import DeviceFacts
 from bench.devices.mps import Mps
 from bench.errors import UsageError
 from bench.matrix.axes import AXES
-from bench.matrix.case import SERIES, case_from_id
+from bench.matrix.case import case_from_id
 from bench.matrix.ceiling import LAUNCH, ceilings
 from bench.matrix.support import unsupported_reason
-from tests.cases import sumnet
+from tests.cases import SERIES, sumnet
 
 ROOT = Path(__file__).parents[2]
 

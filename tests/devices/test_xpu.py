@@ -8,11 +8,10 @@ import torch
 
 from bench.devices import probe
 from bench.devices.xpu import Xpu
-from bench.matrix.case import SERIES
 from bench.matrix.ceiling import EVENT_PAIR, ceilings
 from bench.matrix.optimizers import OPTIMIZERS
 from bench.matrix.support import unsupported_reason
-from tests.cases import sumnet
+from tests.cases import SERIES, sumnet
 
 needs_xpu = pytest.mark.skipif(not torch.xpu.is_available(), reason="no xpu device")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.matrix.case import PHASES
+from bench.matrix.step import PHASES
 from bench.records.run_file import RunRecord
 from bench.records.store import load_run
 from tests.cases import sumnet

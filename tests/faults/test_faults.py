@@ -43,6 +43,8 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 # A child that outlives its worker if it is let, and does not go when it is asked to.
 CHILD = subprocess.Popen(["sh", "-c", 'trap "" TERM; exec sleep 600'], stdin=subprocess.DEVNULL)
 with Path(__file__).with_name("pids").open("a") as file:
@@ -109,12 +111,11 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("subject")
     package = folder / "sumnet"
     shutil.copytree(ROOT / "sumnet", package, ignore=shutil.ignore_patterns("__pycache__"))
-    text = (package / "train.py").read_text()
-    good = "def forward() -> torch.Tensor:\n        return loss(pairs, sums)"
+    text = (package / "training.py").read_text()
+    good = "criterion(net(pairs), sums)"
     assert text.count(good) == 1
-    bad = good.replace("loss(pairs, sums)", "fault(loss(pairs, sums), len(pairs))")
-    faulty = text.replace(good, bad)
-    (package / "train.py").write_text(faulty + FAULTS)
+    faulty = text.replace(good, f"fault({good}, len(pairs))")
+    (package / "training.py").write_text(faulty + FAULTS)
     return folder
 
 

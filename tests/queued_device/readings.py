@@ -13,9 +13,10 @@ import torch
 
 from bench.devices.base import Clock
 from bench.devices.cpu import WallClock
-from bench.matrix.case import PHASES, THROUGHPUT
+from bench.matrix.case import THROUGHPUT
+from bench.matrix.step import PHASES
 from bench.protocol.messages import PHASES_KIND, THROUGHPUT_KIND, WAITING_KIND
-from bench.worker.loop import TrainingLoop
+from bench.worker.loop import Loop
 from bench.worker.timing import Stopwatch, time_block
 from tests.loops import build_loop
 from tests.queued_device import KIND, load
@@ -30,24 +31,25 @@ SAMPLES = 8
 queued = torch.ops.queued
 
 
-def working(loop: TrainingLoop, work_ns: dict[str, int]) -> TrainingLoop:
+def working(loop: Loop, work_ns: dict[str, int]) -> Loop:
     """The loop with so much more work for the device in each phase."""
 
     def more(call: Callable[..., Any], ns: int) -> Callable[..., Any]:
-        def phase(*loss: torch.Tensor) -> Any:
-            result = call(*loss)
+        def phase(value: object = None) -> Any:
+            result = call(value)
             queued.sleep(ns)
             return result
 
         return phase
 
-    forward, backward, step = (more(getattr(loop, name), ns) for name, ns in work_ns.items())
+    phases = {name: more(loop.phases[name], ns) for name, ns in work_ns.items()}
 
     def train_step() -> None:
-        backward(forward())
-        step()
+        value = None
+        for phase in phases.values():
+            value = phase(value)
 
-    return replace(loop, forward=forward, backward=backward, step=step, train_step=train_step)
+    return replace(loop, phases=phases, train_step=train_step)
 
 
 class HoldingClock:
@@ -67,14 +69,14 @@ class HoldingClock:
         return self._clock.read()
 
 
-def phases(loop: TrainingLoop, clock: Clock) -> dict[str, Any]:
+def phases(loop: Loop, clock: Clock) -> dict[str, Any]:
     holding = HoldingClock(clock)
     watch = Stopwatch(holding, WallClock(), torch.accelerator.synchronize)
     samples = time_block(loop, watch, PHASES_KIND, SAMPLES)
     return {**samples, "backlog": holding.backlog}
 
 
-def flights(loop: TrainingLoop, clock: Clock) -> dict[str, Any]:
+def flights(loop: Loop, clock: Clock) -> dict[str, Any]:
     """Of steps in flight, where the device begins only when the host waits."""
     backlogs = []
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT
+from bench.matrix.case import DISPATCH, LATENCY, THROUGHPUT
+from bench.matrix.step import PHASES
 from bench.protocol.subject import ROOT
 from bench.worker.timing import IN_FLIGHT
 from tests.queued_device.readings import FLIGHT_WORK_NS, SAMPLES, WORK_NS

@@ -27,8 +27,7 @@ def main(library: str, operator_ns: str, path: str, channel: str, *words: str) -
             DEVICES[Queued.kind] = Queued
 
     worker.load = load_and_add
-    subject, device, threads, *options = words
-    worker.main(int(channel), subject, device, int(threads), *options)
+    worker.main(int(channel), *words)
 
 
 if __name__ == "__main__":

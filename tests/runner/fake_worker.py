@@ -1,7 +1,7 @@
 """A worker that measures nothing and answers at once: it speaks the protocol and needs no torch.
 
-Run as `python fake_worker.py OVERRIDES -P WORKER CHANNEL SUBJECT DEVICE THREADS`. OVERRIDES is a
-Python file run in this module's names: what it defines takes the place of what is here.
+Run as `python fake_worker.py OVERRIDES -P WORKER CHANNEL SUBJECT STEPS DEVICE THREADS`. OVERRIDES
+is a Python file run in this module's names: what it defines takes the place of what is here.
 """
 
 import os
@@ -16,7 +16,6 @@ from bench.devices import DEVICES
 from bench.devices.facts import DeviceFacts, Facts
 from bench.matrix.case import WHOLE
 from bench.protocol.messages import (
-    KINDS,
     Block,
     CaseVerified,
     CeilingPrepared,
@@ -41,7 +40,7 @@ from bench.protocol.profile import PhaseProfile, StepProfile, Work
 from bench.protocol.verified import Expected, Graphs, Verified
 
 FOLDER = Path(sys.argv[1]).parent
-CHANNEL, DEVICE, THREADS = int(sys.argv[4]), sys.argv[6], int(sys.argv[7])
+CHANNEL, DEVICE, THREADS = int(sys.argv[4]), sys.argv[7], int(sys.argv[8])
 
 ACCELERATORS: dict[str, tuple[DeviceFacts, ...]] = {}
 """Kind to its facts, for each that this worker sees beside its CPU."""
@@ -81,7 +80,7 @@ def block(request: Measure) -> Reply:
         samples=request.samples,
         elapsed_ns=50,
         readings_ns={"dispatch": 100},
-        quantiles_ns={series: [10, 20, 30, 40] for series in KINDS[request.kind]},
+        quantiles_ns={series: [10, 20, 30, 40] for series in request.series},
     )
 
 

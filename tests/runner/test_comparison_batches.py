@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from bench.devices.facts import DeviceFacts, Facts
-from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE, Case
+from bench.matrix.case import DISPATCH, LATENCY, THROUGHPUT, WHOLE, Case
 from bench.matrix.comparison import Comparison
+from bench.matrix.step import PHASES
 from bench.matrix.support import estimated_bytes
 from bench.protocol.messages import PHASES_KIND, THROUGHPUT_KIND, WAITING_KIND, WHOLE_KIND
 from bench.runner.batches import MAX_BYTES, MAX_CASES, group_comparisons, shared_kinds

@@ -196,7 +196,8 @@ def prepared(request):
 def test_each_case_has_samples_of_its_own(fake_side: MakeSide) -> None:
     body = """
 def prepared(request):
-    return Prepared(request.case.id, 1500 * request.case.own_values["batch"], 18, ("dispatch",), VERIFIED)
+    step_ns = 1500 * request.case.own_values["batch"]
+    return Prepared(request.case.id, step_ns, 18, ("dispatch",), VERIFIED)
 """
     events = measure(plan([sumnet(batch=b) for b in (10, 100, 1000)]), fake_side(body))
     assert {e.prepared.case: e.samples for e in only(CasePrepared, events)} == {

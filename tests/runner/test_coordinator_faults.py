@@ -201,7 +201,7 @@ def prepared(request):
 
 
 def test_a_block_of_phases_has_time_to_be_timed_twice() -> None:
-    phases, whole = (Deadlines().of(Measure(FIRST, k, 9)) for k in (PHASES_KIND, WHOLE_KIND))
+    phases, whole = (Deadlines().of(Measure(FIRST, k, 9, ())) for k in (PHASES_KIND, WHOLE_KIND))
     assert phases == 2 * whole
 
 

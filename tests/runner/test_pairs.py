@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench.matrix.case import PHASES, WHOLE
+from bench.matrix.case import WHOLE
 from bench.matrix.comparison import Comparison
+from bench.matrix.step import PHASES
 from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, Measure, Prepare
 from bench.runner import pool
 from bench.runner.pairs import MAX_PADDING, PADDING

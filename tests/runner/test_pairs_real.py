@@ -8,10 +8,11 @@ import psutil
 import pytest
 
 from bench.errors import MachineError
-from bench.matrix.case import PHASES, WHOLE
+from bench.matrix.case import WHOLE
 from bench.matrix.comparison import Comparison
 from bench.matrix.plan import ENVIRONMENTS
-from bench.protocol.messages import KINDS, PHASES_KIND, WHOLE_KIND, Hello
+from bench.matrix.step import PHASES
+from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, Hello, series_of
 from bench.protocol.subject import ROOT, subject_hash
 from bench.runner.pairs import Pairs, ProcessPair
 from bench.runner.process import Side
@@ -23,28 +24,41 @@ pytestmark = pytest.mark.slow
 
 SMALL, LARGE = sumnet(batch=2), sumnet(batch=1024)
 RAISING, DYING = sumnet(batch=16), sumnet(batch=64)
-ADAM, MOMENTUM = sumnet(optimizer="adam"), sumnet(optimizer="sgd-momentum")
+WIDE, FAST = sumnet(hidden=12), sumnet(hidden=8)
 
 LATE = 150
 """Forward passes of a case: its preparation takes fewer, and a pair more."""
 TROUBLED = f"""
-    def forward(self, pairs):
-        seen[len(pairs)] = seen.get(len(pairs), 0) + 1
-        if seen[len(pairs)] > {LATE}:
-            if len(pairs) == {RAISING.batch}:
-                raise ValueError("it has had enough")
-            if len(pairs) == {DYING.batch}:
-                import os
-                os._exit(9)
-        return super().forward(pairs)
+
+def troubled(net, pairs):
+    seen[len(pairs)] = seen.get(len(pairs), 0) + 1
+    if seen[len(pairs)] > {LATE}:
+        if len(pairs) == {RAISING.own_values["batch"]}:
+            raise ValueError("it has had enough")
+        if len(pairs) == {DYING.own_values["batch"]}:
+            import os
+            os._exit(9)
+    return whole(net, pairs)
 
 
-seen = {{}}
+seen, whole = {{}}, SumNet.forward
+SumNet.forward = troubled
 """
-"""Put at the end of a SumNet: cases that go wrong half-way through their blocks."""
+"""Put at the end of the net's module: cases that go wrong half-way through their blocks."""
+REFUSED = f"""
 
+def initial_net(hidden):
+    if hidden == {WIDE.own_values["hidden"]}:
+        raise ValueError("it is too wide")
+    return SumNet(hidden)
+"""
+"""Put there too: one width cannot be built."""
+FASTER = f"""
 
-FASTER = "\nOPTIMIZERS['sgd-momentum'] = OptimizerSpec('SGD', {'momentum': 0.9}, lr=0.02)\n"
+def lr_scale(hidden):
+    return 2.0 if hidden == {FAST.own_values["hidden"]} else 1.0
+"""
+"""Put at the end of the step's module: one width trains at another rate."""
 
 
 def subject(folder: Path, model: str = "") -> Path:
@@ -110,11 +124,16 @@ def test_blocks_of_both_sides_have_what_a_step_takes(
         assert [set(kinds) for kinds in pair.block_pairs.values()] == [phased, phased, {WHOLE_KIND}]
         for kinds in pair.block_pairs.values():
             for kind, block_pairs in kinds.items():
+                series = set(series_of(kind, PHASES))
                 assert len(block_pairs) >= 2 * MIN_SWEEPS
                 for block in (block for turn in block_pairs for block in (turn.base, turn.head)):
                     assert (block.kind, block.readings_ns) == (kind, {})
-                    assert set(block.means_ns) == set(block.quantiles_ns) == set(KINDS[kind])
-                    assert set(block.upper_tail_ns) == set(KINDS[kind])
+                    assert (
+                        set(block.means_ns)
+                        == set(block.quantiles_ns)
+                        == series
+                    )
+                    assert set(block.upper_tail_ns) == series
                     for name, mean in block.means_ns.items():
                         assert block.quantiles_ns[name][0] <= mean < 10**9
                         assert mean * block.samples <= block.elapsed_ns
@@ -143,16 +162,14 @@ def test_control_pair_loads_the_bases_subject_twice(
 
 
 def test_trouble_ends_the_comparison_it_is_in_and_no_other(tmp_path: Path) -> None:
-    """The base lacks an optimizer; of the head's cases one raises, one kills its worker and one
+    """The base cannot build one case; of the head's one raises, one kills its worker and one
     trains at another rate."""
-    base = subject(tmp_path / "base")
-    append(base / "sumnet" / "optimizers.py", "\ndel OPTIMIZERS['adam']\n")
-    head = subject(tmp_path / "head")
-    append(head / "sumnet" / "model.py", TROUBLED)
-    append(head / "sumnet" / "optimizers.py", FASTER)
+    base = subject(tmp_path / "base", model=REFUSED)
+    head = subject(tmp_path / "head", model=TROUBLED)
+    append(head / "sumnet" / "training.py", FASTER)
     reported: list[str] = []
     pairs = Pairs(
-        same(SMALL, RAISING, DYING, ADAM, MOMENTUM),
+        same(SMALL, RAISING, DYING, WIDE, FAST),
         (Side("base", subject=base), Side("head", subject=head)),
         {},
         seed=0,
@@ -168,12 +185,12 @@ def test_trouble_ends_the_comparison_it_is_in_and_no_other(tmp_path: Path) -> No
     assert ended == {
         RAISING.id: ("head", "failed"),
         DYING.id: ("head", "failed"),
-        ADAM.id: ("base", "failed"),
-        MOMENTUM.id: ("head", "invalid"),
+        WIDE.id: ("base", "failed"),
+        FAST.id: ("head", "invalid"),
     }
     assert "ValueError: it has had enough" in pairs.ended[RAISING.id].reason
     assert "the worker exited with status 9" in pairs.ended[DYING.id].reason
-    assert "KeyError: 'adam'" in pairs.ended[ADAM.id].reason
+    assert "ValueError: it is too wide" in pairs.ended[WIDE.id].reason
     assert len(reported) == 4
     assert children() == []
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from bench.errors import MachineError
+from bench.matrix.case import WHOLE
 from bench.protocol.interpreter import describe
 from bench.protocol.messages import (
     WHOLE_KIND,
@@ -80,7 +81,7 @@ def test_a_worker_sends_hello_and_answers_in_turn(
     assert psutil.Process(worker.pid).ppid() == os.getpid()
     assert isinstance(worker.ask(PREPARE, LATE_S), Prepared)
     for samples in (8, 9):
-        reply = worker.ask(Measure(sumnet().id, WHOLE_KIND, samples), LATE_S)
+        reply = worker.ask(Measure(sumnet().id, WHOLE_KIND, samples, (WHOLE,)), LATE_S)
         assert isinstance(reply, Block)
         assert reply.samples == samples
 
@@ -444,7 +445,7 @@ def test_what_runs_when_python_starts_or_ends_is_no_reply(
     started.append(worker := start(fake_side("def block(request): sys.exit(5)")))
     assert isinstance(worker.ask(PREPARE, LATE_S), Prepared)
     with pytest.raises(WorkerLost) as ended:
-        worker.ask(Measure(sumnet().id, WHOLE_KIND, 8), LATE_S)
+        worker.ask(Measure(sumnet().id, WHOLE_KIND, 8, (WHOLE,)), LATE_S)
     assert ended.value.reason == "the worker exited with status 5: printed at exit"
 
 
@@ -499,18 +500,17 @@ def test_a_real_worker_answers_whatever_is_printed_and_ends_with_its_channel(
     tmp_path: Path, started: list[WorkerProcess]
 ) -> None:
     folder = subject(tmp_path / "loud")
-    train = folder / "sumnet" / "train.py"
-    text = train.read_text()
-    good = "def forward() -> torch.Tensor:\n        return loss(pairs, sums)"
+    training = folder / "sumnet" / "training.py"
+    text = training.read_text()
+    good = "criterion(net(pairs), sums)"
     assert text.count(good) == 1
-    text = text.replace(good, good.replace("loss(pairs, sums)", "loud(loss(pairs, sums))"))
-    train.write_text(text + LOUD)
+    training.write_text(text.replace(good, f"loud({good})") + LOUD)
     started.append(worker := start(Side(subject=folder)))
     subject_loaded = worker.hello.subject_hash
     assert subject_loaded == subject_hash(folder / "sumnet") != subject_hash(ROOT / "sumnet")
     prepared = worker.ask(PREPARE, LATE_S)
-    block = worker.ask(Measure(sumnet().id, WHOLE_KIND, 8), LATE_S)
-    refused = worker.ask(Measure("cpu/no such case", "x", 8), LATE_S)
+    block = worker.ask(Measure(sumnet().id, WHOLE_KIND, 8, (WHOLE,)), LATE_S)
+    refused = worker.ask(Measure("cpu/no such case", "x", 8, ("x",)), LATE_S)
     assert isinstance(prepared, Prepared) and isinstance(block, Block)
     assert (block.case, block.kind, block.samples) == (sumnet().id, WHOLE_KIND, 8)
     assert isinstance(refused, Refused) and refused.status == "failed"

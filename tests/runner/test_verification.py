@@ -1,6 +1,5 @@
 """Verification: every case is reported once, as what it is or with the reason why it is not."""
 
-import shutil
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -16,12 +15,12 @@ from bench.matrix.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from bench.matrix.precision import PRECISIONS
 from bench.matrix.support import unsupported_reason
 from bench.protocol.messages import Refused
-from bench.protocol.subject import ROOT
 from bench.protocol.verified import Verified
 from bench.runner.pool import Deadlines
 from bench.runner.process import Side
 from bench.runner.verification import Outcome, verify_cases
 from tests.cases import sumnet
+from tests.older import older_subject
 from tests.runner.conftest import MakeSide
 from tests.runner.processes import is_gone
 
@@ -325,19 +324,13 @@ def test_compiled_cases_are_verified_with_their_graphs() -> None:
     assert both.path == step.path == "compiled"
 
 
-def test_a_subject_whose_loop_has_no_hook_before_its_steps_is_measured_too(tmp_path: Path) -> None:
-    """As that of a gate's base may be, from before there was one."""
-    shutil.copytree(ROOT / "sumnet", tmp_path / "sumnet")
-    train = tmp_path / "sumnet" / "train.py"
-    text = train.read_text()
-    for line in (
-        "    before_steps: Callable[[], object] = lambda: None,\n",
-        "        before_steps=before_steps,\n",
-    ):
-        assert line in text
-        text = text.replace(line, "", 1)
-    train.write_text(text)
-    assert statuses(outcomes([sumnet()], Side(subject=tmp_path))) == ["verified"]
+@pytest.mark.parametrize("hook", [True, False])
+def test_a_subject_from_before_steps_were_described_is_measured_too(
+    tmp_path: Path, hook: bool
+) -> None:
+    """As that of a gate's base may be."""
+    side = Side(subject=older_subject(tmp_path, hook=hook))
+    assert statuses(outcomes([sumnet()], side)) == ["verified"]
 
 
 # Every compile scope, by the rules

@@ -88,7 +88,7 @@ def simulated_loop(device: SimulatedDevice, breaks_off: bool = False, /, **phase
     """
     order: list[str] = []
 
-    def forward() -> str:
+    def forward(_: object = None) -> str:
         assert breaks_off or order in ([], ["forward", "backward", "step"])
         order[:] = ["forward"]
         device.launch(phases["forward"])
@@ -100,7 +100,7 @@ def simulated_loop(device: SimulatedDevice, breaks_off: bool = False, /, **phase
         order.append("backward")
         device.launch(phases["backward"])
 
-    def step() -> None:
+    def step(_: object = None) -> None:
         assert order == ["forward", "backward"]
         order.append("step")
         device.launch(phases["step"])
@@ -111,8 +111,8 @@ def simulated_loop(device: SimulatedDevice, breaks_off: bool = False, /, **phase
 
     return SimpleNamespace(
         model=SimpleNamespace(parameters=list),  # it has none
-        forward=forward,
-        backward=backward,
-        step=step,
+        optimizer=SimpleNamespace(),
+        phases={"forward": forward, "backward": backward, "step": step},
+        backward=lambda: backward(forward()),
         train_step=train_step,
     )

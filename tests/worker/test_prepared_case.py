@@ -19,14 +19,15 @@ from bench.devices import probe
 from bench.devices.cpu import Cpu
 from bench.devices.energy import CounterCheck
 from bench.devices.nvml import Unavailable
-from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.case import WHOLE, Case
 from bench.matrix.optimizers import IMPLEMENTATIONS, OPTIMIZERS
 from bench.matrix.precision import PRECISIONS
+from bench.matrix.step import PHASES
 from bench.matrix.support import unsupported_reason
 from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, kinds_of
 from bench.protocol.reference_loops import DISPATCH, LARGE_BYTES, MEMORY
 from bench.worker.dispatch_trace import compiler_counts
-from bench.worker.loop import INITIAL_SCALE, TrainingLoop
+from bench.worker.loop import INITIAL_SCALE, Loop, Step, loop_over
 from bench.worker.prepared_case import (
     RESTORED_STEPS,
     WARMUP_WINDOW,
@@ -35,10 +36,11 @@ from bench.worker.prepared_case import (
     verified,
 )
 from bench.worker.refusals import InvalidCase, PhasesUnclear, Unsupported
+from bench.worker.steps import Steps
 from bench.worker.verify.float64_run import STEPS, expect
 from tests.cases import sumnet
 from tests.faults.fake_gpu.coarse_clock import CoarseCpu
-from tests.loops import build_loop
+from tests.loops import SUITE
 
 CXX = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 
@@ -50,7 +52,7 @@ def compiler() -> Iterator[None]:
     torch.compiler.reset()
 
 
-def state(loop: TrainingLoop) -> dict[str, Any]:
+def state(loop: Loop) -> dict[str, Any]:
     """A copy of all that training changes, and of the gradients there are."""
     return copy.deepcopy(
         {
@@ -73,7 +75,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def loop_of(prepared: PreparedCase) -> TrainingLoop:
+def loop_of(prepared: PreparedCase) -> Loop:
     return prepared._loop
 
 
@@ -93,8 +95,8 @@ EVERY_IMPLEMENTATION = [
     "case", EVERY_IMPLEMENTATION, ids=lambda case: f"{case.optimizer}-{case.implementation}"
 )
 def test_every_block_starts_where_verification_left_the_training(case: Case) -> None:
-    prepared = PreparedCase(case)
-    verified = build(case, None, Cpu())
+    prepared = PreparedCase(SUITE, case)
+    verified = build(SUITE, case, None, Cpu())
     for _ in range(STEPS):
         verified.train_step()
     for kind in (*kinds_of(case), WHOLE_KIND):
@@ -106,7 +108,7 @@ def test_every_block_starts_where_verification_left_the_training(case: Case) -> 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_adams_step_counters_are_put_back_too(optimizer: str) -> None:
-    prepared = PreparedCase(sumnet(optimizer=optimizer))
+    prepared = PreparedCase(SUITE, sumnet(optimizer=optimizer))
     prepared.time(PHASES_KIND, 8)
     prepared.restore()
     counters = [entry["step"].item() for entry in loop_of(prepared).optimizer.state.values()]
@@ -117,7 +119,7 @@ def test_adams_step_counters_are_put_back_too(optimizer: str) -> None:
 
 
 def test_the_history_of_lbfgs_is_put_back_though_it_fills_lists_of_its_own() -> None:
-    prepared = PreparedCase(sumnet(optimizer="lbfgs", batch=8))
+    prepared = PreparedCase(SUITE, sumnet(optimizer="lbfgs", batch=8))
     (entry,) = loop_of(prepared).optimizer.state.values()
     for _ in range(2):
         prepared.restore()
@@ -132,7 +134,7 @@ def test_the_history_of_lbfgs_is_put_back_though_it_fills_lists_of_its_own() -> 
 
 
 def test_the_scale_of_a_grad_scaler_is_put_back() -> None:
-    prepared = PreparedCase(sumnet(dtype="amp-float16"))
+    prepared = PreparedCase(SUITE, sumnet(dtype="amp-float16"))
     scaler = loop_of(prepared).scaler
     assert scaler is not None
     prepared.restore()
@@ -157,7 +159,7 @@ TWICE = [
     ids=lambda case: f"{case.dtype}-{case.optimizer}",
 )
 def test_two_blocks_train_alike_to_the_last_bit(case: Case) -> None:
-    prepared = PreparedCase(case)
+    prepared = PreparedCase(SUITE, case)
     ends = []
     for _ in range(2):
         prepared.restore()
@@ -174,8 +176,8 @@ def test_products_of_float32_are_the_cases_in_it_and_as_they_were_after_each_cal
     backend = torch.backends.cuda.matmul
     seen: list[bool] = []
 
-    def recording(*arguments: Any, **options: Any) -> TrainingLoop:
-        loop = build_loop(*arguments, **options)
+    def recording(*arguments: Any, **options: Any) -> Loop:
+        loop = loop_over(*arguments, **options)
         loop.model.register_forward_pre_hook(lambda *_: seen.append(backend.allow_tf32))
         return loop
 
@@ -184,16 +186,16 @@ def test_products_of_float32_are_the_cases_in_it_and_as_they_were_after_each_cal
         seen.clear()
         return during == {dtype == "tf32"} and backend.allow_tf32 is allowed
 
-    monkeypatch.setattr("bench.worker.prepared_case.build_loop", recording)
+    monkeypatch.setattr("bench.worker.steps.loop_over", recording)
     # A CPU has no tf32 for it to find.
     monkeypatch.setattr("bench.worker.verify.checks.check_tf32", lambda loop: None)
     before = backend.allow_tf32
     backend.allow_tf32 = allowed
     try:
         case = sumnet(dtype=dtype)
-        verified(case, None)
+        verified(SUITE, case, None)
         assert left_as_it_was()
-        prepared = PreparedCase(case)
+        prepared = PreparedCase(SUITE, case)
         assert left_as_it_was()
         for kind in kinds_of(case):
             prepared.time(kind, 8)
@@ -205,7 +207,7 @@ def test_products_of_float32_are_the_cases_in_it_and_as_they_were_after_each_cal
             prepared.measure_energy(0.01, CounterCheck(Cpu()))
         assert left_as_it_was()
         with pytest.raises(InvalidCase):
-            PreparedCase(case, lr=1e30)
+            PreparedCase(SUITE, case, lr=1e30)
         assert left_as_it_was()
     finally:
         backend.allow_tf32 = before
@@ -214,23 +216,18 @@ def test_products_of_float32_are_the_cases_in_it_and_as_they_were_after_each_cal
 def test_the_loop_is_built_as_the_case_says(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def recording(batch: int, **options: Any) -> TrainingLoop:
-        asked.append((batch, {name: options[name] for name in wanted}))
-        return build_loop(batch, **options)
+    def recording(step: Step, case: Case, *, lr: float, **options: Any) -> Loop:
+        asked.append((step.samples, case, lr))
+        return loop_over(step, case, lr=lr, **options)
 
-    monkeypatch.setattr("bench.worker.prepared_case.build_loop", recording)
+    monkeypatch.setattr("bench.worker.steps.loop_over", recording)
     case = sumnet(dtype="float64", batch=5, optimizer="adam", implementation="fused", hidden=7)
-    wanted = {
-        "hidden": 7,
-        "optimizer": "adam",
-        "implementation": "fused",
-        "lr": 0.02,
-        "device": "cpu",
-        "precision": "float64",
-        "compilation": "off",
-    }
-    PreparedCase(case, lr=0.02)
-    assert asked == [(5, wanted)]
+    prepared = PreparedCase(SUITE, case, lr=0.02)
+    assert asked == [(5, case, 0.02)]
+    weight = next(loop_of(prepared).model.parameters())
+    assert (weight.shape, weight.dtype) == ((7, 2), torch.float64)
+    options = loop_of(prepared).optimizer.defaults
+    assert (options["lr"], options["fused"]) == (0.02, True)
 
 
 class WorkspaceCpu(Cpu):
@@ -274,24 +271,24 @@ def workspace(monkeypatch: pytest.MonkeyPatch) -> WorkspaceCpu:
 
     monkeypatch.setattr("bench.worker.prepared_case.device_named", lambda name: device)
     noting("torch.nn.functional.linear", device.multiply)
-    noting("sumnet.train.build_optimizer", lambda: device.log.append("optimizer"))
+    noting("bench.worker.loop.build_optimizer", lambda: device.log.append("optimizer"))
     noting("bench.worker.prepared_case.expect", lambda: device.log.append("reference"))
     return device
 
 
 @pytest.mark.parametrize("ask", [verified, PreparedCase])
 def test_the_peak_is_taken_from_a_warm_device_and_a_net_that_is_complete(
-    workspace: WorkspaceCpu, ask: Callable[[Case, None], object]
+    workspace: WorkspaceCpu, ask: Callable[[Steps, Case, None], object]
 ) -> None:
     """The reference has its tensors on the CPU, whose peak it would be part of."""
-    ask(sumnet(), None)
+    ask(SUITE, sumnet(), None)
     assert workspace.log[:5] == ["reference", "optimizer", "warm up", "product", "reset"]
     assert workspace.log.count("reset") == 1
 
 
 def test_a_case_that_is_verified_twice_has_one_peak(workspace: WorkspaceCpu) -> None:
     """What libraries take once for a process is none of the case that came first."""
-    assert [verified(sumnet(), None).peak_bytes for _ in range(2)] == [7, 7]
+    assert [verified(SUITE, sumnet(), None).peak_bytes for _ in range(2)] == [7, 7]
 
 
 @pytest.mark.parametrize(
@@ -312,68 +309,34 @@ def test_workspaces_are_given_back_before_a_mode_that_does_so_itself(
     device = SimpleNamespace(
         **{name: partial(log.append, name) for name in ("warm_up", "drop_workspaces", "reset_peak")}
     )
-    before = lambda *batch, before_steps, **options: before_steps()  # noqa: E731
-    monkeypatch.setattr("bench.worker.prepared_case.build_loop", before)
-    build(sumnet(device="cuda", compile=compilation), None, device)  # type: ignore[arg-type]
+    steps = SimpleNamespace(loop=lambda case, *, lr, before_steps: before_steps())
+    build(steps, sumnet(device="cuda", compile=compilation), None, device)  # type: ignore[arg-type]
     assert log == ["warm_up", *["drop_workspaces"] * dropped, "reset_peak"]
-
-
-def test_a_subject_from_before_the_hook_is_built_and_its_peak_begins_after_that(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As the base of a gate may be."""
-    log: list[str] = []
-
-    class Noting(Cpu):
-        def reset_peak(self) -> None:
-            log.append("reset")
-
-    def older(batch: int, *, device: str, **options: Any) -> Any:
-        assert "before_steps" not in options
-        log.append("built")
-        return build_loop(batch, device=device)
-
-    def named(
-        batch: int,
-        *,
-        hidden: int,
-        optimizer: str,
-        implementation: str,
-        lr: float | None,
-        device: str,
-        precision: str,
-        compilation: str,
-    ) -> Any:
-        return older(batch, device=device)
-
-    monkeypatch.setattr("bench.worker.prepared_case.build_loop", named)
-    assert build(sumnet(), None, Noting()).trained == 0
-    assert log == ["built", "reset"]
 
 
 def test_a_case_verified_elsewhere_is_held_to_what_was_expected_of_it() -> None:
     expected = expect(sumnet(batch=3))
-    assert PreparedCase(sumnet(batch=3), expected=expected).prepared().verified is not None
+    assert PreparedCase(SUITE, sumnet(batch=3), expected=expected).prepared().verified is not None
     with pytest.raises(InvalidCase):
-        PreparedCase(sumnet(batch=4), expected=expected)
+        PreparedCase(SUITE, sumnet(batch=4), expected=expected)
 
 
 def test_a_case_can_be_verified_and_let_go() -> None:
     case = sumnet(optimizer="adam")
-    seen, kept = verified(case, None), PreparedCase(case).prepared().verified
+    seen, kept = verified(SUITE, case, None), PreparedCase(SUITE, case).prepared().verified
     assert kept is not None
     assert seen == msgspec.structs.replace(kept, peak_bytes=seen.peak_bytes)
 
 
 def test_a_block_holds_the_series_of_its_kind() -> None:
-    prepared = PreparedCase(sumnet())
+    prepared = PreparedCase(SUITE, sumnet())
     phases, whole = prepared.time(PHASES_KIND, 9), prepared.time(WHOLE_KIND, 11)
     assert {series: len(values) for series, values in phases.items()} == dict.fromkeys(PHASES, 9)
     assert {series: len(values) for series, values in whole.items()} == {WHOLE: 11}
 
 
 def test_a_synchronised_step_is_one_step_of_the_training() -> None:
-    prepared = PreparedCase(sumnet(optimizer="adam"))
+    prepared = PreparedCase(SUITE, sumnet(optimizer="adam"))
     prepared.restore()
     for steps in (1, 2, 3):
         prepared.synchronised_step()
@@ -386,11 +349,11 @@ def test_a_profile_says_what_each_phase_does_and_leaves_the_state_as_it_was(
     optimizer: str,
 ) -> None:
     case = sumnet(optimizer=optimizer, batch=8)
-    prepared = PreparedCase(case)
+    prepared = PreparedCase(SUITE, case)
     prepared.restore()
     before = state(loop_of(prepared))["weights"]
     profile = prepared.profile()
-    assert tuple(profile.phases) == (PHASES if case.splits else (WHOLE,))
+    assert tuple(profile.phases) == (case.phases or (WHOLE,))
     assert all(phase.ops + phase.nodes > 0 for phase in profile.phases.values())
     assert profile.busy_ns is None, "a profiler sees no kernels of a CPU"
     prepared.restore()
@@ -410,7 +373,7 @@ class MeteredCpu(Cpu):
 
 def metered(monkeypatch: pytest.MonkeyPatch, case: Case, *shown: float | None) -> PreparedCase:
     monkeypatch.setattr("bench.worker.prepared_case.device_named", lambda name: MeteredCpu(*shown))
-    return PreparedCase(case)
+    return PreparedCase(SUITE, case)
 
 
 def test_energy_is_what_the_counter_grew_by_while_it_trained(
@@ -489,7 +452,7 @@ def test_phases_that_the_clock_cannot_tell_apart_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("bench.worker.prepared_case.device_named", lambda name: CoarseCpu())
-    prepared = PreparedCase(sumnet())
+    prepared = PreparedCase(SUITE, sumnet())
     assert prepared.prepared().step_ns == 333, "a step, of three"
     with pytest.raises(PhasesUnclear, match=" backward "):
         prepared.time(PHASES_KIND, 8)
@@ -497,7 +460,7 @@ def test_phases_that_the_clock_cannot_tell_apart_are_refused(
 
 def test_a_resident_case_says_how_it_was_prepared() -> None:
     case = sumnet(batch=3)
-    prepared = PreparedCase(case).prepared()
+    prepared = PreparedCase(SUITE, case).prepared()
     assert prepared.case == case.id
     assert prepared.step_ns > 0
     assert prepared.warmup_steps >= 2 * (WARMUP_WINDOW + 1), "one window to compare with another"
@@ -510,9 +473,9 @@ def test_a_resident_case_says_how_it_was_prepared() -> None:
 
 def test_the_reference_loops_of_a_case_follow_from_its_activations() -> None:
     rows = LARGE_BYTES // (4 * 10)
-    assert PreparedCase(sumnet(batch=rows)).reference_loops == (DISPATCH,)
-    assert PreparedCase(sumnet(batch=rows + 1)).reference_loops == (DISPATCH, MEMORY)
-    assert PreparedCase(sumnet(batch=rows // 8, hidden=100)).reference_loops == (
+    assert PreparedCase(SUITE, sumnet(batch=rows)).reference_loops == (DISPATCH,)
+    assert PreparedCase(SUITE, sumnet(batch=rows + 1)).reference_loops == (DISPATCH, MEMORY)
+    assert PreparedCase(SUITE, sumnet(batch=rows // 8, hidden=100)).reference_loops == (
         DISPATCH,
         MEMORY,
     )
@@ -524,7 +487,7 @@ def test_warming_up_goes_on_as_long_as_steps_get_faster(monkeypatch: pytest.Monk
         "bench.worker.prepared_case.time_block",
         lambda loop, watch, kind, samples: {WHOLE: [next(medians)] * samples},
     )
-    prepared = PreparedCase(sumnet()).prepared()
+    prepared = PreparedCase(SUITE, sumnet()).prepared()
     assert prepared.step_ns == 690, "twice it fell by less than 3 % of 700"
     assert prepared.warmup_steps == 6 * (WARMUP_WINDOW + 1)
 
@@ -537,21 +500,21 @@ def test_warming_up_ends_after_its_time_though_steps_get_faster(
         "bench.worker.prepared_case.time_block",
         lambda loop, watch, kind, samples: {WHOLE: [next(medians)] * samples},
     )
-    assert PreparedCase(sumnet()).prepared().warmup_steps == WARMUP_WINDOW + 1
+    assert PreparedCase(SUITE, sumnet()).prepared().warmup_steps == WARMUP_WINDOW + 1
 
 
 def test_a_case_that_does_not_learn_is_not_resident() -> None:
     with pytest.raises(InvalidCase, match=f"after {STEPS} steps"):
-        PreparedCase(sumnet(), lr=1e30)
+        PreparedCase(SUITE, sumnet(), lr=1e30)
 
 
 def test_a_compiled_case_that_captured_nothing_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
-    def eager(*arguments: Any, compilation: str, **options: Any) -> TrainingLoop:
-        return build_loop(*arguments, **options)
+    def eager(step: Step, case: Case, **options: Any) -> Loop:
+        return loop_over(step, case.but({"compile": "off"}), **options)
 
-    monkeypatch.setattr("bench.worker.prepared_case.build_loop", eager)
+    monkeypatch.setattr("bench.worker.steps.loop_over", eager)
     with pytest.raises(InvalidCase) as invalid:
-        PreparedCase(sumnet(compile="on"))
+        PreparedCase(SUITE, sumnet(compile="on"))
     assert str(invalid.value) == "torch.compile captured nothing of the loss"
 
 
@@ -562,7 +525,7 @@ def test_a_compiled_case_that_captured_nothing_is_invalid(monkeypatch: pytest.Mo
 def test_a_compiled_case_starts_every_block_alike_and_compiles_nothing_more(
     compiler: None, optimizer: str
 ) -> None:
-    prepared = PreparedCase(sumnet(compile="on", optimizer=optimizer))
+    prepared = PreparedCase(SUITE, sumnet(compile="on", optimizer=optimizer))
     verified = prepared.prepared().verified
     assert verified is not None
     assert (verified.graphs.loss, verified.graphs.step) == (1, 1)
@@ -593,7 +556,7 @@ MPS = pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no mps d
     ],
 )
 def test_a_device_that_is_fed_starts_every_block_alike(case: Case) -> None:
-    prepared = PreparedCase(case)
+    prepared = PreparedCase(SUITE, case)
     prepared.restore()
     before = state(loop_of(prepared))
     for kind in kinds_of(case):
@@ -607,7 +570,7 @@ def test_a_device_that_is_fed_starts_every_block_alike(case: Case) -> None:
 @CUDA
 @pytest.mark.parametrize("compile", ["off", "graph"])
 def test_the_profile_of_a_cuda_case_says_how_long_it_is_busy_and_with_what(compile: str) -> None:
-    profile = PreparedCase(sumnet(device="cuda", batch=2**16, compile=compile)).profile()
+    profile = PreparedCase(SUITE, sumnet(device="cuda", batch=2**16, compile=compile)).profile()
     assert (profile.busy_ns or 0) > 0
     for phase in profile.phases.values():
         assert 0 < phase.launches <= phase.kernels

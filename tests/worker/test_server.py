@@ -17,12 +17,12 @@ import psutil
 import pytest
 import torch
 
-import sumnet
 from bench.devices import DEVICES, available_cores, device_named
 from bench.devices.cpu import Cpu
 from bench.devices.energy import CounterCheck
-from bench.matrix.case import PHASES, Case
+from bench.matrix.case import Case
 from bench.matrix.ceiling import Ceiling
+from bench.matrix.step import PHASES
 from bench.protocol.messages import (
     CEILING,
     KINDS,
@@ -47,13 +47,15 @@ from bench.protocol.messages import (
     TimeCompile,
     Verify,
     kinds_of,
+    series_of,
 )
 from bench.protocol.reference_loops import DISPATCH, LARGE_BYTES, MEMORY, reference_loops_for
-from bench.protocol.subject import subject_hash
+from bench.protocol.subject import ROOT, subject_hash
 from bench.worker.refusals import InvalidCase, PhasesUnclear, TraceError
 from bench.worker.server import Server
 from bench.worker.verify.float64_run import STEPS, expect
 from tests.cases import sumnet
+from tests.loops import SUITE
 from tests.synthetic import FACTS
 
 CASE = sumnet(optimizer="adam")
@@ -92,13 +94,17 @@ def compiler() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def answers() -> Server:
-    return Server("cpu", 1)
+    return Server(SUITE, "cpu", 1)
 
 
 @pytest.fixture
 def with_case(answers: Server) -> Server:
     assert isinstance(answers.answer(Prepare(CASE)), Prepared)
     return answers
+
+
+def measure(case: Case, kind: str, samples: int) -> Measure:
+    return Measure(case.id, kind, samples, series_of(kind, case.phases))
 
 
 def prepared(answers: Server, case: Case = CASE) -> Any:
@@ -110,10 +116,9 @@ def prepared(answers: Server, case: Case = CASE) -> Any:
 
 def test_hello_says_what_the_worker_is_and_what_subject_it_loaded(answers: Server) -> None:
     hello = answers.hello()
-    folder = Path(sumnet.__file__).parent
     assert hello.python == platform.python_version()
     assert hello.facts.torch == torch.__version__
-    assert hello.subject_hash == subject_hash(folder)
+    assert hello.subject_hash == subject_hash(ROOT / "sumnet")
     assert hello.bus_id is None, "a CPU is on no bus"
 
 
@@ -124,7 +129,7 @@ def test_the_process_has_the_threads_and_cores_it_says(
     if process_as_it_was:
         psutil.Process().cpu_affinity(process_as_it_was)
     before = available_cores()
-    answers = Server("cpu", threads)
+    answers = Server(SUITE, "cpu", threads)
     hello = answers.hello()
     assert hello.threads == torch.get_num_threads() == threads
     assert hello.facts.cores == before, "as many as there were before it was bound to some"
@@ -143,12 +148,12 @@ def test_hello_says_what_waiting_for_the_idle_device_costs_at_least(
             time.sleep(0.001)
 
     monkeypatch.setattr("bench.worker.server.device_named", lambda name: Slow())
-    assert Server("cpu", 1).hello().sync_ns > 500_000
+    assert Server(SUITE, "cpu", 1).hello().sync_ns > 500_000
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a cuda device")
 def test_a_worker_whose_device_is_not_there_says_so(process_as_it_was: list[int]) -> None:
-    answers = Server("cuda:1", 1)
+    answers = Server(SUITE, "cuda:1", 1)
     unavailable = answers.hello().facts.of("cuda:1").unavailable
     assert unavailable is not None
     assert "sees no cuda device" in unavailable
@@ -168,7 +173,7 @@ def test_a_worker_whose_device_fails_starts_says_why_and_runs_nothing_elsewhere_
     monkeypatch.setattr(Unusable, failing, Unusable._fail)
     monkeypatch.setitem(DEVICES, "cuda", Unusable)
     monkeypatch.setattr("bench.worker.server.probe", lambda: FACTS)
-    answers = Server("cuda", 1)
+    answers = Server(SUITE, "cuda", 1)
     facts = answers.hello().facts
     reason = facts.of("cuda").unavailable
     assert reason is not None
@@ -188,10 +193,11 @@ def test_a_worker_whose_device_fails_starts_says_why_and_runs_nothing_elsewhere_
 
 
 def test_a_prepared_case_can_be_measured(with_case: Server) -> None:
-    for kind, series in KINDS.items():
+    for kind in (PHASES_KIND, *KINDS):
         if kind == CEILING:
             continue
-        block = with_case.answer(Measure(CASE.id, kind, 9))
+        series = series_of(kind, PHASES)
+        block = with_case.answer(measure(CASE, kind, 9))
         assert isinstance(block, Block)
         assert (block.case, block.kind, block.samples) == (CASE.id, kind, 9)
         assert tuple(block.quantiles_ns) == series
@@ -207,7 +213,7 @@ def test_large_cases_read_both_reference_loops(answers: Server) -> None:
     large = sumnet(batch=LARGE_BYTES // 40 + 1)
     prepared = answers.answer(Prepare(large))
     assert isinstance(prepared, Prepared)
-    block = answers.answer(Measure(large.id, WHOLE_KIND, 8))
+    block = answers.answer(measure(large, WHOLE_KIND, 8))
     assert isinstance(block, Block)
     assert tuple(block.readings_ns) == prepared.reference_loops == (DISPATCH, MEMORY)
 
@@ -226,7 +232,7 @@ def test_every_block_starts_from_the_state_the_case_was_verified_in(
 
     monkeypatch.setattr(prepared(with_case), "time", recording)
     for kind in (PHASES_KIND, WHOLE_KIND, PHASES_KIND):
-        assert isinstance(with_case.answer(Measure(CASE.id, kind, 8)), Block)
+        assert isinstance(with_case.answer(measure(CASE, kind, 8)), Block)
     assert [counter for _, counter in starts] == [STEPS] * 3
     assert all(torch.equal(weight, starts[0][0]) for weight, _ in starts)
 
@@ -247,7 +253,7 @@ def test_reference_loops_are_read_just_before_the_block_and_after_the_state_is_r
     monkeypatch.setattr(case, "restore", noting("restore", case.restore))
     monkeypatch.setattr(case, "time", noting("time", case.time))
     monkeypatch.setattr("bench.worker.server.read_loop", noting("read", lambda *_: 1))
-    with_case.answer(Measure(CASE.id, PHASES_KIND, 8))
+    with_case.answer(measure(CASE, PHASES_KIND, 8))
     assert done == ["restore", "read", "time"]
 
 
@@ -271,13 +277,13 @@ def test_phases_that_are_unclear_are_timed_once_more_and_then_refused_alone(
     with monkeypatch.context() as patch:
         patch.setattr(case, "restore", restoring)
         patch.setattr(case, "time", timing)
-        reply = with_case.answer(Measure(CASE.id, PHASES_KIND, 8))
+        reply = with_case.answer(measure(CASE, PHASES_KIND, 8))
     assert done == ["restore", "time"] * 2
     if unclear == 1:
         assert isinstance(reply, Block)
     else:
         assert reply == PhasesRefused(CASE.id, "no longer with step than without it")
-    assert isinstance(with_case.answer(Measure(CASE.id, WHOLE_KIND, 8)), Block)
+    assert isinstance(with_case.answer(measure(CASE, WHOLE_KIND, 8)), Block)
 
 
 def test_no_garbage_is_collected_inside_a_block(
@@ -306,7 +312,7 @@ def test_no_garbage_is_collected_inside_a_block(
     gc.callbacks.append(seen)
     try:
         for _ in range(3):
-            assert isinstance(with_case.answer(Measure(CASE.id, PHASES_KIND, 8)), Block)
+            assert isinstance(with_case.answer(measure(CASE, PHASES_KIND, 8)), Block)
     finally:
         gc.callbacks.remove(seen)
     assert collections == ["between"] * 3
@@ -316,7 +322,7 @@ def test_cases_stay_resident_beside_each_other(with_case: Server) -> None:
     other = sumnet(batch=64)
     with_case.answer(Prepare(other))
     for case in (CASE, other, CASE):
-        block = with_case.answer(Measure(case.id, WHOLE_KIND, 8))
+        block = with_case.answer(measure(case, WHOLE_KIND, 8))
         assert isinstance(block, Block)
         assert block.case == case.id
 
@@ -337,7 +343,7 @@ def test_a_case_that_is_verified_is_held_and_let_go(answers: Server) -> None:
     held = answers.answer(Verify(case))
     assert isinstance(held, CaseVerified)
     assert (held.case, held.verified.expected) == (case.id, expect(case))
-    refused = answers.answer(Measure(case.id, WHOLE_KIND, 8))
+    refused = answers.answer(measure(case, WHOLE_KIND, 8))
     assert refused == Refused(case.id, "failed", f"KeyError: '{case.id}'")
 
 
@@ -432,13 +438,13 @@ def test_a_prepared_ceiling_can_be_measured_beside_the_cases(with_case: Server) 
         prepared = with_case.answer(PrepareCeiling(ceiling))
         assert isinstance(prepared, CeilingPrepared)
         assert prepared.ceiling == ceiling.id
-        block = with_case.answer(Measure(ceiling.id, CEILING, 8))
+        block = with_case.answer(Measure(ceiling.id, CEILING, 8, (CEILING,)))
         assert isinstance(block, Block)
         assert (block.case, block.kind, block.samples) == (ceiling.id, CEILING, 8)
         assert list(block.quantiles_ns) == [CEILING]
         assert min(block.quantiles_ns[CEILING]) > 0
         assert tuple(block.readings_ns) == reference_loops_for(ceiling.size or 0)
-    assert isinstance(with_case.answer(Measure(CASE.id, WHOLE_KIND, 8)), Block)
+    assert isinstance(with_case.answer(measure(CASE, WHOLE_KIND, 8)), Block)
 
 
 def test_a_sample_of_a_ceiling_is_as_many_calls_as_it_is_asked(answers: Server) -> None:
@@ -464,7 +470,7 @@ def test_a_ceiling_that_cannot_be_measured_is_a_refusal(
     assert isinstance(reply, Refused)
     assert (reply.case, reply.status) == (ceiling.id, status)
     assert said in reply.reason
-    assert isinstance(answers.answer(Measure(ceiling.id, CEILING, 8)), Refused)
+    assert isinstance(answers.answer(Measure(ceiling.id, CEILING, 8, (CEILING,))), Refused)
 
 
 @pytest.mark.parametrize("error", [InvalidCase("no longer than the call"), MemoryError()])
@@ -477,7 +483,7 @@ def test_what_goes_wrong_in_a_ceilings_block_is_a_refusal(
     ceiling = Ceiling("allocation")
     answers.answer(PrepareCeiling(ceiling))
     monkeypatch.setattr(answers._prepared[ceiling.id], "time", time)
-    reply = answers.answer(Measure(ceiling.id, CEILING, 8))
+    reply = answers.answer(Measure(ceiling.id, CEILING, 8, (CEILING,)))
     assert isinstance(reply, Refused)
     assert reply.status == ("oom" if isinstance(error, MemoryError) else "invalid")
 
@@ -534,7 +540,7 @@ def shared_caches() -> Iterator[None]:
     """torch.compile as it was before it could keep loops apart, with room for one of them."""
     with pytest.MonkeyPatch.context() as patch, torch._dynamo.config.patch(recompile_limit=1):
         patch.setattr(
-            "sumnet.train._compile",
+            "bench.worker.loop._compile",
             lambda function, mode: torch.compile(function, dynamic=False, mode=mode),
         )
         yield
@@ -577,9 +583,9 @@ def test_a_compiled_case_that_would_compile_anew_inside_a_block_is_a_refusal(
 ) -> None:
     case = sumnet(compile="loss")
     assert isinstance(answers.answer(Prepare(case)), Prepared)
-    assert isinstance(answers.answer(Measure(case.id, WHOLE_KIND, 8)), Block)
+    assert isinstance(answers.answer(measure(case, WHOLE_KIND, 8)), Block)
     prepared(answers, case)._loop.model.double()
-    reply = answers.answer(Measure(case.id, WHOLE_KIND, 8))
+    reply = answers.answer(measure(case, WHOLE_KIND, 8))
     assert isinstance(reply, Refused)
     assert reply.status == "failed"
     assert "recompile" in reply.reason.lower()
@@ -587,17 +593,17 @@ def test_a_compiled_case_that_would_compile_anew_inside_a_block_is_a_refusal(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 def test_cuda_answers_each_kind_of_request(process_as_it_was: list[int]) -> None:
-    answers, case = Server("cuda", 1), sumnet(device="cuda", batch=1024)
+    answers, case = Server(SUITE, "cuda", 1), sumnet(device="cuda", batch=1024)
     assert isinstance(answers.answer(Verify(case)), CaseVerified)
     assert isinstance(answers.answer(Prepare(case)), Prepared)
     for kind in kinds_of(case):
-        assert isinstance(answers.answer(Measure(case.id, kind, 8)), Block)
+        assert isinstance(answers.answer(measure(case, kind, 8)), Block)
     profiled = answers.answer(Profile(case.id))
     assert isinstance(profiled, Profiled)
     assert profiled.profile.busy_ns
     ceiling = Ceiling("launch", "cuda")
     assert isinstance(answers.answer(PrepareCeiling(ceiling)), CeilingPrepared)
-    assert isinstance(answers.answer(Measure(ceiling.id, CEILING, 8)), Block)
+    assert isinstance(answers.answer(Measure(ceiling.id, CEILING, 8, (CEILING,))), Block)
     assert answers.hello().bus_id == device_named("cuda").bus_id()
 
 
@@ -637,7 +643,7 @@ def test_what_goes_wrong_in_building_is_a_refusal(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("bench.worker.prepared_case.build_loop", build_loop)
+        patch.setattr("bench.worker.steps.loop_over", build_loop)
         assert answers.answer(ask(CASE)) == Refused(CASE.id, status, reason)
     assert not isinstance(answers.answer(ask(CASE)), Refused), "the worker itself is well"
 
@@ -655,9 +661,9 @@ def test_what_goes_wrong_in_measuring_is_a_refusal(
 
     with monkeypatch.context() as patch:
         patch.setattr(prepared(with_case), "time", time)
-        reply = with_case.answer(Measure(CASE.id, PHASES_KIND, 8))
+        reply = with_case.answer(measure(CASE, PHASES_KIND, 8))
         assert reply == Refused(CASE.id, status, reason)
-    assert isinstance(with_case.answer(Measure(CASE.id, PHASES_KIND, 8)), Block)
+    assert isinstance(with_case.answer(measure(CASE, PHASES_KIND, 8)), Block)
 
 
 @ASKED
@@ -667,7 +673,7 @@ def test_an_allocation_torch_cannot_make_is_out_of_memory(
     ask: type[Prepare | Verify | TimeCompile],
 ) -> None:
     monkeypatch.setattr(
-        "bench.worker.prepared_case.build_loop",
+        "bench.worker.steps.loop_over",
         lambda *arguments, **options: torch.empty(2**50, dtype=torch.uint8),
     )
     reply = answers.answer(ask(CASE))
@@ -683,21 +689,21 @@ def test_what_ends_the_worker_is_no_refusal(
     def build_loop(*arguments: Any, **options: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("bench.worker.prepared_case.build_loop", build_loop)
+    monkeypatch.setattr("bench.worker.steps.loop_over", build_loop)
     with pytest.raises(error):
         answers.answer(Prepare(CASE))
 
 
 def test_a_case_that_was_not_prepared_cannot_be_measured(answers: Server) -> None:
     unprepared = sumnet(batch=99).id
-    reply = answers.answer(Measure(unprepared, PHASES_KIND, 8))
+    reply = answers.answer(Measure(unprepared, PHASES_KIND, 8, PHASES))
     assert reply == Refused(unprepared, "failed", f"KeyError: '{unprepared}'")
 
 
 def test_a_case_that_was_refused_is_not_resident(answers: Server) -> None:
     refused = sumnet(batch=98)
     assert isinstance(answers.answer(Prepare(refused, lr=1e30)), Refused)
-    assert isinstance(answers.answer(Measure(refused.id, PHASES_KIND, 8)), Refused)
+    assert isinstance(answers.answer(measure(refused, PHASES_KIND, 8)), Refused)
 
 
 def test_an_optimizer_no_subject_has_is_a_refusal(answers: Server) -> None:

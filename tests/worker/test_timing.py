@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from bench.devices import device_named
 from bench.devices.base import Clock
 from bench.devices.cpu import WallClock
-from bench.matrix.case import DISPATCH, LATENCY, PHASES, THROUGHPUT, WHOLE
+from bench.matrix.case import DISPATCH, LATENCY, THROUGHPUT, WHOLE
+from bench.matrix.step import PHASES
 from bench.protocol.messages import (
     CEILING,
     KINDS,
@@ -23,13 +24,13 @@ from bench.protocol.messages import (
     THROUGHPUT_KIND,
     WAITING_KIND,
     WHOLE_KIND,
+    series_of,
 )
 from bench.worker.refusals import PhasesUnclear
 from bench.worker.timing import (
     IN_FLIGHT,
     Stopwatch,
     percentiles,
-    phases_of,
     prefixes_of,
     time_block,
     time_calls,
@@ -41,7 +42,7 @@ from bench.worker.timing import (
 from tests.loops import build_loop
 from tests.worker.simulation import Costs, SimulatedDevice, simulated_loop
 
-TIMED = [kind for kind in KINDS if kind != CEILING]
+TIMED = [PHASES_KIND, *(kind for kind in KINDS if kind != CEILING)]
 """The kinds of block that a loop has."""
 COSTS = st.builds(Costs, host=st.integers(0, 10_000), device=st.integers(0, 10_000))
 
@@ -78,21 +79,28 @@ def scripted_loop(clock: ScriptedClock, durations: Callable[[str, int], int]) ->
     def spend(phase: str) -> None:
         clock.now += durations(phase, steps)
 
-    def step() -> None:
+    def step(_: object = None) -> None:
         nonlocal steps
         spend("step")
         steps += 1
 
+    def backward(_: object = None) -> None:
+        spend("forward")
+        spend("backward")
+
     def train_step() -> None:
-        for phase in ("forward", "backward"):
-            spend(phase)
+        backward()
         step()
 
     return SimpleNamespace(
         model=SimpleNamespace(parameters=list),  # it has none
-        forward=lambda: spend("forward"),
-        backward=lambda loss: spend("backward"),
-        step=step,
+        optimizer=SimpleNamespace(),
+        phases={
+            "forward": lambda _=None: spend("forward"),
+            "backward": lambda loss: spend("backward"),
+            "step": step,
+        },
+        backward=backward,
         train_step=train_step,
     )
 
@@ -126,7 +134,7 @@ def test_a_block_holds_as_many_samples_as_asked_for_of_each_series(samples: int)
     watch = Stopwatch(cpu.clock(), WallClock(), cpu.synchronize)
     for kind in TIMED:
         timed = time_block(loop, watch, kind, samples)
-        series = KINDS[kind]
+        series = series_of(kind, PHASES)
         assert tuple(timed) == series
         assert [len(values) for values in timed.values()] == [samples] * len(series)
         assert all(value > 0 for values in timed.values() for value in values)
@@ -142,7 +150,7 @@ def test_a_block_of_phases_takes_one_step_more_than_it_holds_samples() -> None:
         return 1
 
     loop = scripted_loop(clock := ScriptedClock(), durations)
-    time_phases(phases_of(loop), clock, 5)
+    time_phases(loop.phases, clock, 5)
     assert steps == [step for step in range(6) for _ in PHASES]
 
 
@@ -151,7 +159,7 @@ def test_the_first_step_is_discarded() -> None:
         return 1_000_000 if step == 0 else 10 * step + PHASES.index(phase)
 
     loop = scripted_loop(clock := ScriptedClock(), durations)
-    assert time_phases(phases_of(loop), clock, 3) == {
+    assert time_phases(loop.phases, clock, 3) == {
         "forward": [10, 20, 30],
         "backward": [11, 21, 31],
         "step": [12, 22, 32],
@@ -210,7 +218,7 @@ def test_phases_are_contiguous_and_sum_to_the_span(steps: list[tuple[int, int, i
     loop = scripted_loop(
         clock := ScriptedClock(), lambda phase, step: steps[step][PHASES.index(phase)]
     )
-    timed = time_phases(phases_of(loop), clock, len(steps) - 1)
+    timed = time_phases(loop.phases, clock, len(steps) - 1)
     span = clock.now - sum(steps[0])
     assert sum(sum(values) for values in timed.values()) == span
     assert list(zip(*timed.values(), strict=True)) == steps[1:]
@@ -224,21 +232,21 @@ HOST_BOUND = {"forward": Costs(300, 20), "backward": Costs(500, 30), "step": Cos
 
 def test_a_device_bound_loop_gets_the_devices_time_for_each_phase() -> None:
     device = SimulatedDevice(latency=40)
-    timed = time_phases(phases_of(simulated_loop(device, **DEVICE_BOUND)), device, 10)
+    timed = time_phases(simulated_loop(device, **DEVICE_BOUND).phases, device, 10)
     assert device.lead > 5 * 1000, "the host ran ahead by whole steps"
     assert timed == {"forward": [300] * 10, "backward": [500] * 10, "step": [200] * 10}
 
 
 def test_the_hosts_clock_would_have_given_the_cost_of_launching() -> None:
     device = SimulatedDevice(latency=40)
-    timed = time_phases(phases_of(simulated_loop(device, **DEVICE_BOUND)), device.host_clock(), 10)
+    timed = time_phases(simulated_loop(device, **DEVICE_BOUND).phases, device.host_clock(), 10)
     assert timed == {"forward": [2] * 10, "backward": [3] * 10, "step": [1] * 10}
 
 
 def test_a_host_bound_loop_gets_the_time_from_launch_to_launch() -> None:
     """The device waits for the host: its span from mark to mark is the host's time."""
     device = SimulatedDevice(latency=5)
-    timed = time_phases(phases_of(simulated_loop(device, **HOST_BOUND)), device, 10)
+    timed = time_phases(simulated_loop(device, **HOST_BOUND).phases, device, 10)
     assert sum(sum(values) for values in timed.values()) == 10 * (300 + 500 + 200)
     # A mark after a phase lands when the device has done it: its own work late, never more.
     assert timed == {
@@ -252,7 +260,7 @@ def test_a_mixed_loop_gives_each_phase_what_the_device_saw_of_it() -> None:
     """A forward that starves the device beside a backward that floods it."""
     device = SimulatedDevice()
     costs = {"forward": Costs(800, 10), "backward": Costs(5, 500), "step": Costs(5, 100)}
-    timed = time_phases(phases_of(simulated_loop(device, **costs)), device, 10)
+    timed = time_phases(simulated_loop(device, **costs).phases, device, 10)
     # The device works 610 of the 810 the host needs, and waits the rest of it for a forward.
     assert timed == {"forward": [210] * 10, "backward": [500] * 10, "step": [100] * 10}
 
@@ -260,14 +268,14 @@ def test_a_mixed_loop_gives_each_phase_what_the_device_saw_of_it() -> None:
 def test_launching_that_hides_behind_the_devices_work_is_no_time_of_the_phase() -> None:
     device = SimulatedDevice()
     costs = {"forward": Costs(800, 10), "backward": Costs(5, 900), "step": Costs(5, 100)}
-    timed = time_phases(phases_of(simulated_loop(device, **costs)), device, 10)
+    timed = time_phases(simulated_loop(device, **costs).phases, device, 10)
     assert timed == {"forward": [10] * 10, "backward": [900] * 10, "step": [100] * 10}
 
 
 @pytest.mark.parametrize("costs", [DEVICE_BOUND, HOST_BOUND])
 def test_the_whole_step_is_as_long_as_its_phases_together(costs: dict[str, Costs]) -> None:
     phases, whole = SimulatedDevice(latency=40), SimulatedDevice(latency=40)
-    timed = time_phases(phases_of(simulated_loop(phases, **costs)), phases, 10)
+    timed = time_phases(simulated_loop(phases, **costs).phases, phases, 10)
     steps = whole_steps(simulated_loop(whole, **costs), whole, 10)
     assert steps == [sum(step) for step in zip(*timed.values(), strict=True)]
 
@@ -275,7 +283,7 @@ def test_the_whole_step_is_as_long_as_its_phases_together(costs: dict[str, Costs
 def test_the_latency_of_the_first_launch_falls_into_the_discarded_step() -> None:
     slow, quick = SimulatedDevice(latency=100_000), SimulatedDevice()
     timed = [
-        time_phases(phases_of(simulated_loop(device, **DEVICE_BOUND)), device, 4)
+        time_phases(simulated_loop(device, **DEVICE_BOUND).phases, device, 4)
         for device in (slow, quick)
     ]
     assert timed[0] == timed[1]
@@ -283,14 +291,14 @@ def test_the_latency_of_the_first_launch_falls_into_the_discarded_step() -> None
 
 def test_the_cost_of_marking_is_hidden_where_the_device_is_the_bottleneck() -> None:
     device = SimulatedDevice(latency=40, enqueue=7)
-    timed = time_phases(phases_of(simulated_loop(device, **DEVICE_BOUND)), device, 10)
+    timed = time_phases(simulated_loop(device, **DEVICE_BOUND).phases, device, 10)
     assert timed == {"forward": [300] * 10, "backward": [500] * 10, "step": [200] * 10}
 
 
 def test_one_block_leaves_nothing_of_itself_in_the_next() -> None:
     device = SimulatedDevice(latency=40)
     loop = simulated_loop(device, **DEVICE_BOUND)
-    first, second = (time_phases(phases_of(loop), device, 5) for _ in range(2))
+    first, second = (time_phases(loop.phases, device, 5) for _ in range(2))
     assert first == second
     assert device.waits == 2
     assert device.host >= device.free, "the block ended with the device idle"
@@ -302,7 +310,7 @@ def test_whatever_the_costs_no_phase_is_shorter_than_its_work_nor_all_longer_tha
 ) -> None:
     device = SimulatedDevice(latency=latency)
     costs = {"forward": forward, "backward": backward, "step": step}
-    timed = time_phases(phases_of(simulated_loop(device, **costs)), device, 8)
+    timed = time_phases(simulated_loop(device, **costs).phases, device, 8)
     for phase, values in timed.items():
         assert min(values) >= costs[phase].device
     host, busy = total(costs)
@@ -387,7 +395,7 @@ def test_a_clock_that_waits_gives_each_phase_what_the_slower_of_host_and_device_
 def test_a_clock_that_waits_between_phases_would_have_added_the_latency_to_each() -> None:
     device = SimulatedDevice(latency=40)
     loop = simulated_loop(device, **DEVICE_BOUND)
-    timed = time_phases(phases_of(loop), device.waiting_clock(), 10)
+    timed = time_phases(loop.phases, device.waiting_clock(), 10)
     assert timed == {phase: [40 + sum(DEVICE_BOUND[phase])] * 10 for phase in PHASES}
 
 

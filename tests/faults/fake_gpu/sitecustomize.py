@@ -12,6 +12,7 @@ file that BROKEN names is there from the moment it has:
 
 import os
 import sys
+from dataclasses import replace
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -38,6 +39,7 @@ def install() -> None:
     from bench.devices.facts import DeviceFacts
     from bench.worker import prepared_case
     from bench.worker.ceilings import prepared_ceiling
+    from bench.worker.steps import Steps
 
     errors: list[str] = []
 
@@ -63,31 +65,31 @@ def install() -> None:
     devices.DEVICES["cuda"] = Gpu
     if FAULT == "coarse":
         devices.DEVICES["cpu"] = CoarseCpu
-    build_loop, verify = prepared_case.build_loop, prepared_case.verify
+    build_loop, verify = Steps.loop, prepared_case.verify
 
-    def build(batch: int, *rest: Any, device: str, **more: Any) -> Any:
-        loop = build_loop(batch, *rest, device="cpu", **more)
-        forward, calls = loop.forward, 0
+    def build(steps: Steps, case: Any, **more: Any) -> Any:
+        loop = build_loop(steps, on_cpu(case), **more)
+        forward, calls = loop.phases["forward"], 0
 
-        def faulty() -> Any:
+        def faulty(_: object = None) -> Any:
             nonlocal calls
             calls += 1
-            if batch == BATCH and calls > CALLS and FAULT != "busy":
+            if case.own_values["batch"] == BATCH and calls > CALLS and FAULT != "busy":
                 BROKEN.touch()
                 if FAULT == "oom":
                     raise torch.OutOfMemoryError(FULL)
                 errors.append(SICK)
             fail_if_sick()
-            return forward()
+            return forward(None)
 
-        if device == "cuda":
-            object.__setattr__(loop, "forward", faulty)
-        return loop
+        if case.device != "cuda":
+            return loop
+        return replace(loop, phases={**loop.phases, "forward": faulty})
 
     def on_cpu(what: Any) -> Any:
         return msgspec.structs.replace(what, device="cpu")
 
-    prepared_case.build_loop = build
+    Steps.loop = build  # type: ignore[assignment,method-assign]
     prepared_case.verify = lambda case, *rest, **more: verify(on_cpu(case), *rest, **more)
     made = dict(prepared_ceiling.MICROBENCHMARKS)
     for name, make in made.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from bench.matrix.case import PHASES
+from bench.matrix.step import PHASES
 from bench.worker.profile.trace import LABEL, TraceEvent, read_trace
 
 MAIN, ENGINE, STREAM = 100, 200, 7

@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.devices.cpu import Cpu
 from bench.devices.cuda import Cuda
-from bench.matrix.case import PHASES, WHOLE, Case
+from bench.matrix.case import WHOLE, Case
+from bench.matrix.step import PHASES
 from bench.protocol.profile import StepProfile
 from bench.runner.batches import MAX_CASES
 from bench.worker.prepared_case import PreparedCase, build
@@ -20,6 +21,7 @@ from bench.worker.profile.profiler import HEAD, STEPS
 from bench.worker.profile.trace import LABEL, TraceEvent, nested, read_trace
 from bench.worker.refusals import TraceError, Unsupported
 from tests.cases import sumnet
+from tests.loops import SUITE
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 CASES = [
@@ -41,14 +43,14 @@ def counts(profile: StepProfile) -> dict[str, tuple[object, ...]]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_what_a_step_does_is_the_same_twice_and_leaves_its_state(case: Case) -> None:
-    prepared = PreparedCase(case)
+    prepared = PreparedCase(SUITE, case)
     prepared.restore()
     weights = [p.detach().clone() for p in prepared._loop.model.parameters()]
     first, second = prepared.profile(), prepared.profile()
     assert counts(first) == counts(second)
     assert first.work == second.work
     assert (first.steps, first.busy_ns) == (STEPS, None)
-    assert list(first.phases) == (list(PHASES) if case.splits else [WHOLE])
+    assert list(first.phases) == (list(PHASES) if case.phases else [WHOLE])
     assert sum(phase.share for phase in first.phases.values()) == pytest.approx(1)
     assert sum(phase.ops + phase.nodes for phase in first.phases.values()) > 3
     for weight, before in zip(prepared._loop.model.parameters(), weights, strict=True):
@@ -56,7 +58,7 @@ def test_what_a_step_does_is_the_same_twice_and_leaves_its_state(case: Case) -> 
 
 
 def test_eager_adam_calls_what_its_source_says() -> None:
-    profile = PreparedCase(sumnet(optimizer="adam")).profile()
+    profile = PreparedCase(SUITE, sumnet(optimizer="adam")).profile()
     forward, backward, step = (profile.phases[phase] for phase in PHASES)
     assert forward.ops == 4, "two linear layers, ReLU and the loss"
     assert (backward.ops, backward.nodes) == (0, 6), "of these four, and of two transposed weights"
@@ -67,26 +69,26 @@ def test_eager_adam_calls_what_its_source_says() -> None:
 
 def test_fused_step_is_one_operator_beside_its_count() -> None:
     plain, fused = (
-        PreparedCase(sumnet(optimizer="adam", implementation=name)).profile().phases["step"]
+        PreparedCase(SUITE, sumnet(optimizer="adam", implementation=name)).profile().phases["step"]
         for name in ("for-loop", "fused")
     )
     assert fused.ops == 2 < plain.ops
 
 
 def test_compiled_step_calls_its_graphs_and_few_operators() -> None:
-    phases = PreparedCase(sumnet(compile="on")).profile().phases
+    phases = PreparedCase(SUITE, sumnet(compile="on")).profile().phases
     assert [phases[name].ops for name in PHASES] == [3, 3, 1], "a graph each, and its products"
     assert phases["backward"].nodes == 1
 
 
 def test_flop_are_those_of_torchs_own_counter() -> None:
     case = sumnet(batch=64, hidden=64)
-    profile = PreparedCase(case).profile()
-    loop = build(case, None, Cpu())
+    profile = PreparedCase(SUITE, case).profile()
+    loop = build(SUITE, case, None, Cpu())
     with FlopCounterMode(display=False) as forward:
-        loss = loop.forward()
+        loss = loop.phases["forward"](None)
     with FlopCounterMode(display=False) as backward:
-        loop.backward(loss)
+        loop.phases["backward"](loss)
     assert profile.work["forward"].flops == forward.get_total_flops() > 0
     assert profile.work["backward"].flops == backward.get_total_flops() > 0
     assert profile.work["step"].flops == 0
@@ -94,7 +96,7 @@ def test_flop_are_those_of_torchs_own_counter() -> None:
 
 def test_traces_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
     case = sumnet()
-    PreparedCase(case).profile(tmp_path)
+    PreparedCase(SUITE, case).profile(tmp_path)
     stem = case.id.replace("/", "-")
     assert {path.name for path in tmp_path.iterdir()} == {f"{stem}.trace.json", f"{stem}.folded"}
     trace = json.loads((tmp_path / f"{stem}.trace.json").read_text())
@@ -116,7 +118,7 @@ def test_traces_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
 def test_trace_that_cannot_be_written_is_an_error_and_an_old_one_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared = PreparedCase(sumnet())
+    prepared = PreparedCase(SUITE, sumnet())
     with pytest.raises(OSError):
         prepared.profile(tmp_path / "not there")
     prepared.profile(tmp_path)
@@ -157,7 +159,7 @@ def test_kernels_that_a_later_profile_of_a_process_loses_are_none_of_a_step_that
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It loses its first ones, more of them with each profile; what it would keep is refused."""
-    prepared = PreparedCase(sumnet())
+    prepared = PreparedCase(SUITE, sumnet())
     monkeypatch.setattr(prepared, "_device", KernelCpu())
 
     def profiled(lost: int) -> list[tuple[int, int]]:
@@ -174,7 +176,7 @@ def test_kernels_that_a_later_profile_of_a_process_loses_are_none_of_a_step_that
 def test_graphs_are_not_profiled_where_the_profiler_hides_what_they_launch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    prepared = PreparedCase(sumnet())
+    prepared = PreparedCase(SUITE, sumnet())
     for device in (Cpu(), Cuda()):
         assert device.hides_graphs() is None
     monkeypatch.setattr(torch.version, "hip", "7.2")
@@ -192,7 +194,7 @@ def test_nothing_is_said_of_durations_under_the_profiler_but_the_devices_own() -
             if isinstance(value, dict | list):
                 yield from names(value)
 
-    profile = msgspec.to_builtins(PreparedCase(sumnet()).profile())
+    profile = msgspec.to_builtins(PreparedCase(SUITE, sumnet()).profile())
     timed = {name for name in names(profile) if name.endswith(("_s", "_ms", "_us", "_ns"))}
     assert timed == {"kernels_ns", "busy_ns"}
     assert {profile["phases"][phase][name] for phase in PHASES for name in timed} == {None}
@@ -201,7 +203,7 @@ def test_nothing_is_said_of_durations_under_the_profiler_but_the_devices_own() -
 @needs_cuda
 @pytest.mark.parametrize("batch", [2, 2**20])
 def test_kernels_of_a_cuda_step_add_up_and_are_in_their_phases(batch: int) -> None:
-    profile = PreparedCase(sumnet(device="cuda", batch=batch, optimizer="adam")).profile()
+    profile = PreparedCase(SUITE, sumnet(device="cuda", batch=batch, optimizer="adam")).profile()
     for phase in profile.phases.values():
         assert phase.kernels >= phase.launches > 0
         assert phase.kernels_ns is not None and phase.busy_ns is not None
@@ -211,6 +213,6 @@ def test_kernels_of_a_cuda_step_add_up_and_are_in_their_phases(batch: int) -> No
 
 @needs_cuda
 def test_captured_cuda_graph_is_one_launch() -> None:
-    profile = PreparedCase(sumnet(device="cuda", compile="graph")).profile()
+    profile = PreparedCase(SUITE, sumnet(device="cuda", compile="graph")).profile()
     (phase,) = profile.phases.values()
     assert (phase.launches, phase.kernels > 10) == (1, True)

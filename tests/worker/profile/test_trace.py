@@ -12,7 +12,8 @@ from bench.devices.cpu import Cpu
 from bench.devices.cuda import Cuda
 from bench.devices.mps import Mps
 from bench.devices.xpu import Xpu
-from bench.matrix.case import PHASES, WHOLE
+from bench.matrix.case import WHOLE
+from bench.matrix.step import PHASES
 from bench.worker.profile.trace import LABEL, TraceEvent, nested, phase_traces, read_trace
 from bench.worker.refusals import TraceError
 from tests.worker.profile.chrome import (

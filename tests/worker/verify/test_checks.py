@@ -10,28 +10,28 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 import torch
+from torch.nn.functional import mse_loss
 
 from bench.devices import probe
 from bench.devices.cpu import Cpu
 from bench.matrix.case import Case
-from bench.matrix.compilation import COMPILATIONS
-from bench.matrix.optimizers import OPTIMIZERS, build_optimizer
+from bench.matrix.optimizers import OPTIMIZERS
 from bench.matrix.precision import PRECISIONS
 from bench.matrix.presets import select
 from bench.matrix.support import unsupported_reason
 from bench.protocol.verified import Expected, Graphs, Verified
-from bench.worker.loop import TrainingLoop, float32_products, loop_over
+from bench.worker.loop import Loop, float32_products, loop_over
 from bench.worker.prepared_case import build, verified
 from bench.worker.refusals import InvalidCase
 from bench.worker.verify.checks import HOOK_BREAK, check_graphs, verify
 from bench.worker.verify.float64_run import STEPS, expect
-from sumnet.data import Batch, random_batch
-from sumnet.model import SumNet
+from sumnet.data import random_batch
+from sumnet.model import SumNet, initial_net
+from sumnet.steps import Step
 from tests.cases import sumnet
-from tests.loops import build_loop
+from tests.loops import SUITE, TRAINABLE, build_loop, forward, update
 
 CPU = Cpu()
-TRAINABLE = [name for name, spec in OPTIMIZERS.items() if spec.refusal is None]
 UNDERFLOWING = ("adam", "adamw", "adagrad", "adamax", "nadam", "radam", "rmsprop")
 """Their eps of 1e-8 or less is 0 in float16, and they divide by gradients that are 0."""
 EAGER = Graphs(loss=0, step=0, recompiled=0, breaks=(), skips=0)
@@ -50,17 +50,30 @@ def compiler() -> Iterator[None]:
 
 
 def passed(
-    case: Case, loop: TrainingLoop, *, lr: float | None = None, expected: Expected | None = None
+    case: Case, loop: Loop, *, lr: float | None = None, expected: Expected | None = None
 ) -> Verified:
     return verify(case, loop, CPU, expected or expect(case, lr))
 
 
 def refusal(
-    case: Case, loop: TrainingLoop, *, lr: float | None = None, expected: Expected | None = None
+    case: Case, loop: Loop, *, lr: float | None = None, expected: Expected | None = None
 ) -> str:
     with pytest.raises(InvalidCase) as invalid:
         passed(case, loop, lr=lr, expected=expected)
     return str(invalid.value)
+
+
+def loop_of(model: SumNet, case: Case, first: float = 1.0) -> Loop:
+    """The loop of another net over the tutorial's pairs, or pairs that begin otherwise."""
+    pairs, sums = random_batch(2)
+    pairs[0, 0] = first
+    step = Step(model, loss=lambda: mse_loss(model(pairs), sums), samples=2)
+    return loop_over(step, case)
+
+
+def with_phase(loop: Loop, **phases: Callable[..., object]) -> Loop:
+    """The loop with another call for some of its phases."""
+    return dataclasses.replace(loop, phases={**loop.phases, **phases})
 
 
 def strays(reason: str) -> bool:
@@ -83,7 +96,7 @@ STANDING = [
 
 @pytest.mark.parametrize("case", STANDING, ids=lambda case: f"{case.optimizer}-{case.dtype}")
 def test_a_case_that_is_what_it_says_passes(case: Case) -> None:
-    seen = passed(case, build(case, None, CPU))
+    seen = passed(case, build(SUITE, case, None, CPU))
     assert abs(seen.ratio - seen.expected.ratio) <= seen.expected.tolerance
     assert 0 <= seen.ratio < 1
     assert seen.expected == expect(case)
@@ -107,14 +120,14 @@ def test_it_reports_the_implementation_that_ran(
     optimizer: str, implementation: str, path: str
 ) -> None:
     case = sumnet(optimizer=optimizer, implementation=implementation)
-    assert passed(case, build(case, None, CPU)).path == path
+    assert passed(case, build(SUITE, case, None, CPU)).path == path
 
 
 def test_every_eager_case_of_the_quick_preset_passes() -> None:
     cases = [case for case in select("quick", {}) if case.kind == "cpu"]
     for case in cases:
         if not case.compilation.compiles and case.dtype != "tf32":
-            passed(case, build(case, None, CPU))
+            passed(case, build(SUITE, case, None, CPU))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -144,23 +157,11 @@ def test_a_rate_that_is_given_is_the_references_too() -> None:
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps"])
 def test_a_loop_that_stayed_on_the_cpu_is_invalid(device: str) -> None:
-    assert refusal(sumnet(device=device), build_loop()) == f"the pairs is on cpu, not on {device}"
+    assert refusal(sumnet(device=device), build_loop()) == f"0.weight is on cpu, not on {device}"
 
 
 def test_a_loop_on_another_device_than_the_cpu_is_invalid() -> None:
-    assert refusal(sumnet(), build_loop(device="meta")) == "the pairs is on meta, not on cpu"
-
-
-def test_a_model_left_on_another_device_is_invalid() -> None:
-    away = dataclasses.replace(build_loop(device="meta"), batch=random_batch(2))
-    assert refusal(sumnet(), away) == "0.weight is on meta, not on cpu"
-
-
-def test_data_on_another_device_than_the_net_are_invalid() -> None:
-    loop = build_loop()
-    away = Batch(loop.batch.pairs, loop.batch.sums.to("meta"))
-    reason = refusal(sumnet(), dataclasses.replace(loop, batch=away))
-    assert reason == "the sums is on meta, not on cpu"
+    assert refusal(sumnet(), build_loop(device="meta")) == "0.weight is on meta, not on cpu"
 
 
 # In which dtype
@@ -173,14 +174,7 @@ def test_a_case_in_another_dtype_than_it_says_is_invalid(said: str, done: str) -
     if said == done:
         passed(sumnet(dtype=said), loop)
     else:
-        assert refusal(sumnet(dtype=said), loop) == f"the pairs is torch.{done}, not torch.{said}"
-
-
-def test_sums_in_another_dtype_are_invalid() -> None:
-    loop = build_loop()
-    mixed = loop_over(loop.model, loop.optimizer, Batch(loop.batch.pairs, loop.batch.sums.double()))
-    exact = dataclasses.replace(mixed, forward=loop.forward)
-    assert refusal(sumnet(), exact) == "the sums is torch.float64, not torch.float32"
+        assert refusal(sumnet(dtype=said), loop) == f"0.weight is torch.{done}, not torch.{said}"
 
 
 def test_parameters_in_another_dtype_are_invalid_and_named() -> None:
@@ -212,9 +206,8 @@ def test_an_autocast_of_half_the_net_is_invalid() -> None:
 
     model = Half()
     model.load_state_dict(build_loop().model.state_dict())
-    optimizer = build_optimizer("sgd", model.parameters(), lr=0.01)
-    loop = loop_over(model, optimizer, random_batch(2), precision=PRECISIONS["amp-bfloat16"])
-    reason = refusal(sumnet(dtype="amp-bfloat16"), loop)
+    case = sumnet(dtype="amp-bfloat16")
+    reason = refusal(case, loop_of(model, case))
     assert reason == "matrix products ran in bfloat16 and float32, not in bfloat16"
 
 
@@ -222,19 +215,22 @@ def test_tf32_that_changes_no_product_is_invalid() -> None:
     """A CPU has no tf32, whatever it is asked for."""
     with float32_products(PRECISIONS["tf32"]):
         reason = refusal(sumnet(dtype="tf32"), build_loop(precision="tf32"))
-    assert reason == "tf32 changes no bit of the predictions: the products ran in float32"
+    assert reason == "tf32 changes no bit of the loss: the products ran in float32"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 def test_cuda_multiplies_wide_matrices_in_tf32() -> None:
     case = sumnet(device="cuda", dtype="tf32", batch=1024, hidden=256)
-    assert verified(case, None).products == "float32"
+    assert verified(SUITE, case, None).products == "float32"
 
 
 @pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no mps device")
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "amp-float16"])
 def test_mps_trains_as_the_reference_does(dtype: str) -> None:
-    assert verified(sumnet(device="mps", dtype=dtype), None).products == PRECISIONS[dtype].products
+    assert (
+        verified(SUITE, sumnet(device="mps", dtype=dtype), None).products
+        == PRECISIONS[dtype].products
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
@@ -244,7 +240,7 @@ def test_cuda_trains_as_the_reference_does(dtype: str, implementation: str) -> N
     case = sumnet(device="cuda", dtype=dtype, optimizer="adamax", implementation=implementation)
     if implementation == "fused":
         case = sumnet(device="cuda", dtype=dtype, implementation=implementation)
-    seen = verified(case, None)
+    seen = verified(SUITE, case, None)
     assert seen.products == PRECISIONS[dtype].products
     assert implementation in seen.path
     assert seen.peak_bytes
@@ -333,7 +329,7 @@ def test_a_forward_that_gives_no_finite_loss_is_invalid_though_its_gradients_are
     value: float,
 ) -> None:
     loop = build_loop()
-    wrong = dataclasses.replace(loop, forward=lambda: loop.forward() + value)
+    wrong = with_phase(loop, forward=lambda _: forward(loop) + value)
     reason = refusal(sumnet(), wrong)
     assert reason == f"first loss {value}, 32.8109 in a float64 reference"
 
@@ -343,7 +339,7 @@ def test_a_forward_that_gives_another_loss_is_invalid_though_its_gradients_are_r
     dtype: str,
 ) -> None:
     loop = build_loop(precision=dtype)
-    wrong = dataclasses.replace(loop, forward=lambda: loop.forward() + 3)
+    wrong = with_phase(loop, forward=lambda _: forward(loop) + 3)
     assert refusal(sumnet(dtype=dtype), wrong).startswith("first loss 35.")
 
 
@@ -357,8 +353,7 @@ def test_a_rate_at_which_the_reference_diverges_too_is_invalid() -> None:
 
 
 def test_nan_in_the_data_is_invalid() -> None:
-    loop = build_loop()
-    loop.batch.pairs[0, 0] = math.nan
+    loop = loop_of(initial_net(), sumnet(), first=math.nan)
     assert refusal(sumnet(), loop).startswith("first loss nan")
 
 
@@ -376,8 +371,8 @@ def test_a_loss_that_rises_is_invalid() -> None:
     loop = build_loop()
 
     def uphill() -> None:
-        loop.backward(-0.05 * loop.forward())
-        loop.step()
+        loop.phases["backward"](-0.05 * forward(loop))
+        update(loop)
 
     assert strays(refusal(sumnet(), dataclasses.replace(loop, train_step=uphill)))
 
@@ -402,7 +397,7 @@ def test_a_whole_step_that_does_less_now_and_then_is_invalid(skipped: int) -> No
 
 
 def test_a_backward_that_leaves_no_gradient_is_invalid() -> None:
-    wrong = dataclasses.replace(build_loop(), backward=lambda loss: None)
+    wrong = with_phase(build_loop(), backward=lambda loss: None)
     assert refusal(sumnet(), wrong) == "backward left no gradient on 0.weight"
 
 
@@ -426,7 +421,7 @@ def test_a_compiled_case_passes_and_reports_its_graphs(
     compiler: None, compilation: str, loss: int, step: int, path: str
 ) -> None:
     case = sumnet(compile=compilation)
-    seen = passed(case, build(case, None, CPU))
+    seen = passed(case, build(SUITE, case, None, CPU))
     assert (seen.graphs.loss, seen.graphs.step, seen.path) == (loss, step, path)
     assert seen.products == "float32"
     assert seen.graphs.skips == 0
@@ -488,9 +483,8 @@ def test_a_compiled_loss_whose_graph_breaks_is_invalid(
 ) -> None:
     model = build_model()
     model.load_state_dict(build_loop().model.state_dict())
-    optimizer = build_optimizer("sgd", model.parameters(), lr=0.01)
-    loop = loop_over(model, optimizer, random_batch(2), compilation=COMPILATIONS[compilation])
-    reason = refusal(sumnet(compile=compilation), loop)
+    case = sumnet(compile=compilation)
+    reason = refusal(case, loop_of(model, case))
     assert reason.startswith("torch.compile broke the graph, and parts run eager: ")
 
 
@@ -499,7 +493,7 @@ def test_a_compiled_loss_whose_graph_breaks_is_invalid(
 @quiet
 def test_a_fused_step_that_is_said_to_be_compiled_is_invalid(compiler: None) -> None:
     case = sumnet(optimizer="adam", implementation="fused", compile="on")
-    reason = refusal(case, build(case, None, CPU))
+    reason = refusal(case, build(SUITE, case, None, CPU))
     assert reason == "torch.compile captured nothing of the step"
 
 

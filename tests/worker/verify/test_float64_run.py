@@ -6,12 +6,11 @@ import torch
 from bench.matrix.case import Case
 from bench.matrix.optimizers import OPTIMIZERS
 from bench.matrix.precision import PRECISIONS
-from bench.worker.loop import evaluate
-from bench.worker.verify.float64_run import LEAST_FALL, MAX_ROWS, STEPS, expect, reference_loss
+from bench.worker.verify.float64_run import LEAST_FALL, STEPS, expect, reference_loss
+from sumnet.reference import MAX_ROWS
 from tests.cases import sumnet
-from tests.loops import build_loop
+from tests.loops import TRAINABLE, build_loop, forward
 
-TRAINABLE = [name for name, spec in OPTIMIZERS.items() if spec.refusal is None]
 LARGE = 2 * MAX_ROWS
 
 
@@ -24,10 +23,10 @@ def trained_in_float64(case: Case, lr: float | None = None) -> tuple[float, floa
         precision="float64",
         lr=lr,
     )
-    before, _ = evaluate(loop.model, loop.batch)
+    before = forward(loop).item()
     for _ in range(STEPS):
         loop.train_step()
-    after, _ = evaluate(loop.model, loop.batch)
+    after = forward(loop).item()
     return before, after / before
 
 
@@ -113,7 +112,7 @@ def test_a_sample_of_a_large_batch_stands_for_the_whole(optimizer: str, hidden: 
     case = sumnet(optimizer=optimizer, batch=LARGE, hidden=hidden)
     expected = expect(case)
     whole = build_loop(LARGE, optimizer=optimizer, hidden=hidden, precision="float64")
-    loss, _ = evaluate(whole.model, whole.batch)
+    loss = forward(whole).item()
     for _ in range(STEPS):
         whole.train_step()
     ratio = reference_loss(case, whole.model) / expected.loss
@@ -136,7 +135,7 @@ def test_a_trained_nets_loss_is_reckoned_in_float64_and_leaves_it_as_it_is(preci
     exact = build_loop(64, precision="float64")
     exact.model.load_state_dict(loop.model.state_dict())
     reckoned = reference_loss(sumnet(batch=64, dtype=precision), loop.model)
-    assert reckoned == pytest.approx(evaluate(exact.model, exact.batch)[0], rel=1e-12)
+    assert reckoned == pytest.approx(forward(exact).item(), rel=1e-12)
     for parameter, weight in zip(loop.model.parameters(), weights, strict=True):
         assert parameter.dtype == weight.dtype
         assert torch.equal(parameter, weight)
