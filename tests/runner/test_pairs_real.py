@@ -128,11 +128,7 @@ def test_blocks_of_both_sides_have_what_a_step_takes(
                 assert len(block_pairs) >= 2 * MIN_SWEEPS
                 for block in (block for turn in block_pairs for block in (turn.base, turn.head)):
                     assert (block.kind, block.readings_ns) == (kind, {})
-                    assert (
-                        set(block.means_ns)
-                        == set(block.quantiles_ns)
-                        == series
-                    )
+                    assert set(block.means_ns) == set(block.quantiles_ns) == series
                     assert set(block.upper_tail_ns) == series
                     for name, mean in block.means_ns.items():
                         assert block.quantiles_ns[name][0] <= mean < 10**9
