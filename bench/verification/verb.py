@@ -40,4 +40,4 @@ def outcome_text(outcome: Outcome) -> str:
     parts = [f"verified: {loss}({against})" + (f"; {ran}" if ran else "")]
     if graphs.loss + graphs.step:
         parts.append(f"{graphs.loss} + {graphs.step} graphs, {len(graphs.breaks)} breaks")
-    return "\n".join([", ".join(parts), *(f"    {note}" for note in outcome.notes)])
+    return ", ".join(parts)
