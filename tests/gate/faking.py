@@ -84,6 +84,7 @@ class FakePairs:
     comparisons: list[Comparison]
     ended: dict[str, Ended] = field(default_factory=dict)
     without_phases: dict[str, str] = field(default_factory=dict)
+    without_memory: dict[str, str] = field(default_factory=dict)
 
     def survey(self) -> tuple[Hello, Hello]:
         if self.script.survey_error is not None:

@@ -136,7 +136,7 @@ def test_what_is_not_known_is_a_dash() -> None:
         (math.log(0.5), 0.01, "-50.00% ± 0.50%"),
         (0.01, 0.0, "+1.01% ± 0.00%"),
         (None, None, "-"),
-        (0.01, None, "-"),
+        (0.01, None, "+1.01%"),
     ],
 )
 def test_effect_is_a_share_of_the_base_and_not_its_logarithm(
