@@ -19,14 +19,16 @@ from .pool import Measurable, NotStarted, Pool
 
 BLOCK_NS = 3_000_000
 MIN_SAMPLES, MAX_SAMPLES = 8, 40
-MIN_CEILING_SAMPLES = 4
-"""A product in a dtype without units for it may take a tenth of a second."""
+MIN_CEILING_SAMPLES = MIN_SLOW_SAMPLES = 4
+"""A product in a dtype without units for it may take a tenth of a second; and so may a large step."""
+SLOW_NS = 20_000_000
+"""What takes longer is slow: more samples a block would leave too few blocks."""
 RENUMBERED = (
     "{} is another device than the one that was measured: one of several was lost and the others "
     "were numbered anew, so see what the driver's tools show, and start a new run"
 )
 MIN_SWEEPS = 5
-"""Every item is swept so often by its workers, whatever the deadline."""
+"""Every item is swept so often by a replicate's workers, whatever the deadline."""
 
 
 def samples_for(sample_ns: int, least: int = MIN_SAMPLES) -> int:
@@ -105,6 +107,8 @@ class Schedule:
     lr: float | None = None
     named: bool = False
     """Whether the items were asked for by name."""
+    min_sweeps: int = MIN_SWEEPS
+    """Sweeps that workers take, whatever the deadline."""
 
     def pending(self, items: Sequence[Item]) -> list[Item]:
         """Those that have not ended."""
@@ -203,8 +207,10 @@ class Schedule:
                 case _:
                     return
             replies.append(reply)
-        is_ceiling = isinstance(item.sides[0], Ceiling)
-        samples = samples_for(max(sample_ns), MIN_CEILING_SAMPLES if is_ceiling else MIN_SAMPLES)
+        least = MIN_SLOW_SAMPLES if max(sample_ns) > SLOW_NS else MIN_SAMPLES
+        if isinstance(item.sides[0], Ceiling):
+            least = MIN_CEILING_SAMPLES
+        samples = samples_for(max(sample_ns), least)
         samples = self.known.samples.setdefault(item.id, samples)
         for reply in replies:
             self.on_prepared(reply, samples)
@@ -226,12 +232,12 @@ class Schedule:
 
     def _sweep(self, items: Sequence[Item], deadline: float) -> None:
         sweeps = 0
-        while sweeps < MIN_SWEEPS or time.monotonic() < deadline:
+        while sweeps < self.min_sweeps or time.monotonic() < deadline:
             order = [(item, kind) for item in self.pending(items) for kind in self._kinds(item)]
             if not order:
                 return
             for item, kind in self.draw.sample(order, len(order)):
-                if sweeps >= MIN_SWEEPS and time.monotonic() >= deadline:
+                if sweeps >= self.min_sweeps and time.monotonic() >= deadline:
                     return
                 if item.id not in self.known.ended:
                     self._measure(item, kind)

@@ -90,6 +90,8 @@ class Steps:
             raise CannotBuild(f"{self._file} declares no step {case.workload}")
         torch.manual_seed(SEED)
         random.seed(SEED)
+        if (numpy := sys.modules.get("numpy")) is not None:
+            numpy.random.seed(SEED)
         try:
             step: Step = declaration.build(case.own_values, case.device, dtype)
         except Exception as error:
