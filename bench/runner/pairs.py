@@ -24,7 +24,7 @@ for blocks to leave less noise than processes differ by."""
 MEMORY_PAIRS = 5
 """Pairs in which the peak of memory is counted: counts repeat, and counting them takes time."""
 MIN_SWEEPS = 2
-"""That a pair takes of slow steps, whatever that time: what pairs differ by is told by many pairs."""
+"""Of slow steps a pair takes so few: how much pairs differ is told by many pairs."""
 MAX_PADDING = 4096
 """Bytes by which the environment grows at random, and with it moves the stack: a page."""
 PADDING = "SUMNET_BENCH_PADDING"

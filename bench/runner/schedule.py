@@ -20,7 +20,7 @@ from .pool import Measurable, NotStarted, Pool
 BLOCK_NS = 3_000_000
 MIN_SAMPLES, MAX_SAMPLES = 8, 40
 MIN_CEILING_SAMPLES = MIN_SLOW_SAMPLES = 4
-"""A product in a dtype without units for it may take a tenth of a second; and so may a large step."""
+"""A product in a dtype without units for it, or a large step, may take a tenth of a second."""
 SLOW_NS = 20_000_000
 """What takes longer is slow: more samples a block would leave too few blocks."""
 RENUMBERED = (

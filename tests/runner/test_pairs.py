@@ -12,9 +12,8 @@ from bench.matrix.comparison import Comparison
 from bench.matrix.step import PHASES
 from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, Measure, Prepare
 from bench.runner import pool
-from bench.runner.pairs import MAX_PADDING, PADDING
+from bench.runner.pairs import MAX_PADDING, MIN_SWEEPS, PADDING
 from bench.runner.process import WorkerProcess
-from bench.runner.schedule import MIN_SWEEPS
 from tests.cases import sumnet
 from tests.runner.processes import is_gone
 from tests.runner.sides import Match, same

@@ -10,10 +10,9 @@ from bench.errors import MachineError
 from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
 from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, Prepare, kinds_of
-from bench.runner.pairs import Ended, Pairs
+from bench.runner.pairs import MIN_SWEEPS, Ended, Pairs
 from bench.runner.pool import Deadlines
 from bench.runner.process import Side
-from bench.runner.schedule import MIN_SWEEPS
 from tests.cases import sumnet
 from tests.runner.driving import GPUS, UNCLEAR, gpus_lost
 from tests.runner.processes import is_gone

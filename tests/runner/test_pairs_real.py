@@ -14,9 +14,8 @@ from bench.matrix.plan import ENVIRONMENTS
 from bench.matrix.step import PHASES
 from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, Hello, series_of
 from bench.protocol.subject import ROOT, subject_hash
-from bench.runner.pairs import Pairs, ProcessPair
+from bench.runner.pairs import MIN_SWEEPS, Pairs, ProcessPair
 from bench.runner.process import Side
-from bench.runner.schedule import MIN_SWEEPS
 from tests.cases import sumnet
 from tests.runner.sides import same
 
