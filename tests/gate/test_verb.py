@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bench.gate.verb import judged
 from bench.records.gate_report import load_report
+from bench.runner.process import Side
 from tests.cases import sumnet
 from tests.suite.driving import ROOT, finish, start, wait_for, workers_of
 
@@ -59,7 +60,8 @@ def left_in(temporary: Path) -> list[Path]:
 def test_report_without_a_commit_gives_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     settings, printed = SimpleNamespace(budget_s=60.0), io.StringIO()
-    gate: Any = SimpleNamespace(comparisons=[], settings=settings, run=lambda: None)
+    sides = [Side("base"), Side("head")]
+    gate: Any = SimpleNamespace(comparisons=[], settings=settings, sides=sides, run=lambda: None)
     judged(gate, Console(file=printed))
     assert printed.getvalue().splitlines()[0] == (
         "the report names no commit of the instrument: cannot run git (No such file or directory): "
