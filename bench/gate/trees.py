@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -29,6 +29,8 @@ class Tree:
     target: Path
     say: Callable[[str], None]
     """Given what a person should know of it."""
+    pointers: list[str] = field(default_factory=list)
+    """Files of Git LFS that were laid without their content."""
 
     def lay_working_tree(self, below: str = "") -> None:
         """The files that git keeps or would keep, as they are on disk; `below` is a submodule.
@@ -74,6 +76,11 @@ class Tree:
         while some := dict(islice(entries, AT_ONCE)):
             for path, content in git.contents(some).items():
                 self._lay_file(git, commit, str(Path(below, path)), some[path], content)
+        if self.pointers and not below:
+            self.say(
+                "files of Git LFS whose content neither this checkout nor the sides have: "
+                f"{len(self.pointers)}, such as {self.pointers[0]}; `git lfs pull` brings it"
+            )
 
     def _lay_file(self, git: Git, commit: str, path: str, file: File, content: bytes) -> None:
         if "__pycache__" in path.split("/"):
@@ -94,9 +101,7 @@ class Tree:
                 return kept.read_bytes()
         here = self.top / path
         if here.is_file() and here.read_bytes().startswith(LFS_POINTER):
-            self.say(
-                f"{path} is a Git LFS pointer here and on both sides: `git lfs pull` brings it"
-            )
+            self.pointers.append(path)
             return pointer
         raise UsageError(
             f"commit {commit[:10]} holds {path} in Git LFS, and its content is not in this clone: "

@@ -4,9 +4,20 @@ import numpy as np
 import pytest
 
 from bench.gate.aa_control import control_moved, control_statistic
-from bench.gate.verdicts import outcome_of
+from bench.gate.verdicts import outcome_of, verdict_of
+from bench.protocol.messages import Status
 from bench.records.gate_report import SeriesVerdict
-from bench.records.verdicts import EQUIVALENT, IMPROVED, INCONCLUSIVE, INVALID, REGRESSED, Verdict
+from bench.records.verdicts import (
+    EQUIVALENT,
+    FAILED,
+    IMPROVED,
+    INCONCLUSIVE,
+    INVALID,
+    NO_BASELINE,
+    REGRESSED,
+    Verdict,
+)
+from bench.runner.pairs import Ended
 from tests.gate.gating import Floats, columns, correlated, records
 
 NINE = 9
@@ -100,6 +111,23 @@ def test_outcome_is_the_worst_of_the_verdicts(words: list[Verdict], outcome: str
 def test_moved_control_makes_it_invalid_whatever_was_found() -> None:
     assert outcome_of([verdict(REGRESSED)], "it moved") == (INVALID, "it moved")
     assert outcome_of([verdict(EQUIVALENT)], "it moved") == (INVALID, "it moved")
+
+
+def test_moved_control_does_not_change_what_no_time_speaks_for() -> None:
+    for word in (FAILED, NO_BASELINE):
+        found = [verdict(word, "it cannot"), verdict(EQUIVALENT)]
+        outcome_of(found, "it moved")
+        assert [v.verdict for v in found] == [word, INVALID]
+        assert outcome_of([verdict(word, "it cannot")], "it moved") == (word, "it cannot")
+
+
+@pytest.mark.parametrize("status", ["failed", "invalid", "oom", "timeout", "killed", "unsupported"])
+def test_what_one_side_alone_cannot_run_is_known_of_its_code(status: Status) -> None:
+    its_code = status in ("failed", "invalid", "oom")
+    for side, word in (("base", NO_BASELINE), ("head", FAILED), ("both", INVALID)):
+        ended = Ended(side, status, "it cannot")
+        assert verdict_of(ended, measured=False) == (word if its_code else INVALID)
+        assert verdict_of(ended, measured=True) == INVALID
 
 
 def test_reasons_are_those_of_the_outcome_each_once() -> None:

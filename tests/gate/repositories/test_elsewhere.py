@@ -98,6 +98,9 @@ def test_pointer_that_the_checkout_has_too_stays_one(top: Path) -> None:
     text, _ = pointer(b"weights")
     commit(top, {"weights.bin": text})
     commit(top, {"mylib/net.py": ""})
-    with sides(top, base="HEAD~1") as both:
+    said: list[str] = []
+    with sides(top, base="HEAD~1", say=said.append) as both:
         for side in both:
             assert (side.subject / "weights.bin").read_text() == text
+    (line,) = said
+    assert "1, such as weights.bin; `git lfs pull`" in line
