@@ -109,18 +109,21 @@ class Repository:
 
     @classmethod
     def around(cls, steps: Path, say: Say) -> "Repository":
-        """That of a steps file. Raises UsageError where there is no such file."""
-        if not steps.is_file():
-            raise UsageError(f"{steps}: there is no such file")
+        """That of a steps file, which a revision alone may hold. Raises UsageError for none."""
         file, here = steps.resolve(), Path.cwd().resolve()
         top = checkout_of(file)
         if top is None:
+            if not file.is_file():
+                raise UsageError(f"there is no file {steps}: name the one that declares your steps")
             top = here if file.is_relative_to(here) else file.parent
         return cls(top, file.relative_to(top).as_posix(), say)
 
     def check_head(self) -> None:
         if not (self.root / self.steps).is_file():
-            raise UsageError(f"{self.root} holds no {self.steps}: name a --head")
+            raise UsageError(
+                f"there is no file {self.steps} in {self.root}: name the one that declares your "
+                "steps, or a --head that holds it"
+            )
 
     def is_installed(self) -> bool:
         return False

@@ -64,5 +64,13 @@ def test_steps_that_git_ignores_are_told(top: Path) -> None:
     assert "holds no benchmarks/own.py; git ignores it" in refusal(top, steps="benchmarks/own.py")
 
 
-def test_steps_that_are_not_there_are_told(top: Path) -> None:
-    assert "nowhere.py: there is no such file" in refusal(top, steps="nowhere.py")
+def test_steps_that_are_not_there_are_told(top: Path, tmp_path: Path) -> None:
+    assert f"there is no file nowhere.py in {top}" in refusal(top, steps="nowhere.py")
+    assert f"there is no file {tmp_path}/nowhere.py" in refusal(tmp_path, steps="nowhere.py")
+
+
+def test_steps_may_be_in_the_head_alone(top: Path) -> None:
+    commit(top, {"benchmarks/new.py": STEPS})
+    git(top, "checkout", "--quiet", "main")
+    with sides(top, steps="benchmarks/new.py", head="change") as (base, _):
+        assert files(base.subject)["benchmarks/new.py"] == STEPS
