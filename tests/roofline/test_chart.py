@@ -20,6 +20,7 @@ from bench.matrix.case import WHOLE, Case
 from bench.report.charts import SAVED, check_chart, save_chart
 from bench.roofline.chart import BOUNDS, roofline
 from tests.cases import sumnet
+from tests.commands import invoke
 from tests.suite.driving import ROOT
 
 ROOFS = (
@@ -285,6 +286,17 @@ def test_file_that_cannot_be_written_is_the_machines_fault(tmp_path: Path, suffi
     path.mkdir()
     with pytest.raises(MachineError, match=f"cannot write {path}: Is a directory"):
         save_chart(roofline(limits(), roofs(limits())), path)
+
+
+@pytest.mark.parametrize("module", ["altair", "vl_convert"])
+@pytest.mark.parametrize("words", ["trend --chart", "compare --limits --roofline"])
+def test_without_the_extra_a_chart_is_refused_before_any_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    done = invoke(*words.split(), tmp_path / "chart.svg", tmp_path / "missing.json")
+    assert done.exit_code == 2
+    assert done.error.endswith("pip install 'sumnet-bench[report]'")
 
 
 def test_altair_is_imported_only_to_draw() -> None:
