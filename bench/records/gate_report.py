@@ -201,4 +201,6 @@ def load_report(path: Path) -> GateReport:
     compared = {comparison.id for comparison in report.comparisons}
     if not compared or any(v.comparison not in compared for v in report.verdicts):
         raise UsageError(f"{path} is inconsistent: it judges what it does not compare")
+    if len(report.sides) != 2:
+        raise UsageError(f"{path} is inconsistent: it has {len(report.sides)} sides")
     return report

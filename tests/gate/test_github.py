@@ -17,12 +17,12 @@ from bench.gate.github import (
 )
 from bench.gate.views import headline, report_view
 from bench.matrix.comparison import Comparison
-from bench.records.gate_report import GateReport, Rules, SeriesVerdict
+from bench.records.gate_report import GateReport, SeriesVerdict
 from bench.records.verdicts import INVALID, VERDICTS, Verdict
 from bench.report.render import render
 from bench.report.view import Table, View
-from tests import synthetic
 from tests.cases import sumnet
+from tests.gate import gating
 from tests.gate.gating import record
 
 COMMAND = re.compile(r"::(error|warning|notice) title=([^:,\r\n]*)::([^\r\n]*)")
@@ -43,15 +43,9 @@ def report(*verdicts: SeriesVerdict, outcome: str | None = None, reason: str = "
     batches = {int(v.comparison.split("/b")[1].split("/")[0]): None for v in verdicts}
     comparisons = [Comparison(sumnet(batch=batch), sumnet(batch=batch)) for batch in batches]
     worst = min((v.verdict for v in verdicts), key=VERDICTS.index, default=INVALID)
-    return GateReport(
-        machine=synthetic.machine(),
-        started_at=synthetic.EPOCH,
-        sides=[],
-        rules=Rules(),
-        budget_s=60.0,
-        environment="steady",
-        seed=0,
+    return gating.report(
         comparisons=comparisons,
+        budget_s=60.0,
         series=[(v.comparison, v.series) for v in verdicts],
         verdicts=list(verdicts),
         outcome=outcome or worst,
@@ -165,13 +159,52 @@ def test_summary_has_the_outcome_once_the_table_and_the_notes() -> None:
     view = report_view(found)
     text = text_of(view)
     assert text.count(headline(found)) == 1
-    assert f"### {headline(found)}\n\n{render(View(view.tables), 'github')}\n\n- " in text
+    assert text.startswith(f"\n### {headline(found)}\n\n| ")
+    assert (
+        text.replace("\\", "")
+        .replace(" ", "")
+        .count(render(View(view.tables), "github").splitlines()[-1].replace(" ", ""))
+    )
     assert text.endswith("\n")
 
 
 def test_notes_of_a_summary_are_text_and_not_markdown() -> None:
     text = text_of(lines_view("a_b_c <b>|x</b> `y`\n# no heading"))
     assert r"- a\_b\_c \<b\>\|x\</b\> \`y\` \# no heading" in text
+
+
+def test_cells_of_a_summary_are_text_too() -> None:
+    text = text_of(
+        View([Table([{"a_b": "x | <b>y</b> `z` [l](http://a.b)\n| new row"}])], ["It did."])
+    )
+    (row,) = [line for line in text.splitlines() if "new row" in line]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 2
+    assert not re.search(r"(?<!\\)[<>`\[\]]", row)
+    assert r"a\_b" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@someone",
+        "a @team/x",
+        "#12",
+        "owner/repo#12",
+        "GH-12",
+        "gh-12",
+        "http://a.b",
+        "www.a.b",
+        "$x$",
+    ],
+)
+def test_what_github_would_make_a_link_of_is_broken_up(text: str) -> None:
+    shown = text_of(lines_view(text)).splitlines()[-1].removeprefix("- ").replace("\\", "")
+    assert text not in shown or text == "$x$"
+    assert shown.replace("\u200b", "") == text
+
+
+def test_text_that_shows_as_something_else_is_left_out() -> None:
+    assert "\n- a b c\n" in text_of(lines_view("a\u202e b\x1b\u200b c"))
 
 
 @given(st.integers(0, 6000), st.integers(1, 60))
