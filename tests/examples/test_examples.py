@@ -69,7 +69,7 @@ def load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Declaration:
 def build(declaration: Declaration) -> Step:
     """The step at the first value of each of its axes, seeded as the suite does it."""
     torch.manual_seed(0)
-    first = {name: values[0] for name, values in declaration.axes.items()}
+    first = {name: axis.values[0] for name, axis in declaration.axes.items()}
     return declaration.build(first, "cpu", torch.float32)
 
 

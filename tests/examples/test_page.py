@@ -31,7 +31,7 @@ def step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ste
     namespace: dict[str, Any] = {}
     exec(compile(request.param, str(PAGE), "exec"), namespace)
     (declaration,) = declared(namespace)
-    first = {name: values[0] for name, values in declaration.axes.items()}
+    first = {name: axis.values[0] for name, axis in declaration.axes.items()}
     return declaration.build(first, "cpu", torch.float32)
 
 
