@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.matrix.ceiling import ceilings
+from bench.matrix.default_step import PACKAGE
 from tests import synthetic
 from tests.cases import sumnet
 
@@ -111,8 +112,48 @@ def wrong_arrows(root: Path) -> list[str]:
     return found
 
 
+def copied(folder: Path) -> Path:
+    """The folder, with a copy of the sources."""
+    for source in [*modules(ROOT, "bench"), *modules(ROOT, "sumnet")]:
+        copy = folder / source.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(source.read_text())
+    return folder
+
+
+def append(root: Path, file: str, line: str) -> None:
+    with (root / file).open("a") as source_file:
+        source_file.write(f"\n{line}\n")
+
+
 def test_imports_point_one_way() -> None:
     assert wrong_arrows(ROOT) == []
+
+
+def importing_the_default_step(root: Path) -> list[str]:
+    """Modules of bench that name its package in an import. The worker's start loads it by a string
+    of its own, from the folder beside it, before anything can be imported."""
+    return sorted(
+        {
+            path
+            for path, tree, package in sources(root)
+            for target in imported(tree, root, package)
+            if target.split(".")[0] == PACKAGE and not path.startswith(f"{PACKAGE}/")
+        }
+    )
+
+
+def test_one_module_imports_the_default_step_by_name() -> None:
+    assert importing_the_default_step(ROOT) == ["bench/matrix/default_step"]
+
+
+@pytest.mark.parametrize("line", ["import sumnet.data", "def late():\n    from sumnet import data"])
+def test_another_module_that_does_is_noticed(tmp_path: Path, line: str) -> None:
+    append(copied(tmp_path), "bench/worker/loop.py", line)
+    assert importing_the_default_step(tmp_path) == [
+        "bench/matrix/default_step",
+        "bench/worker/loop",
+    ]
 
 
 def test_every_room_of_bench_has_its_place_in_the_order() -> None:
@@ -141,12 +182,7 @@ def test_every_room_of_bench_has_its_place_in_the_order() -> None:
     ],
 )
 def test_arrow_that_points_back_is_noticed(tmp_path: Path, file: str, line: str) -> None:
-    for source in [*modules(ROOT, "bench"), *modules(ROOT, "sumnet")]:
-        copy = tmp_path / source.relative_to(ROOT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(source.read_text())
-    with (tmp_path / file).open("a") as source_file:
-        source_file.write(f"\n{line}\n")
+    append(copied(tmp_path), file, line)
     assert [arrow.split(" -> ")[0] for arrow in wrong_arrows(tmp_path)] == [
         file.removesuffix(".py")
     ]

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import MachineError, UsageError
-from ..machine.checkout import SUBJECT
 from ..machine.git import Git
 from ..machine.redact import redacted
+from ..matrix.default_step import PACKAGE as SUBJECT
 from ..protocol.subject import ROOT
 from ..runner.process import Side
 from .build import build

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import MachineError, UsageError
-from ..machine.checkout import SUBJECT, Checkout, checkout_of
+from ..machine.checkout import Checkout, checkout_of
+from ..matrix.default_step import PACKAGE as SUBJECT
 from ..protocol.subject import subject_hash
 from .trees import Tree, copy_folder, tree_hash
 

@@ -10,8 +10,6 @@ from ..errors import UsageError
 from ..protocol.subject import modules_in
 from .git import LFS_POINTER, LINK, SUBMODULE, Git, reason_of, write
 
-SUBJECT = "sumnet"
-"""The package that is measured, a folder of that name."""
 TARGETS = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME")
 """Variables of continuous integration with the branch that a change is meant for."""
 MAIN = (

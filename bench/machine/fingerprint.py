@@ -15,13 +15,14 @@ from ..devices import available_cores, torch_missing
 from ..devices.limits import CGROUPS
 from ..devices.readings import figure, reading
 from ..errors import UsageError
+from ..matrix.default_step import PACKAGE as SUBJECT
 from ..protocol.subject import PACKAGE, ROOT, files_hash, modules_in, subject_hash
-from .checkout import SUBJECT, Checkout, NoCheckout
+from .checkout import Checkout, NoCheckout
 from .git import Git
 from .identity import command_output, cpu_info, machine_identity
 from .redact import redacted
 
-CODE = (PACKAGE.name, "sumnet")
+CODE = (PACKAGE.name, SUBJECT)
 """What a timing depends on: results land in the same tree and do not make it dirty."""
 
 ENVIRONMENT = re.compile(
