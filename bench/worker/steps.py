@@ -51,12 +51,12 @@ class Steps:
             training = _load_default(folder)
             if hasattr(training, "build_loop"):
                 self._older = training
-            self._declarations = {d.name: d for d in _declared(training)}
+            self._declarations = _declared(training)
             self.hash = subject_hash(folder / default_step.PACKAGE)
             return
         before = set(sys.modules)
         try:
-            self._declarations = {d.name: d for d in _declared(_load_file(folder, file, installed))}
+            self._declarations = _declared(_load_file(folder, file, installed))
             if not self._declarations:
                 self.error = f"{file} declares no step: put @training_step() before a function"
         except BaseException as error:
@@ -186,8 +186,13 @@ def _load_file(folder: Path, file: str, installed: bool) -> Any:
     return module
 
 
-def _declared(module: Any) -> list[Any]:
-    """The steps that a module declares, each once."""
+def _declared(module: Any) -> dict[str, Any]:
+    """Name to declaration, of the steps in a module. Raises TypeError for two of one name."""
     functions = [value for value in vars(module).values() if inspect.isfunction(value)]
-    found = [vars(function).get(DECLARED) for function in functions]
-    return list({d.name: d for d in found if d is not None}.values())
+    found: dict[str, Any] = {}
+    for declaration in [vars(function).get(DECLARED) for function in functions]:
+        if declaration is None:
+            continue
+        if found.setdefault(declaration.name, declaration) is not declaration:
+            raise TypeError(f"two steps are called {declaration.name}: rename one of the functions")
+    return found

@@ -265,14 +265,18 @@ def test_a_step_that_finds_no_memory_is_out_of_memory_and_no_other_fault(tmp_pat
         Steps(project(tmp_path, text), FILE).build(mynet())
 
 
-def test_a_function_imported_from_another_module_is_a_step_too_and_one_of_two_names_is_the_last(
-    tmp_path: Path,
-) -> None:
+def test_a_step_may_be_imported_and_may_have_two_names(tmp_path: Path) -> None:
     other = MYNET.replace("def mynet", "def theirs")
-    text = f"from other import theirs\nagain = theirs\n{MYNET}\n{MYNET.replace('[3, 5]', '[7]')}"
+    text = f"from other import theirs\nagain = theirs\n{MYNET}"
     steps = Steps(project(tmp_path, text, benchmarks__other=other), FILE)
-    described = {step.name: step.axes[0].values for step in steps.describe("cpu")}
-    assert described == {"theirs": (3, 5), "mynet": (7,)}
+    assert [step.name for step in steps.describe("cpu")] == ["theirs", "mynet"]
+
+
+def test_two_steps_of_one_name_are_refused(tmp_path: Path) -> None:
+    text = f"from other import mynet as theirs\n{MYNET}"
+    steps = Steps(project(tmp_path, text, benchmarks__other=MYNET), FILE)
+    assert steps.error is not None
+    assert "two steps are called mynet" in steps.error
 
 
 # Its hash
