@@ -87,7 +87,7 @@ def test_ceilings_are_read_where_they_are_wanted(
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("regress-20260101T000000Z-a.json", f"-a.json {REPORT.what}: name run files; `calibrate`"),
+        ("regress-20260101T000000Z-a.json", f"-a.json {REPORT.what}: `regress "),
     ],
 )
 def test_other_kind_alone_is_refused_with_what_it_is_and_what_reads_it(
