@@ -64,8 +64,7 @@ def test_report_without_a_commit_gives_why(tmp_path: Path, monkeypatch: pytest.M
     gate: Any = SimpleNamespace(comparisons=[], settings=settings, sides=sides, run=lambda: None)
     judged(gate, Console(file=printed))
     assert printed.getvalue().splitlines()[0] == (
-        "the report names no commit of the instrument: cannot run git (No such file or directory): "
-        "install it"
+        "the report names no commit: cannot run git (No such file or directory): install it"
     )
 
 

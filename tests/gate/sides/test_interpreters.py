@@ -165,7 +165,7 @@ def test_interpreter_that_hangs_is_ended(
 
 
 def test_what_workers_import_is_what_is_asked_for() -> None:
-    seen, todo = set(), ["bench.worker.__main__", "sumnet.train"]
+    seen, todo = set(), ["bench.worker.__main__", "bench.worker.session", "sumnet.training"]
     others = set()
     while todo:
         module = todo.pop()
