@@ -150,7 +150,8 @@ OPTIONS = (
            "steps of your own", TEXT, typed="CASE|STEPS", many="*", planned=True),
     Option("cases", PYTEST, "a case by its id", TEXT, "ID", typed="--case", many="append",
            planned=True),
-    Option("cases", "profile", "likewise; or run files, whose profiles are printed", TEXT,
+    Option("cases", "profile", "ids of cases, instead of a preset and axes; a file "
+           "that declares steps of your own; or run files, whose profiles are printed", TEXT,
            typed="CASE|STEPS|RUN", many="*"),
     Option("cases", "regress", "ids of cases, instead of a preset and axes; a file that declares "
            "steps of your own; or a report, which is printed", TEXT,

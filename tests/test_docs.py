@@ -37,9 +37,10 @@ SESSIONS = {"bench": "run", "compare": "compare", "regress": "regress"}
 """Sessions of nox that pass what follows `--` to a verb."""
 OTHERS = {
     "pytest and its plugins": "-n --collect-only --dist --forked --timeout --session-timeout "
-    "--reruns --benchmark- --benchmark-min-rounds --benchmark-columns --all",
+    "--reruns --benchmark- --benchmark-min-rounds --benchmark-columns --all --sumnet",
     "nox": "--no-venv",
     "git": "--global --add --before",
+    "pip and setup.py": "--no-deps --inplace",
     "the subject": "--epochs --lr --optimizer --hidden --seed --pairs",
 }
 """Options in the documents that are not this command line's, by whose they are."""

@@ -45,7 +45,11 @@ def interim_looks(
         held = sum(pair.control for pair in pairs)
         order = [False] * (count - (len(pairs) - held)) + [True] * (controls - held)
         shuffle(order)
-        complete = all(map(take, order))
+        complete = True
+        for control in order:  # not by map: what it calls may raise StopIteration, and end it
+            if not take(control):
+                complete = False
+                break
         main = sum(not pair.control for pair in pairs)
         if main > max(looked, default=FIRST_LOOKS[0] - 1):
             looked.append(main)
