@@ -39,6 +39,8 @@ OTHERS = {
     "pytest and its plugins": "-n --collect-only --dist --forked --timeout --session-timeout "
     "--reruns --benchmark- --benchmark-min-rounds --benchmark-columns --all --sumnet",
     "nox": "--no-venv",
+    "pip and setuptools": "--no-deps --inplace",
+    "the pytest plugin": "--sumnet --sumnet-results --sumnet-device --sumnet-budget",
     "git": "--global --add --before",
     "pip and setup.py": "--no-deps --inplace",
     "the subject": "--epochs --lr --optimizer --hidden --seed --pairs",
@@ -213,13 +215,12 @@ def names_files(command: Command, folder: Path) -> None:
 
 
 def installs(command: Command, folder: Path) -> None:
-    """It installs nox, or what this project needs beside torch."""
+    """It installs nox, or what this project needs beside torch, charts included."""
     words = command.words
     if words[:2] == ["pip", "install"] and words[2:] != ["nox"]:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        assert sorted(words[2:]) == sorted(
-            need for need in project["dependencies"] if not need.startswith("torch")
-        )
+        needs = [*project["dependencies"], *project["optional-dependencies"]["report"]]
+        assert sorted(words[2:]) == sorted(need for need in needs if not need.startswith("torch"))
     else:
         assert words in (["pip", "install", "nox"], ["python3", "-m", "venv", ".venv"])
 
