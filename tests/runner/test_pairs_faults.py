@@ -32,14 +32,14 @@ def prepared(request):
 
 
 def wrong_at_measuring(deed: str) -> str:
-    """In its tenth block, in the middle of the sweeps."""
+    """In its fifth block, in the middle of the sweeps."""
     return f"""
 blocks = 0
 
 def block(request):
     global blocks
     blocks += "/b64/" in request.case
-    return {deed} if "/b64/" in request.case and blocks > 9 else bare_block(request)
+    return {deed} if "/b64/" in request.case and blocks > 4 else bare_block(request)
 """
 
 
