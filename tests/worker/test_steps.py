@@ -44,9 +44,12 @@ def process_as_it_was() -> Iterator[None]:
 
 
 def project(folder: Path, steps: str = MYNET, **files: str) -> Path:
-    """A repository with a steps file, and other files by their path, with `__` for `/`."""
+    """A repository with a steps file, and other modules by their path, with `__` for `/`.
+
+    A package's own code is called INIT.
+    """
     for name, text in {FILE: steps, **files}.items():
-        path = folder / name.replace("__", "/")
+        path = folder / name.replace("__", "/").replace("INIT", "__init__")
         path = path if path.suffix else path.with_suffix(".py")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -157,15 +160,14 @@ def test_the_default_step_is_described_as_it_is_known_to_be() -> None:
     "files",
     [
         {"benchmarks__mylib": "WIDTH = 3"},
-        {"mylib____init__": "WIDTH = 3"},
-        {"src__mylib____init__": "WIDTH = 3"},
-        {"mylib__sizes": "WIDTH = 3", "mylib____init__": "from .sizes import WIDTH"},
+        {"mylib__INIT": "WIDTH = 3"},
+        {"src__mylib__INIT": "WIDTH = 3"},
+        {"mylib__sizes": "WIDTH = 3", "mylib__INIT": "from .sizes import WIDTH"},
     ],
     ids=["beside it", "flat", "src", "package"],
 )
 def test_a_file_imports_what_its_repository_holds(tmp_path: Path, files: dict[str, str]) -> None:
     text = MYNET.replace("import random\n", "import random\nfrom mylib import WIDTH\n", 1)
-    files = {name.replace("____init__", "__/__init__.py"): text for name, text in files.items()}
     steps = Steps(project(tmp_path, text, **files), FILE)
     assert steps.error is None
     steps.build(mynet())
