@@ -76,11 +76,11 @@ def test_a_new_entry_is_all_a_new_kind_needs(monkeypatch: pytest.MonkeyPatch) ->
             return DeviceFacts(unavailable=reason, refused_dtypes={"float64": "it has none"})
 
     monkeypatch.setitem(DEVICES, "npu", Npu)
-    facts, case = probe(), case_from_id(sumnet("npu:1").id)
+    facts, case = probe(), case_from_id(sumnet(device="npu:1").id)
     assert unsupported_reason(case, facts) == "its cable is out"
-    assert unsupported_reason(sumnet("npu:0"), facts) is None
-    assert unsupported_reason(sumnet("npu", dtype="float64"), facts) == "it has none"
-    fused = sumnet("npu", optimizer="adam", implementation="fused")
+    assert unsupported_reason(sumnet(device="npu:0"), facts) is None
+    assert unsupported_reason(sumnet(device="npu", dtype="float64"), facts) == "it has none"
+    fused = sumnet(device="npu", optimizer="adam", implementation="fused")
     assert unsupported_reason(fused, facts) is None
     assert isinstance(device_named("npu:1"), Npu)
     assert set(case.series) == set(SERIES)

@@ -63,7 +63,7 @@ def test_a_group_fills_at_most_a_quarter_of_the_memory() -> None:
 
 
 def test_it_is_the_devices_own_memory_that_counts() -> None:
-    cases = [sumnet(device, batch=1024 + n) for n in range(4) for device in ("cpu", "cuda")]
+    cases = [sumnet(device=device, batch=1024 + n) for n in range(4) for device in ("cpu", "cuda")]
     small = 4 * 2 * estimated_bytes(cases[-1])
     assert sizes(group_cases(cases, machine(gpu_bytes=small))) == [4, 2, 2]
     assert sizes(group_cases(cases, machine(small, gpu_bytes=64 * GIB))) == [2, 4, 2]

@@ -60,7 +60,7 @@ PREPARING = [
     (
         "no number",
         "structs.replace(good, verified=structs.replace(VERIFIED, ratio=NAN))",
-        UNREADABLE,
+        INVALID,
     ),
 ]
 MEASURING = [

@@ -106,7 +106,8 @@ def test_its_environment_is_ours_and_the_sides(
     monkeypatch.setenv("OF_BOTH", "ours")
     monkeypatch.setenv("PYTHONPATH", "/a:/b")
     python = script_side(f'env > "{tmp_path}/environment"').python
-    side = Side("head", python, tmp_path / "subject", {"OF_THE_SIDE": "2", "OF_BOTH": "its"})
+    environment = {"OF_THE_SIDE": "2", "OF_BOTH": "its"}
+    side = Side("head", python, tmp_path / "subject", environment=environment)
     refusal_to_start(side)
     lines = (tmp_path / "environment").read_text().splitlines()
     assert {"OF_OURS=1", "OF_THE_SIDE=2", "OF_BOTH=its"} <= set(lines)
@@ -201,7 +202,7 @@ def test_one_that_sends_something_else_first_does_not_count_as_started(fake_side
 from bench.matrix.case import Case
 
 def start():
-    say(prepared(Prepare(sumnet())))
+    say(prepared(Prepare(Case())))
 """
     assert refusal_to_start(fake_side(body)) == (
         "a worker did not start: it did not send hello first"

@@ -288,7 +288,7 @@ def test_a_verified_case_ran_as_what_it_is_called(every: dict[Case, Outcome]) ->
 )
 def test_every_optimizer_is_verified_on_an_accelerator(device: str) -> None:
     cases = [
-        sumnet(device, optimizer=name, batch=64)
+        sumnet(device=device, optimizer=name, batch=64)
         for name, spec in OPTIMIZERS.items()
         if spec.refusal is None
     ]
