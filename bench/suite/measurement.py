@@ -47,12 +47,17 @@ class Measurement:
     """
 
     def __init__(
-        self, plan: Plan, results: Path, catalogue: Catalogue, *, resume: Path | None = None
+        self,
+        plan: Plan,
+        results: Path,
+        catalogue: Catalogue | None = None,
+        *,
+        resume: Path | None = None,
     ) -> None:
-        """`catalogue` is where the plan's steps are declared; `resume` is the journal of an
-        interrupted run of this plan."""
+        """`catalogue` is where the plan's steps are declared, where that is not the default step;
+        `resume` is the journal of an interrupted run of this plan."""
         self.plan = plan
-        self._catalogue = catalogue
+        self._catalogue = catalogue or Catalogue()
         self.resume = resume
         self.brief = False
         """Whether to measure as little as can be and to write nothing."""
@@ -88,7 +93,7 @@ class Measurement:
         spent_s = 0.0
         devices: dict[str, MeasuredDevice] = {}
         if self.resume is not None:
-            header, self._events = resumable(self.resume, self._catalogue)
+            header, self._events = resumable(self.resume)
             earlier = assemble(header, self._events)
             devices = earlier.devices
             spent_s = sum(each.ended_at - each.started_at for each in earlier.sessions)
@@ -170,9 +175,8 @@ def measurement_of(asked: Namespace, plan: Callable[[Namespace], Plan]) -> Measu
         return Measurement(plan(asked), asked.results, asked.catalogue)
     planned = {option.flag for option in OPTIONS if option.planned}
     refuse_plan([flag for flag in asked.given if flag in planned])
-    header, _ = read_journal(asked.resume)
+    header, _ = resumable(asked.resume)
     catalogue = catalogue_of(header.plan.steps)
-    resumable(asked.resume, catalogue)
     return Measurement(header.plan, asked.resume.parent.parent, catalogue, resume=asked.resume)
 
 
@@ -182,10 +186,10 @@ def refuse_plan(flags: Sequence[str]) -> None:
         raise UsageError(f"--resume finishes a run as it was planned: drop {', '.join(flags)}")
 
 
-def resumable(journal: Path, catalogue: Catalogue) -> tuple[Header, list[Event]]:
+def resumable(journal: Path) -> tuple[Header, list[Event]]:
     """A journal's header and events. Raises UsageError where this machine cannot go on with it."""
     header, events = read_journal(journal)
-    now = Header(header.plan, fingerprint(catalogue.root))
+    now = Header(header.plan, fingerprint(catalogue_of(header.plan.steps).root))
     for name, (then_value, now_value) in differences((header, now), RESUMABLE).items():
         raise UsageError(
             f"cannot resume {journal}: it was measured with {name} {then_value}, and this is "
