@@ -29,7 +29,10 @@ def steps_on(side: Side, device: str, path: str) -> tuple[StepDescription, ...]:
     try:
         worker = WorkerProcess(side, device, 1)
         try:
-            worker.greet(deadlines.hello_s)
+            try:
+                worker.greet(deadlines.hello_s)
+            except MachineError as error:  # perhaps because of what loading the file did
+                raise MachineError(f"{path}: {error}") from None
             reply = worker.ask(request, deadlines.of(request))
         finally:
             worker.close()

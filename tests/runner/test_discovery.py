@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import UsageError
+from bench.errors import MachineError, UsageError
 from bench.matrix.default_step import Catalogue
 from bench.matrix.step import OwnAxis
 from bench.protocol.subject import ROOT
@@ -63,8 +63,6 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     [
         ("def broken(:\n", ("SyntaxError",)),
         ("import sys\nsys.exit('not today')\n", ("not today",)),
-        ("import os\nos._exit(5)\n", ("status 5",)),
-        ("import os\nos.abort()\n", ("SIGABRT",)),
         (HEAD, ("@training_step()",)),
         (MYNET.replace("def mynet", "def sumnet"), ("sumnet", "default step")),
         (
@@ -72,7 +70,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
             ("mynet: ",),
         ),
     ],
-    ids=["syntax", "exit", "ends", "aborts", "no step", "default's name", "none builds"],
+    ids=["syntax", "exit", "no step", "default's name", "none builds"],
 )
 def test_a_file_that_gives_no_step_is_wrong_usage_and_says_why(
     tmp_path: Path, text: str, words: tuple[str, ...]
@@ -82,6 +80,16 @@ def test_a_file_that_gives_no_step_is_wrong_usage_and_says_why(
     assert str(path) in said
     assert [word for word in words if word not in said] == []
     assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("call", "how"), [("os._exit(5)", "status 5"), ("os.abort()", "SIGABRT")])
+def test_a_file_that_ends_the_process_is_named(tmp_path: Path, call: str, how: str) -> None:
+    path = steps_file(tmp_path, f"import os\n{call}\n")
+    with pytest.raises(MachineError) as caught:
+        catalogue_in(path, "cpu")
+    assert str(path) in str(caught.value)
+    assert how in str(caught.value)
 
 
 # Where a file lies

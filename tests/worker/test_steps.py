@@ -1,8 +1,9 @@
 """Steps from a user's file: how it is loaded, what goes wrong in it, and what is built of it."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -34,23 +35,28 @@ def mynet(device, width):
 
 
 @pytest.fixture(autouse=True)
-def process_as_it_was() -> Iterator[None]:
+def process_as_it_was(tmp_path: Path) -> Iterator[None]:
     """Loading a file changes the import path and what is loaded."""
-    path, modules = list(sys.path), set(sys.modules)
+    path = list(sys.path)
     yield
     sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        del sys.modules[name]
+    forget(tmp_path)
 
 
-def project(folder: Path, steps: str = MYNET, **files: str) -> Path:
-    """A repository with a steps file, and other modules by their path, with `__` for `/`.
+def forget(folder: Path) -> None:
+    """Have the modules that lie in a folder imported anew. No others: torch's may be only once."""
+    for name, module in [*sys.modules.items()]:
+        places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
+        if any(place.startswith(str(folder)) for place in places):
+            del sys.modules[name]
 
-    A package's own code is called INIT.
-    """
+
+def project(
+    folder: Path, steps: str = MYNET, files: Mapping[str, str] = MappingProxyType({})
+) -> Path:
+    """A repository with a steps file, and other files by their path."""
     for name, text in {FILE: steps, **files}.items():
-        path = folder / name.replace("__", "/").replace("INIT", "__init__")
-        path = path if path.suffix else path.with_suffix(".py")
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return folder
@@ -159,16 +165,16 @@ def test_the_default_step_is_described_as_it_is_known_to_be() -> None:
 @pytest.mark.parametrize(
     "files",
     [
-        {"benchmarks__mylib": "WIDTH = 3"},
-        {"mylib__INIT": "WIDTH = 3"},
-        {"src__mylib__INIT": "WIDTH = 3"},
-        {"mylib__sizes": "WIDTH = 3", "mylib__INIT": "from .sizes import WIDTH"},
+        {"benchmarks/mylib.py": "WIDTH = 3"},
+        {"mylib.py": "WIDTH = 3"},
+        {"src/mylib/__init__.py": "WIDTH = 3"},
+        {"mylib/sizes.py": "WIDTH = 3", "mylib/__init__.py": "from .sizes import WIDTH"},
     ],
     ids=["beside it", "flat", "src", "package"],
 )
 def test_a_file_imports_what_its_repository_holds(tmp_path: Path, files: dict[str, str]) -> None:
     text = MYNET.replace("import random\n", "import random\nfrom mylib import WIDTH\n", 1)
-    steps = Steps(project(tmp_path, text, **files), FILE)
+    steps = Steps(project(tmp_path, text, files), FILE)
     assert steps.error is None
     steps.build(mynet())
     assert Path(sys.modules["mylib"].__file__ or "").is_relative_to(tmp_path)
@@ -176,7 +182,7 @@ def test_a_file_imports_what_its_repository_holds(tmp_path: Path, files: dict[st
 
 def test_a_namespace_package_is_imported_too(tmp_path: Path) -> None:
     text = MYNET.replace("import random\n", "import random\nfrom spaces.sizes import WIDTH\n", 1)
-    assert Steps(project(tmp_path, text, spaces__sizes="WIDTH = 3"), FILE).error is None
+    assert Steps(project(tmp_path, text, {"spaces/sizes.py": "WIDTH = 3"}), FILE).error is None
 
 
 def test_a_repository_that_is_installed_comes_last_on_the_path(tmp_path: Path) -> None:
@@ -193,10 +199,11 @@ def test_what_a_repository_has_under_the_suites_names_is_its_own_and_shadows_not
     ours = sys.modules["bench.worker.steps"], sys.modules["sumnet.steps"]
     folder = project(
         tmp_path,
-        sumnet____init__="raise ImportError('the wrong sumnet')",
-        bench____init__="raise ImportError('the wrong bench')",
-        tests____init__="",
-        results__data="",
+        files={
+            "sumnet/__init__.py": "raise ImportError('the wrong sumnet')",
+            "bench/__init__.py": "raise ImportError('the wrong bench')",
+            "tests/__init__.py": "",
+        },
     )
     steps = Steps(folder, FILE)
     assert steps.error is None
@@ -270,13 +277,13 @@ def test_a_step_that_finds_no_memory_is_out_of_memory_and_no_other_fault(tmp_pat
 def test_a_step_may_be_imported_and_may_have_two_names(tmp_path: Path) -> None:
     other = MYNET.replace("def mynet", "def theirs")
     text = f"from other import theirs\nagain = theirs\n{MYNET}"
-    steps = Steps(project(tmp_path, text, benchmarks__other=other), FILE)
+    steps = Steps(project(tmp_path, text, {"benchmarks/other.py": other}), FILE)
     assert [step.name for step in steps.describe("cpu")] == ["theirs", "mynet"]
 
 
 def test_two_steps_of_one_name_are_refused(tmp_path: Path) -> None:
     text = f"from other import mynet as theirs\n{MYNET}"
-    steps = Steps(project(tmp_path, text, benchmarks__other=MYNET), FILE)
+    steps = Steps(project(tmp_path, text, {"benchmarks/other.py": MYNET}), FILE)
     assert steps.error is not None
     assert "two steps are called mynet" in steps.error
 
@@ -286,18 +293,16 @@ def test_two_steps_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_the_hash_is_of_the_file_and_of_what_it_imports_of_its_repository(tmp_path: Path) -> None:
     text = MYNET.replace("import random\n", "import random\nimport hashed\n", 1)
-    files = {"hashed": "WIDTH = 3", "unused": "WIDTH = 3"}
+    files = {"hashed.py": "WIDTH = 3", "unused.py": "WIDTH = 3"}
     hashes = {}
     for name, changed in {
         "first": {},
         "same": {},
-        "imported": {"hashed": "WIDTH = 4"},
-        "unused": {"unused": "WIDTH = 4"},
+        "imported": {"hashed.py": "WIDTH = 4"},
+        "unused": {"unused.py": "WIDTH = 4"},
     }.items():
-        sys.modules.pop("hashed", None)
-        folder = project(tmp_path / name, text, **{**files, **changed})
-        hashes[name] = Steps(folder, FILE).hash
+        hashes[name] = Steps(project(tmp_path / name, text, files | changed), FILE).hash
+        forget(tmp_path)
     assert hashes["first"] == hashes["same"] == hashes["unused"] != hashes["imported"]
-    sys.modules.pop("hashed", None)
-    more = project(tmp_path / "more", f"{text}\n# more", **files)
+    more = project(tmp_path / "more", f"{text}\n# more", files)
     assert Steps(more, FILE).hash != hashes["first"]
