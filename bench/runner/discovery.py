@@ -29,13 +29,12 @@ def steps_on(side: Side, device: str, path: str) -> tuple[StepDescription, ...]:
     try:
         worker = WorkerProcess(side, device, 1)
         try:
-            try:
-                worker.greet(deadlines.hello_s)
-            except MachineError as error:  # perhaps because of what loading the file did
-                raise MachineError(f"{path}: {error}") from None
+            worker.greet(deadlines.hello_s)
             reply = worker.ask(request, deadlines.of(request))
         finally:
             worker.close()
+    except MachineError as error:  # which loading the file may have caused
+        raise MachineError(f"{path}: {error}") from None
     except WorkerLost as lost:
         raise UsageError(f"{path}: loading it ended the process: {lost.reason}") from None
     if isinstance(reply, Refused):
