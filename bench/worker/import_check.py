@@ -12,8 +12,6 @@ import msgspec
 from ..matrix.default_step import PACKAGE as DEFAULT_PACKAGE
 from ..protocol.subject import PACKAGE
 
-OURS = (PACKAGE.name, DEFAULT_PACKAGE)
-"""Packages of this suite, which may lie in the checkout."""
 INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -69,10 +67,15 @@ def _origin(distribution: metadata.Distribution) -> str | None:
 
 
 def _loaded() -> Iterator[tuple[str, str]]:
-    """Modules and their files; not those of this suite."""
+    """Modules and their files; not those of this suite, which may lie in the checkout.
+
+    The worker's own are known by their place, for its main module goes by several names.
+    """
     for name, module in [*sys.modules.items()]:
         file = getattr(module, "__file__", None)
-        if isinstance(file, str) and name.split(".")[0] not in OURS:
+        if not isinstance(file, str) or _is_in(file, PACKAGE):
+            continue
+        if name.split(".")[0] != DEFAULT_PACKAGE:
             yield name, file
 
 
