@@ -1,6 +1,7 @@
 """From an empty repository with a model to a verdict on a change, as docs/own-steps.md says it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,18 +42,23 @@ def repository(tmp_path: Path) -> Path:
     ):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
-    me = ("-c", "user.name=A User", "-c", "user.email=user@example.org")
-    for words in (("init", "--quiet"), ("add", "."), (*me, "commit", "--quiet", "-m", "Start")):
-        subprocess.run(["git", *words], cwd=root, check=True)
+    commit_all(root)
     return root
 
 
-def bench(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def commit_all(root: Path) -> None:
+    """Make a folder a repository of one commit."""
+    me = ("-c", "user.name=A User", "-c", "user.email=user@example.org")
+    for words in (("init", "--quiet"), ("add", "."), (*me, "commit", "--quiet", "-m", "Start")):
+        subprocess.run(["git", *words], cwd=root, check=True)
+
+
+def bench(root: Path, *words: str, suite: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """What the command line does in a repository, with this suite and not an installed one."""
     return subprocess.run(
         [sys.executable, "-m", "bench", *words],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "SUMNET_STATE": str(root.parent / "state")},
+        env={**os.environ, "PYTHONPATH": str(suite), "SUMNET_STATE": str(root.parent / "state")},
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -71,3 +77,17 @@ def test_slower_model_is_found_and_the_old_one_is_not_flagged(repository: Path) 
     model.write_text(MODEL + "\n# the same again\n")
     same = bench(repository, *words)
     assert same.returncode in (0, 3), same.stdout + same.stderr
+
+
+@pytest.mark.slow
+def test_example_is_judged_in_a_checkout_of_this_suite(tmp_path: Path) -> None:
+    root, example = tmp_path / "suite", Path("examples", "gan")
+    for folder in ("bench", "sumnet", str(example)):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
+    commit_all(root)
+    subprocess.run(["git", "apply", "changes/slower.diff"], cwd=root / example, check=True)
+    words = ("regress", str(example / "steps.py"), "--base", "HEAD", "--budget", "120")
+    done = bench(root, *words, suite=root)
+    assert done.returncode in (1, 3), done.stdout + done.stderr
+    assert "train_step" in done.stdout
