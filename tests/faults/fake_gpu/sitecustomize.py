@@ -66,6 +66,7 @@ def install() -> None:
     if FAULT == "coarse":
         devices.DEVICES["cpu"] = CoarseCpu
     build_loop, verify = Steps.loop, prepared_case.verify
+    restorers = prepared_case.restorers
 
     def build(steps: Steps, case: Any, **more: Any) -> Any:
         loop = build_loop(steps, on_cpu(case), **more)
@@ -90,6 +91,7 @@ def install() -> None:
         return msgspec.structs.replace(what, device="cpu")
 
     Steps.loop = build  # type: ignore[assignment,method-assign]
+    prepared_case.restorers = lambda loop, device: restorers(loop, "cpu")
     prepared_case.verify = lambda case, *rest, **more: verify(on_cpu(case), *rest, **more)
     made = dict(prepared_ceiling.MICROBENCHMARKS)
     for name, make in made.items():
