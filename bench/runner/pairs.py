@@ -23,8 +23,10 @@ SECONDS_PER_COMPARISON = 0.9
 for blocks to leave less noise than processes differ by."""
 MEMORY_PAIRS = 5
 """Pairs in which the peak of memory is counted: counts repeat, and counting them takes time."""
-MIN_SWEEPS = 2
-"""Of slow steps a pair takes so few: how much pairs differ is told by many pairs."""
+LEAST_SECONDS = 4.0
+"""Of blocks in a pair of few comparisons: starting two workers takes about as long."""
+MIN_SWEEPS = 4
+"""Each yields two block pairs. A pair needs eight: see MIN_BLOCK_PAIRS."""
 MAX_PADDING = 4096
 """Bytes by which the environment grows at random, and with it moves the stack: a page."""
 PADDING = "SUMNET_BENCH_PADDING"
@@ -79,13 +81,14 @@ class Pairs:
         environment: dict[str, str],
         *,
         seed: int,
-        seconds: float = SECONDS_PER_COMPARISON,
+        seconds: float | None = None,
         deadlines: Deadlines | None = None,
         on_progress: Callable[[str], None] = lambda text: None,
     ) -> None:
         """`sides`: the base and the head. `environment` is that of both; a side's own wins.
 
-        `seconds` of blocks go to each comparison in each pair. `on_progress` is given what ended.
+        `seconds` of blocks go to each comparison in each pair; where it is None,
+        SECONDS_PER_COMPARISON, and LEAST_SECONDS to all. `on_progress` is given what ended.
         """
         self.ended: dict[str, Ended] = {}
         self.without_phases: dict[str, str] = {}
@@ -157,7 +160,7 @@ class Pairs:
             with schedule.pool:
                 schedule.run(
                     self._items(batch, control),
-                    lambda items, _: time.monotonic() + self._seconds * len(items),
+                    lambda items, _: time.monotonic() + self._seconds_for(len(items)),
                 )
                 if not control:
                     self._count_memory(batch, schedule.pool, pair)
@@ -191,6 +194,12 @@ class Pairs:
                 self._memory_pairs[what] += 1
             if not pool.workers:
                 return
+
+    def _seconds_for(self, comparisons: int) -> float:
+        """Of blocks of so many comparisons, in a pair."""
+        if self._seconds is not None:
+            return self._seconds * comparisons
+        return max(SECONDS_PER_COMPARISON * comparisons, LEAST_SECONDS)
 
     def _items(self, comparisons: Sequence[Comparison], control: bool) -> list[Item]:
         return [

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from sumnet import Step, training_step
 
 
-@training_step(batch=[2])
+@training_step(batch=[1])
 def resnet(device, batch):
     """MONAI's resnet18 on photographs of 64 by 64 pixels."""
     model = Classifier().to(device)
