@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
-from .matrix.axes import AXES, SUITES, selectable
+from .matrix.axes import AXES, SUITES, axes_of, selectable
 from .matrix.case import WHOLE, Case, case_from_id
 from .matrix.default_step import Catalogue
 from .matrix.plan import ENVIRONMENTS
@@ -313,24 +313,37 @@ def selected(asked: argparse.Namespace) -> list[Case]:
     """
     steps = asked.catalogue.steps
     given = {name: getattr(asked, name) for name in AXES if getattr(asked, name) is not None}
-    chosen, axes = {**given, **asked.own}, selectable(steps)
+    chosen: dict[str, Any] = {**given, **asked.own}
+    axes = selectable(steps)
     if asked.cases:
         for name in ("preset", *chosen):
             if f"--{name}" in asked.given or name in chosen:
                 raise UsageError(f"a case id fixes every axis: drop --{name}")
         return list(dict.fromkeys(case_from_id(text, steps) for text in asked.cases))
-    for name, values in chosen.items():
+    texts: dict[str, str] = {name: text for name, text in chosen.items() if name not in SUITES}
+    for name in chosen:
         if name not in axes:
             own = ", ".join(f"--{n}" for n in axes if n not in SUITES) or "none"
             raise UsageError(
                 f"no such option: --{name}; --help lists them, and the axes of these steps' own "
                 f"are {own}"
             )
-        if name not in SUITES:
-            chosen[name] = axes[name].values(values)
     names = {step.name for step in steps}
     if unknown := [name for name in chosen.get("workload", ()) if name not in names]:
         raise UsageError(
             f"--workload: there is no {unknown[0]!r}; there is {', '.join(sorted(names))}"
         )
-    return select(asked.preset, chosen, steps)
+    found: list[Case] = []
+    refused: list[UsageError] = []
+    accepted: set[str] = set()
+    for step in steps:
+        try:
+            own = {n: axis.values(texts[n]) for n, axis in axes_of(step).items() if n in texts}
+        except UsageError as error:  # perhaps a value of another step's axis of that name
+            refused.append(error)
+            continue
+        accepted.update(own)
+        found += select(asked.preset, {**chosen, **own}, [step])
+    if refused and not accepted:
+        raise refused[0]
+    return list(dict.fromkeys(found))

@@ -4,6 +4,7 @@ pytest loads this into every run where the suite is installed, so it imports not
 asked for. Steps are measured by workers: nothing of pytest's own process is changed.
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from .suite.collecting import StepsFile
 
-MARK = b"training_step"
-"""What a file contains that declares steps; a file that only mentions it declares none."""
+MARK = re.compile(rb"^@(\w+\.)?training_step\b", re.MULTILINE)
+"""What a file contains that declares steps. A method of that name, as others have it, is none."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,7 +54,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> "StepsFile
     if not parent.config.getoption("sumnet") or file_path.suffix != ".py":
         return None
     try:
-        if MARK not in file_path.read_bytes():
+        if MARK.search(file_path.read_bytes()) is None:
             return None
     except OSError:  # pytest reports what it cannot read itself
         return None

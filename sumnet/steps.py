@@ -6,6 +6,7 @@ Importing this does not import torch, so that a tool may read declarations witho
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ SUITES = ("workload", "device", "dtype", "optimizer", "implementation", "compile
 """The axes that the suite has for every step, and the name of the step."""
 GIVEN = ("device", "dtype")
 """Those of them that a factory may take."""
+SERIES = ("train_step", "dispatch", "latency", "throughput")
+"""What the suite times beside a step's phases."""
 NAME = re.compile(r"[a-z][a-z0-9_]*", re.IGNORECASE)
 TEXT = re.compile(r"[A-Za-z0-9_.+=-]+")
 DECLARED = "__training_step__"
@@ -67,6 +70,13 @@ class Step:
         samples: int | None = None,
         lr_scale: float = 1.0,
     ) -> None:
+        for name, call in {"loss": loss, "run": run, **(phases or {})}.items():
+            if call is not None and not callable(call):
+                raise TypeError(f"{name}= is a function to call, not {type(call).__name__}")
+        if not isinstance(state, list | tuple):
+            raise TypeError(
+                f"state= is a list of what training changes, not {type(state).__name__}"
+            )
         forms = {"loss": loss, "phases": phases, "run": run}
         forms = {name: given for name, given in forms.items() if given is not None}
         if len(forms) != 1:
@@ -79,10 +89,10 @@ class Step:
                 "Step(optimizer=...) goes with loss=; name it in state= beside the rest"
             )
         if phases is not None:
-            wrong = [name for name in phases if not NAME.fullmatch(name) or name == "train_step"]
+            wrong = [name for name in phases if not NAME.fullmatch(name) or name in SERIES]
             if wrong or not phases:
                 raise TypeError(f"phases= names each phase by a word of its own, not {wrong or {}}")
-        if samples is not None and (isinstance(samples, bool) or samples < 1):
+        if samples is not None and (type(samples) is not int or samples < 1):
             raise TypeError(f"samples= is how many examples a step trains on, not {samples!r}")
         self.model = model
         self.loss = loss
@@ -117,6 +127,7 @@ class Declaration:
 
 
 def training_step(
+    *wrong: object,
     **axes: Sequence[Value] | Axis,
 ) -> Callable[[Callable[..., Step]], Callable[..., Step]]:
     """Declare that a function builds a training step.
@@ -125,10 +136,16 @@ def training_step(
     axis named here. An axis is a list of values of one type (whole numbers, numbers, words or
     booleans), or an Axis, which says more of it. Raises TypeError, naming what is wrong.
     """
+    if wrong:
+        raise TypeError("write @training_step() with brackets, and axes by their names in them")
     values = {name: _axis(name, given) for name, given in axes.items()}
 
     def declare(factory: Callable[..., Step]) -> Callable[..., Step]:
+        if not inspect.isfunction(factory):
+            raise TypeError(f"@training_step() goes before a function, not {factory!r}")
         name = factory.__name__
+        if not NAME.fullmatch(name):
+            raise TypeError(f"{name} cannot name a step: begin it with a letter")
         parameters = inspect.signature(factory).parameters
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         if lacking := [axis for axis in values if axis not in parameters and not open_ended]:
@@ -176,4 +193,10 @@ def _axis(name: str, given: Sequence[Value] | Axis) -> Axis:
     if wrong := [value for value in values if not TEXT.fullmatch(str(value))]:
         raise TypeError(f"{name}={wrong[0]!r}: letters, digits and _ . + = - make a value")
     kind = float if kinds == {int, float} else kinds.pop()
+    if wrong := [v for v in values if isinstance(v, float) and not math.isfinite(v)]:
+        raise TypeError(f"{name}={wrong[0]!r}: a value is a finite number")
+    if axis.most is not None and not all(type(v) is int and 1 <= v <= axis.most for v in values):
+        raise TypeError(f"{name}={values!r}: with most={axis.most}, values are from 1 to that")
+    if axis.short and not NAME.fullmatch(axis.short):
+        raise TypeError(f"{name}: short={axis.short!r} is not letters, digits and _")
     return replace(axis, values=tuple(dict.fromkeys(map(kind, values))), short=axis.short or name)

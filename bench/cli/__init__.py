@@ -11,7 +11,7 @@ from typing import NoReturn
 from .. import __version__
 from ..errors import BenchError, UsageError
 from ..options import COMMAND, VERBS, options_of, parser_of, values_of
-from .steps import STEPS_SUFFIX
+from .steps import RUN_SUFFIXES, STEPS_SUFFIX
 from .verbs import BODIES
 
 PASSED_ON = "--benchmark-"
@@ -53,7 +53,14 @@ def command(words: Sequence[str]) -> int:
         raise UsageError(f"no such option: {others[0]}; `{verb} --help` lists them")
     asked = values_of(verb, vars(found))
     asked.passed_on, asked.own = passed_on, own
+    if own and (getattr(asked, "resume", None) is not None or _stored(asked)):
+        raise UsageError(f"no such option: --{next(iter(own))}; `{verb} --help` lists them")
     return BODIES[verb](asked)
+
+
+def _stored(asked: argparse.Namespace) -> bool:
+    """Whether a command is about stored runs or reports, and selects no cases."""
+    return any(word.endswith(RUN_SUFFIXES) for word in asked.cases)
 
 
 def _names(text: str) -> bool:
@@ -71,7 +78,7 @@ def _own_axes(words: list[str], parser: argparse.ArgumentParser) -> dict[str, st
         following = words[place + 1] if place + 1 < len(words) else "-"
         if name in known or not re.fullmatch(r"--[A-Za-z]\w*", name):
             place += 1
-        elif equals or following[:1] != "-":
+        elif equals or following[:1] != "-" or re.match(r"-\.?\d", following):
             found[name[2:]] = value if equals else following
             del words[place : place + (1 if equals else 2)]
         else:

@@ -99,6 +99,8 @@ def values_of(side: SideSpec, steps: Iterable[StepDescription]) -> dict[str, Val
     known, values = selectable(steps), {}
     for axis, text in side.axes.items():
         word = f"--{side.name}: {f'{axis}={text}'!r}"
+        if axis == "workload":
+            raise UsageError(f"{word}: sides run one step: name a case of it, or --workload")
         if axis not in known:
             raise UsageError(f"{word}: there is no axis {axis!r}; allowed: {', '.join(known)}")
         try:

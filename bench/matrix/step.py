@@ -10,6 +10,13 @@ OWN = "own"
 """The optimizer of a step that brings its own."""
 
 
+COLUMNS = (
+    *("run", "machine", "torch", "environment", "case", "series", "status", "samples", "reason"),
+    *("marks", "flags", "floors", "slower", "replicates", "joules", "name", "configuration"),
+)
+"""Names of columns in tables of cases, which no axis can have."""
+
+
 class Traits(msgspec.Struct, frozen=True, omit_defaults=True):
     """What building a step shows of it. The defaults are those of a dense net with biases that
     leaves its loop and its optimizer to the suite."""

@@ -60,12 +60,14 @@ def series_of(kind: str, phases: tuple[str, ...]) -> tuple[str, ...]:
 class Prepare(msgspec.Struct, tag=True, frozen=True):
     """Build, verify and warm up a case, and keep it resident.
 
-    `lr` is the optimizer's own where it is None; `expected` is computed where it is None.
+    `lr` is the optimizer's own where it is None; `expected` is computed where it is None, unless
+    another worker has `tried` to in vain.
     """
 
     case: Case
     lr: float | None = None
     expected: Expected | None = None
+    tried: bool = False
 
 
 class Verify(msgspec.Struct, tag=True, frozen=True):

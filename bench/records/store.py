@@ -181,7 +181,7 @@ def resume_state(events: list[Event], spent_s: float) -> ResumeState:
                 settled.done.add((replicate, group))
             case happened.CasePrepared(prepared=prepared, samples=samples):
                 settled.samples[prepared.case] = samples
-                if prepared.verified is not None and prepared.verified.expected is not None:
+                if prepared.verified is not None:
                     settled.expected[prepared.case] = prepared.verified.expected
             case happened.CeilingReady(prepared=ready, samples=samples):
                 settled.samples[ready.ceiling] = samples

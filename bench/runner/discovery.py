@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from ..errors import MachineError, UsageError
+from ..matrix.axes import AXES
 from ..matrix.default_step import DEFAULT, Catalogue
-from ..matrix.step import StepDescription
+from ..matrix.step import COLUMNS, StepDescription
+from ..options import OPTIONS
 from ..protocol.messages import Describe, Described, Refused
 from .pool import Deadlines
 from .process import Side, WorkerLost, WorkerProcess
@@ -43,6 +45,13 @@ def steps_on(side: Side, device: str, path: str) -> tuple[StepDescription, ...]:
         raise MachineError(f"{path}: the worker did not say which steps it declares")
     if DEFAULT.name in {step.name for step in reply.steps}:
         raise UsageError(f"{path}: {DEFAULT.name} is the name of the default step: use another")
+    taken = {*COLUMNS, *(option.name for option in OPTIONS if option.name not in AXES)}
+    for step in reply.steps:
+        if wrong := [axis.name for axis in step.axes if axis.name in taken]:
+            raise UsageError(
+                f"{path}: {step.name} has an axis {wrong[0]}, which names an option or a column of "
+                "the suite's: name it otherwise"
+            )
     if all(step.error for step in reply.steps):
         lines = [f"  {step.name}: {step.error}" for step in reply.steps]
         raise UsageError("\n".join([f"{path}: no step can be built on {device}:", *lines]))

@@ -61,9 +61,9 @@ class Known:
     """Id of an item to the samples its blocks hold, all through the run."""
     calls: dict[str, int] = field(default_factory=dict)
     """Id of a ceiling to the calls that make a sample."""
-    expected: dict[str, Expected] = field(default_factory=dict)
-    """Case id to what its training should do; where sides may train differently, after the side's
-    name."""
+    expected: dict[str, Expected | None] = field(default_factory=dict)
+    """Case id to what its training should do, None where that is not to be had; where sides may
+    train differently, after the side's name."""
 
 
 def one_side(draw: random.Random) -> tuple[int, ...]:
@@ -189,7 +189,7 @@ class Schedule:
         # The base computes what a case should do: where the two train differently it is the head
         # that is held to it.
         order: Sequence[int] = range(len(item.sides))
-        if self._training(item.sides[0], 0) in self.known.expected:
+        if all(self._training(w, s) in self.known.expected for s, w in enumerate(item.sides)):
             order = self.draw.sample(order, len(order))
         replies: list[messages.Prepared | messages.CeilingPrepared] = []
         sample_ns = []
@@ -197,9 +197,8 @@ class Schedule:
             match reply := self._ask(item, side, self._preparation(item.sides[side], side)):
                 case messages.Prepared(step_ns=step_ns, verified=verified):
                     assert verified is not None  # which was checked
-                    if verified.expected is not None:
-                        key = self._training(item.sides[side], side)
-                        self.known.expected[key] = verified.expected
+                    key = self._training(item.sides[side], side)
+                    self.known.expected[key] = verified.expected
                     sample_ns.append(step_ns)
                 case messages.CeilingPrepared(ceiling=ceiling, calls=calls):
                     self.known.calls[ceiling] = calls
@@ -218,8 +217,9 @@ class Schedule:
     def _preparation(self, what: Measurable, side: int) -> messages.Request:
         if isinstance(what, Ceiling):
             return messages.PrepareCeiling(what, self.known.calls.get(what.id))
-        expected = self.known.expected.get(self._training(what, side))
-        return messages.Prepare(what, self.lr, expected)
+        key = self._training(what, side)
+        expected = self.known.expected.get(key)
+        return messages.Prepare(what, self.lr, expected, key in self.known.expected)
 
     def _training(self, what: Measurable, side: int) -> str:
         """The key of what the training of a side's case should do.

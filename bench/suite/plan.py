@@ -3,11 +3,13 @@
 import os
 from argparse import Namespace
 
+from ..errors import UsageError
 from ..matrix.axes import AXES
 from ..matrix.ceiling import Ceiling, ceilings, ceilings_under, products_dtype
 from ..matrix.plan import Plan
 from ..matrix.precision import PRECISIONS
 from ..matrix.presets import DEFAULT_PRESET, PRESETS, compile_timed
+from ..matrix.step import OWN
 from ..options import selected
 
 
@@ -19,6 +21,11 @@ def order_seed() -> int:
 def plan_from(asked: Namespace) -> Plan:
     """The plan of a run of cases. Raises UsageError where cases are named beside a selection."""
     cases = selected(asked)
+    if asked.lr is not None and (own := [c for c in cases if c.optimizer == OWN]):
+        raise UsageError(
+            f"--lr is the rate of the suite's optimizers, and {own[0].workload} brings its own: "
+            "drop --lr, or leave that step out with --workload"
+        )
     named, preset = bool(asked.cases), PRESETS[asked.preset]
     if asked.compile_times == "all":
         timed = [case.id for case in cases if case.compilation.compiles]

@@ -188,7 +188,7 @@ def _taking_one(phase: Callable[..., Any]) -> Callable[..., Any]:
     """A phase that can be given what the one before it returned."""
     parameters = inspect.signature(phase).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    if any(p.kind in kinds and p.default is p.empty for p in parameters):
+    if any(parameter.kind in kinds for parameter in parameters):
         return phase
     return lambda _: phase()
 

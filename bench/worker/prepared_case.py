@@ -59,7 +59,9 @@ def verified(steps: Steps, case: Case, lr: float | None) -> Verified:
     """Build and verify a case, and let it go. Raises InvalidCase and CannotBuild."""
     device, expected = device_named(case.device), _expected(case, lr)
     with float32_products(PRECISIONS[case.dtype]):
-        return _verify(steps, case, lr, build(steps, case, lr, device), device, expected)
+        loop = build(steps, case, lr, device)
+        seen = _verify(steps, case, lr, loop, device, expected)
+    return _with_restoring(seen, restorers(loop, case.device)[1])
 
 
 def _expected(case: Case, lr: float | None) -> Expected | None:
@@ -74,11 +76,22 @@ def _verify(
     loop: Loop,
     device: Device,
     expected: Expected | None,
+    *,
+    tried: bool = False,
 ) -> Verified:
     if default_step.is_known(case):
         assert expected is not None
         return verify(case, loop, device, expected)
-    return verify_step(case, loop, device, lambda plain: steps.loop(plain, lr=lr), expected)
+
+    def build_anew(plain: Case) -> Loop:
+        return steps.loop(plain, lr=lr)
+
+    return verify_step(case, loop, device, build_anew, expected, tried=tried)
+
+
+def _with_restoring(seen: Verified, note: str | None) -> Verified:
+    """What was seen, and what is not put back between blocks."""
+    return seen if note is None else msgspec.structs.replace(seen, notes=(*seen.notes, note))
 
 
 class PreparedCase:
@@ -90,8 +103,11 @@ class PreparedCase:
         case: Case,
         lr: float | None = None,
         expected: Expected | None = None,
+        *,
+        tried: bool = False,
     ) -> None:
-        """`expected` is what its training should do; it is computed where None is given."""
+        """`expected` is what its training should do; it is computed where None is given, unless
+        that was `tried` before."""
         self.case = case
         self.reference_loops = reference_loops_for(_activation_bytes(case))
         self._device = device_named(case.device)
@@ -102,14 +118,12 @@ class PreparedCase:
         expected = expected or _expected(case, lr)
         with float32_products(self._precision):
             self._loop = build(steps, case, lr, self._device)
-            self._verified = _verify(steps, case, lr, self._loop, self._device, expected)
+            seen = _verify(steps, case, lr, self._loop, self._device, expected, tried=tried)
         self._restorers, note = restorers(self._loop, case.device)
         if note is None and not default_step.is_known(case):
             with float32_products(self._precision):
                 note = other_restored_loss(self._loop, self.restore)
-        if note is not None:
-            notes = (*self._verified.notes, note)
-            self._verified = msgspec.structs.replace(self._verified, notes=notes)
+        self._verified = _with_restoring(seen, note)
         self._warmup_steps = 0
         with torch.compiler.set_stance("fail_on_recompile"):
             self._step_ns = self._warm_up()

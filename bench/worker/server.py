@@ -123,7 +123,9 @@ class Server:
             raise Unsupported(reason)
 
     def _prepare(self, request: messages.Prepare) -> messages.Prepared:
-        prepared = PreparedCase(self._steps, request.case, request.lr, request.expected)
+        prepared = PreparedCase(
+            self._steps, request.case, request.lr, request.expected, tried=request.tried
+        )
         self._cases[request.case.id] = self._prepared[request.case.id] = prepared
         _keep()
         return prepared.prepared()

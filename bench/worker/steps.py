@@ -62,7 +62,7 @@ class Steps:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            self.error = f"{file} cannot be loaded: {reason_of(error)}"
+            self.error = f"{file} cannot be loaded: {reason_of(error)}{_hint(error)}"
         loaded = [sys.modules[name] for name in set(sys.modules) - before if name in sys.modules]
         environment = Path(sys.prefix) if installed else None
         self.hash = steps_hash(folder, file, loaded, environment)
@@ -77,7 +77,9 @@ class Steps:
         """The loop that a case means; see `loop_over`. Raises CannotBuild."""
         if self._older is not None:
             return older_loop(self._older, case, lr, before_steps)
-        return loop_over(self.build(case), case, lr=lr, before_steps=before_steps)
+        step = self.build(case)
+        _check_traits(step, case)
+        return loop_over(step, case, lr=lr, before_steps=before_steps)
 
     def build(self, case: Case, dtype: torch.dtype | None = None) -> Step:
         """The step that a case means, always from one seed; in another dtype than the case's where
@@ -113,12 +115,24 @@ class Steps:
         description = default_step.described(declaration)
         try:
             step = self.build(case_of(description, {"device": device}))
+            traits = traits_of(step, takes_dtype="dtype" in declaration.takes)
         except CannotBuild as error:
             return msgspec.structs.replace(description, error=str(error))
         except Exception as error:
             return msgspec.structs.replace(description, error=reason_of(error))
-        traits = traits_of(step, takes_dtype="dtype" in declaration.takes)
         return msgspec.structs.replace(description, traits=traits)
+
+
+def _check_traits(step: Step, case: Case) -> None:
+    """Raise CannotBuild for a step that is described in another way than at its first values."""
+    expected, found = case.traits, traits_of(step, takes_dtype=case.traits.takes_dtype)
+    for what in ("form", "phases", "own_optimizer"):
+        first, here = getattr(expected, what), getattr(found, what)
+        if first != here:
+            raise CannotBuild(
+                f"{case.workload} has {what} {here!r} here, and {first!r} at the first values of "
+                "its axes: declare two steps"
+            )
 
 
 def traits_of(step: Step, *, takes_dtype: bool) -> Traits:
@@ -184,6 +198,13 @@ def _load_file(folder: Path, file: str, installed: bool) -> Any:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _hint(error: BaseException) -> str:
+    """What to do about it, where that is known."""
+    if "relative import" in str(error):
+        return "; it is no module of a package here: import what is beside it by its own name"
+    return ""
 
 
 def _declared(module: Any) -> dict[str, Any]:

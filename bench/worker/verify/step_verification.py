@@ -44,24 +44,31 @@ from .watch import Inputs, Watch
 
 
 def verify_step(
-    case: Case, loop: Loop, device: Device, build: Build, expected: Expected | None = None
+    case: Case,
+    loop: Loop,
+    device: Device,
+    build: Build,
+    expected: Expected | None = None,
+    *,
+    tried: bool = False,
 ) -> Verified:
     """Train a few steps, and see that they are what the case says, and do train.
 
     `build` builds the loop of a case anew, from the seed that `loop` was built from. `expected` is
-    what a float64 run said of this case before; where it is None, one is tried. The peak of memory
+    what a float64 run said of this case before; where it is None, one is tried, unless that was
+    `tried` before. The peak of memory
     is that since the device last reset it. Raises InvalidCase, and what the step raises.
     """
     notes = [*check_mode(modules_of(loop)), *check_placed(case, loop)]
     if loop.step.loss is None:
         seen = verify_own_loop(case, loop, device, build)
     else:
-        seen = _verify_loss(case, loop, device, build, expected)
+        seen = _verify_loss(case, loop, device, build, expected, tried)
     return msgspec.structs.replace(seen, samples=loop.step.samples, notes=(*notes, *seen.notes))
 
 
 def _verify_loss(
-    case: Case, loop: Loop, device: Device, build: Build, expected: Expected | None
+    case: Case, loop: Loop, device: Device, build: Build, expected: Expected | None, tried: bool
 ) -> Verified:
     optimizer = loop.optimizer
     assert optimizer is not None
@@ -88,7 +95,7 @@ def _verify_loss(
     if other is not None:
         notes.append(other)
         expected = None
-    else:
+    elif expected is not None or not tried:
         expected, note = _compared(case, loop, build, losses, expected)
         notes += [note] if note else []
     first = losses.first if expected is None else expected.loss
