@@ -336,14 +336,14 @@ def selected(asked: argparse.Namespace) -> list[Case]:
     found: list[Case] = []
     refused: list[UsageError] = []
     accepted: set[str] = set()
-    for step in steps:
+    for step in (step for step in steps if step.name in chosen.get("workload", names)):
         try:
-            own = {n: axis.values(texts[n]) for n, axis in axes_of(step).items() if n in texts}
+            values = {n: axis.values(texts[n]) for n, axis in axes_of(step).items() if n in texts}
         except UsageError as error:  # perhaps a value of another step's axis of that name
             refused.append(error)
             continue
-        accepted.update(own)
-        found += select(asked.preset, {**chosen, **own}, [step])
+        accepted.update(values)
+        found += select(asked.preset, {**chosen, **values}, [step])
     if refused and not accepted:
         raise refused[0]
     return list(dict.fromkeys(found))
