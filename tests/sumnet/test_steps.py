@@ -1,5 +1,6 @@
 """How a step is described: what is refused, and what a declaration holds."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -147,6 +148,7 @@ def test_a_declaration_has_the_functions_name_its_axes_and_its_first_line() -> N
 def test_a_function_is_given_the_device_and_the_dtype_where_it_takes_them(
     factory: Callable[..., Step], takes: tuple[str, ...]
 ) -> None:
+    factory.__name__ = "mynet"
     found = declaration(factory, batch=[1])
     assert found.takes == takes
     given = {"device": "cpu", "dtype": torch.float64}
@@ -199,3 +201,31 @@ def test_the_steps_of_a_namespace_are_those_declared_each_once_in_its_order() ->
     training_step()(one), training_step()(two)
     namespace = {"b": two, "a": one, "again": two, "other": loss, "number": 3}
     assert [found.name for found in declared(namespace)] == ["two", "one"]
+
+
+@pytest.mark.parametrize(
+    ("made", "named"),
+    [
+        (lambda: Step(run=3), "run="),
+        (lambda: Step(torch.nn.Linear(1, 1), loss=torch.ones(())), "loss="),
+        (lambda: Step(phases={"load": "file"}), "load="),
+        (lambda: Step(phases={"latency": loss}), "latency"),
+        (lambda: Step(run=loss, state=torch.nn.Linear(1, 1)), "state="),
+        (lambda: Step(run=loss, samples=32.5), "32.5"),
+        (lambda: training_step(lambda device: None), "@training_step()"),
+        (lambda: training_step()(Step), "a function"),
+        (lambda: training_step(clip=[float("inf"), 1.0]), "inf"),
+        (lambda: training_step(batch=Axis([0, 4], most=8)), "most=8"),
+        (lambda: training_step(batch=Axis([4], short="k/")), "k/"),
+        (lambda: training_step()(_hidden), "_hidden"),
+    ],
+)
+def test_what_could_not_be_measured_or_read_back_is_refused(
+    made: Callable[[], object], named: str
+) -> None:
+    with pytest.raises(TypeError, match=re.escape(named)):
+        made()
+
+
+def _hidden(device: str) -> Step:
+    return Step(run=loss)

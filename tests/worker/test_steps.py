@@ -307,3 +307,37 @@ def test_the_hash_is_of_the_file_and_of_what_it_imports_of_its_repository(tmp_pa
     assert hashes["first"] == hashes["same"] == hashes["unused"] != hashes["imported"]
     more = project(tmp_path / "more", f"{text}\n# more", files)
     assert Steps(more, FILE).hash != hashes["first"]
+
+
+def test_a_step_that_is_another_at_other_values_is_refused(tmp_path: Path) -> None:
+    text = """
+import torch
+from sumnet import Step, training_step
+
+@training_step(own=[False, True])
+def mixed(device, own):
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1) if own else None
+    return Step(model, loss=lambda: model(torch.ones(1, 2)).sum(), optimizer=optimizer)
+"""
+    steps = Steps(project(tmp_path, text), FILE)
+    (described,) = steps.describe("cpu")
+    assert steps.loop(case_of(described, {})).optimizer is not None
+    with pytest.raises(CannotBuild, match="own_optimizer True"):
+        steps.loop(case_of(described, {"own": True}))
+
+
+def test_a_step_whose_parameters_are_not_there_yet_takes_no_other_one_down(tmp_path: Path) -> None:
+    text = (
+        MYNET
+        + """
+
+@training_step()
+def lazy(device):
+    model = torch.nn.LazyLinear(2)
+    return Step(model, loss=lambda: model(torch.ones(1, 2)).sum())
+"""
+    )
+    described = {s.name: s.error for s in Steps(project(tmp_path, text), FILE).describe("cpu")}
+    assert described["mynet"] is None
+    assert described["lazy"] is not None
