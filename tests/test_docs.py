@@ -37,7 +37,8 @@ SESSIONS = {"bench": "run", "compare": "compare", "regress": "regress"}
 """Sessions of nox that pass what follows `--` to a verb."""
 OTHERS = {
     "pytest and its plugins": "-n --collect-only --dist --forked --timeout --session-timeout "
-    "--reruns --benchmark- --benchmark-min-rounds --benchmark-columns --all --sumnet",
+    "--reruns --benchmark- --benchmark-min-rounds --benchmark-columns --all "
+    "--sumnet --sumnet-device --sumnet-budget --sumnet-results",
     "nox": "--no-venv",
     "pip and setuptools": "--no-deps --inplace",
     "the pytest plugin": "--sumnet --sumnet-results --sumnet-device --sumnet-budget",
