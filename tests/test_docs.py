@@ -37,8 +37,7 @@ SESSIONS = {"bench": "run", "compare": "compare", "regress": "regress"}
 """Sessions of nox that pass what follows `--` to a verb."""
 OTHERS = {
     "pytest and its plugins": "-n --collect-only --dist --forked --timeout --session-timeout "
-    "--reruns --benchmark- --benchmark-min-rounds --benchmark-columns --all "
-    "--sumnet --sumnet-device --sumnet-budget --sumnet-results",
+    "--reruns --benchmark- --benchmark-min-rounds --benchmark-columns --all",
     "nox": "--no-venv",
     "pip and setuptools": "--no-deps --inplace",
     "the pytest plugin": "--sumnet --sumnet-results --sumnet-device --sumnet-budget",
@@ -241,6 +240,7 @@ RULES: tuple[tuple[str, Check, str], ...] = (
     (r"sumnet-bench ", parses, "is for a repository of a user's"),
     (r"python -m bench regress", parses, "measures for minutes, of revisions there may not be"),
     (r"python -m bench (ceilings|profile|calibrate|list --verify)", parses, "measures"),
+    (r"pytest benchmarks/ --sumnet", lambda command, folder: None, "a test of the plugin runs it"),
     (r"python -m pytest tests/", names_files, "is part of this suite"),
     (r"python -m sumnet ", lambda command, folder: None, "is run by a slow test below"),
 )
