@@ -42,7 +42,6 @@ OTHERS = {
     "pip and setuptools": "--no-deps --inplace",
     "the pytest plugin": "--sumnet --sumnet-results --sumnet-device --sumnet-budget",
     "git": "--global --add --before",
-    "pip and setup.py": "--no-deps --inplace",
     "the subject": "--epochs --lr --optimizer --hidden --seed --pairs",
 }
 """Options in the documents that are not this command line's, by whose they are."""
