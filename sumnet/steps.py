@@ -170,12 +170,6 @@ def training_step(
     return declare
 
 
-def declared(namespace: Mapping[str, Any]) -> list[Declaration]:
-    """The steps declared in a module's namespace, in its order, each once."""
-    found = [getattr(value, DECLARED, None) for value in namespace.values()]
-    return list({d.name: d for d in found if isinstance(d, Declaration)}.values())
-
-
 def _axis(name: str, given: Sequence[Value] | Axis) -> Axis:
     if name in SUITES:
         raise TypeError(

@@ -14,7 +14,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.options import VERBS, options_of
-from sumnet.steps import Declaration, Step, declared
+from sumnet.steps import Declaration, Step
+from tests.cases import declared
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/steps.py"))
@@ -60,7 +61,7 @@ def load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Declaration:
         patch.setattr(sys, "dont_write_bytecode", True)
         for name in ("model", "steps"):
             patch.delitem(sys.modules, name, raising=False)
-        (declaration,) = declared(vars(importlib.import_module("steps")))
+        declaration = declared(vars(importlib.import_module("steps")))
         for name in ("model", "steps"):
             del sys.modules[name]
     return declaration

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from sumnet.steps import Step, declared
+from sumnet.steps import Step
+from tests.cases import declared
 
 PAGE = Path(__file__).parents[2] / "docs" / "own-steps.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
@@ -30,7 +31,7 @@ def step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ste
     monkeypatch.setitem(sys.modules, "mylib", library)
     namespace: dict[str, Any] = {}
     exec(compile(request.param, str(PAGE), "exec"), namespace)
-    (declaration,) = declared(namespace)
+    declaration = declared(namespace)
     first = {name: axis.values[0] for name, axis in declaration.axes.items()}
     return declaration.build(first, "cpu", torch.float32)
 

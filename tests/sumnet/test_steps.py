@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from sumnet.steps import DECLARED, GIVEN, SUITES, Axis, Declaration, Step, declared, training_step
+from sumnet.steps import DECLARED, GIVEN, SUITES, Axis, Declaration, Step, training_step
 
 MODEL = torch.nn.Linear(2, 1)
 
@@ -189,18 +189,6 @@ def test_a_function_that_returns_no_step_is_refused_when_it_is_built() -> None:
 
     with pytest.raises(TypeError, match=r"mynet .*Linear"):
         declaration(mynet).build({}, "cpu", torch.float32)
-
-
-def test_the_steps_of_a_namespace_are_those_declared_each_once_in_its_order() -> None:
-    def one(device: str) -> Step:
-        return Step(run=loss)
-
-    def two(device: str) -> Step:
-        return Step(run=loss)
-
-    training_step()(one), training_step()(two)
-    namespace = {"b": two, "a": one, "again": two, "other": loss, "number": 3}
-    assert [found.name for found in declared(namespace)] == ["two", "one"]
 
 
 @pytest.mark.parametrize(
