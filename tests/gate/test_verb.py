@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from bench.gate.verb import judged
+from bench.matrix.case import PEAK_MEMORY
 from bench.records.gate_report import load_report
 from bench.runner.process import Side
 from tests.cases import sumnet
@@ -83,7 +84,8 @@ def test_slower_forward_pass_is_called_and_named(
     report = load_report(path)
     assert report.outcome == "regressed"
     words = {verdict.series: verdict.verdict for verdict in report.verdicts}
-    assert set(words) == {"forward", "backward", "step", "train_step"}
+    assert set(words) == {"forward", "backward", "step", "train_step", PEAK_MEMORY}
+    assert words[PEAK_MEMORY] == "equivalent"
     assert words["forward"] == words["train_step"] == "regressed"
     effects = {verdict.series: verdict.effect or 0.0 for verdict in report.verdicts}
     assert effects["forward"] > 0.1 > abs(effects["backward"])
