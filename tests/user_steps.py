@@ -21,6 +21,8 @@ class UserStep:
     """One training step and how to build it."""
 
     def __init__(self, factory: Callable[..., Step]) -> None:
+        if factory.__name__ == "<lambda>":
+            factory.__name__ = "mynet"
         self._declaration: Declaration = vars(training_step()(factory))[DECLARED]
 
     def case(self, **values: Any) -> Case:

@@ -81,7 +81,9 @@ def test_steps_are_cases_beside_other_tests(project: Path) -> None:
 
 
 def test_a_file_that_cannot_be_loaded_is_an_error_that_says_so(project: Path) -> None:
-    (project / "benchmarks" / "steps.py").write_text("from lacking import training_step")
+    (project / "benchmarks" / "steps.py").write_text(
+        "from lacking import training_step\n\n@training_step()\ndef mynet(device): ...\n"
+    )
     done = run_pytest(project, "--sumnet", "benchmarks")
     assert done.returncode == pytest.ExitCode.INTERRUPTED
     assert "No module named 'lacking'" in done.stdout
