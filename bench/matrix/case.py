@@ -7,7 +7,7 @@ import msgspec
 
 from ..devices import kind_of
 from ..errors import UsageError
-from .axes import AXES, SUITES, axes_of, ordered, prefix_of
+from .axes import AXES, SUITES, axes_of, ordered, prefix_of, word_of
 from .compilation import COMPILATIONS, Compilation
 from .default_step import DEFAULT
 from .optimizers import OPTIMIZERS
@@ -35,8 +35,7 @@ class OwnValue(msgspec.Struct, frozen=True, array_like=True):
     prefix: str
 
     def __str__(self) -> str:
-        value = str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
-        return f"{self.prefix}{value}"
+        return f"{self.prefix}{word_of(self.value)}"
 
 
 class Case(msgspec.Struct, frozen=True, omit_defaults=True):

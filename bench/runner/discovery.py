@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..errors import MachineError, UsageError
+from ..machine.checkout import checkout_of
 from ..matrix.axes import AXES
 from ..matrix.default_step import DEFAULT, Catalogue
 from ..matrix.step import COLUMNS, StepDescription
@@ -60,11 +61,8 @@ def steps_on(side: Side, device: str, path: str) -> tuple[StepDescription, ...]:
 
 def root_of(path: Path) -> Path:
     """The top of the checkout that a file lies in, or else its own folder."""
-    folder = path.resolve().parent
-    for place in (folder, *folder.parents):
-        if (place / ".git").exists():
-            return place
-    return folder
+    file = path.resolve()
+    return checkout_of(file) or file.parent
 
 
 def catalogue_of(file: str) -> Catalogue:

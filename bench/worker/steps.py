@@ -5,7 +5,6 @@ import inspect
 import random
 import sys
 from collections.abc import Callable
-from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +20,7 @@ from ..matrix.precision import PRECISIONS
 from ..matrix.step import PHASES, StepDescription, Traits
 from ..protocol.reasons import reason_of
 from ..protocol.subject import ROOT, steps_hash, subject_hash
+from .__main__ import load
 from .import_check import shared_code
 from .loop import Loop, Step, loop_over
 from .older_subject import older_loop
@@ -165,18 +165,9 @@ def _load_default(folder: Path) -> ModuleType:
     if folder != ROOT:
         for name in [name for name in sys.modules if name.split(".")[0] == package]:
             del sys.modules[name]
-        load_package(package, folder)
+        load(package, str(folder))
     is_older = importlib.util.find_spec(f"{package}.training") is None
     return importlib.import_module(f"{package}.{'train' if is_older else 'training'}")
-
-
-def load_package(name: str, folder: Path) -> None:
-    """Import a package from a folder, wherever else one of that name may be found."""
-    spec = PathFinder.find_spec(name, [str(folder)])
-    if spec is None or spec.loader is None:
-        sys.exit(f"there is no {name}/ in {folder}")
-    sys.modules[name] = module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[name])
 
 
 def _load_file(folder: Path, file: str, installed: bool) -> Any:

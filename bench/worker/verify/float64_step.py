@@ -30,6 +30,9 @@ LEAST_SHAKEN = 3
 LARGEST_TOLERANCE = 0.5
 """A loss that rounding alone may change by more, relative, shows nothing."""
 
+PLAIN = {"compile": "off", "implementation": "default"}
+"""Of a loop that runs as it is written."""
+
 Build = Callable[[Case], Loop]
 """Builds the loop of a case anew, from the same seed."""
 
@@ -121,9 +124,8 @@ class Run:
         self._case = case
         self._stored: torch.dtype = getattr(torch, PRECISIONS[case.dtype].parameters)
         self._noise = ROUNDINGS * products_unit(case)
-        wide = {"dtype": "float64", "compile": "off", "implementation": "default"}
         with in_float64(self._stored):
-            self._loop = build(case.but(wide))
+            self._loop = build(case.but({**PLAIN, "dtype": "float64"}))
         assert self._loop.optimizer is not None
         self._optimizer = self._loop.optimizer
         _keep_eps(self._optimizer, self._stored)

@@ -6,11 +6,8 @@ import torch
 
 from ...matrix.case import Case
 from ..loop import Loop
-from .float64_step import Build
+from .float64_step import PLAIN, Build
 from .step_checks import scalar_loss
-
-PLAIN = {"compile": "off", "implementation": "default"}
-"""Of a loop that runs as it is written."""
 
 
 def other_first_loss(case: Case, build: Build, first: float | None) -> str | None:
