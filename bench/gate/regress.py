@@ -45,6 +45,8 @@ class Gate:
     seed: int = 0
     named: bool = False
     """Whether the cases were asked for by name, so that one that cannot run is an error."""
+    nowhere: Sequence[str] = ()
+    """Steps that neither side can build, each with the reason."""
     pairs_wanted: int | None = None
     """How many pairs to measure, whatever is settled before; None where the looks decide."""
 
@@ -77,9 +79,7 @@ class Gate:
                     self.on_progress(f"look at {looked[-1]} pairs: {words}")
                 if decided(report.verdicts, report.rules):
                     break
-            of_memory, unjudged = judge_memory(report)
-            report.verdicts = [*report.verdicts, *of_memory]
-            report.without_memory |= unjudged
+            report.verdicts = [*report.verdicts, *judge_memory(report)]
             moved = None if report.recorded else control_moved(report.pairs)
             report.outcome, report.reason = outcome_of(report.counted, moved)
         except MachineError as error:  # a side that started before does not start any more
@@ -118,9 +118,9 @@ class Gate:
         self.sides = base, head
         self._check_threads(hellos)
         ended = self._pairs.ended
-        nowhere = {c: e.reason for c, e in ended.items() if e.side == "both"}
-        if nowhere and (self.named or len(nowhere) == len(self.comparisons)):
-            lines = [f"  {comparison}: {reason}" for comparison, reason in nowhere.items()]
+        neither = {c: e.reason for c, e in ended.items() if e.side == "both"}
+        if neither and (self.named or len(neither) == len(self.comparisons)):
+            lines = [f"  {comparison}: {reason}" for comparison, reason in neither.items()]
             raise UsageError("\n".join(["cannot run here, on either side:", *lines]))
         devices = dict.fromkeys(case.device for c in self.comparisons for case in (c.base, c.head))
         report = GateReport(
@@ -146,7 +146,8 @@ class Gate:
             seed=self.seed,
             comparisons=list(self.comparisons),
             # What neither side can do here is no difference between them: reported, not judged.
-            series=[(c.id, s) for c in self.comparisons if c.id not in nowhere for s in c.series],
+            series=[(c.id, s) for c in self.comparisons if c.id not in neither for s in c.series],
+            nowhere=list(self.nowhere),
             recorded=self.pairs_wanted is not None,
         )
         self._note_ended(report)

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import pytest
 
 from bench.gate.github import annotations
-from bench.gate.memory import LEAST_BYTES, MIN_COUNTS, judge_memory
+from bench.gate.memory import LEAST_BYTES, judge_memory
 from bench.gate.verdicts import clearly_regressed, outcome_of
-from bench.gate.views import headline, report_view
+from bench.gate.views import headline, how_to_settle, report_view
 from bench.matrix.case import PEAK_MEMORY
 from bench.records.gate_report import GateReport, Rules, SeriesVerdict
-from bench.records.verdicts import EQUIVALENT, IMPROVED, INVALID, REGRESSED
+from bench.records.verdicts import EQUIVALENT, IMPROVED, INCONCLUSIVE, INVALID, REGRESSED
+from bench.runner.pairs import MEMORY_PAIRS
 from tests.gate.gating import CASES, record, report
 
 MIB = 2**20
@@ -27,8 +28,7 @@ def counted(base: Sequence[int], head: Sequence[int], **changes: object) -> Gate
 
 
 def verdict_of(base: Sequence[int], head: Sequence[int], **changes: object) -> SeriesVerdict:
-    (found,), unjudged = judge_memory(counted(base, head, **changes))
-    assert unjudged == {}
+    (found,) = judge_memory(counted(base, head, **changes))
     assert found.series == PEAK_MEMORY
     return found
 
@@ -45,48 +45,68 @@ def test_counts_that_repeat_are_judged_by_their_difference(head: int, word: str)
 
 @pytest.mark.parametrize(("share", "word"), [(0.009, EQUIVALENT), (0.011, REGRESSED)])
 def test_the_threshold_is_that_of_times(share: float, word: str) -> None:
-    found = verdict_of([100 * MIB] * 3, [round(100 * MIB * (1 + share))] * 3)
+    found = verdict_of([100 * MIB] * MEMORY_PAIRS, [round(100 * MIB * (1 + share))] * MEMORY_PAIRS)
     assert found.verdict == word
     lenient = Rules(thresholds={"*": 0.02})
-    found = verdict_of([100 * MIB] * 3, [round(100 * MIB * (1 + share))] * 3, rules=lenient)
+    found = verdict_of(
+        [100 * MIB] * MEMORY_PAIRS, [round(100 * MIB * (1 + share))] * MEMORY_PAIRS, rules=lenient
+    )
     assert found.verdict == EQUIVALENT
     assert "2.0%" in found.reason
 
 
+def test_it_says_nothing_of_pairs_to_take() -> None:
+    found = peak(INCONCLUSIVE)
+    assert how_to_settle(report([record([0.0])], verdicts=[found])) == []
+
+
 def test_a_few_bytes_are_no_difference_however_large_their_share() -> None:
-    assert verdict_of([100] * 3, [100 + LEAST_BYTES - 1] * 3).verdict == EQUIVALENT
-    assert verdict_of([100] * 3, [100 + LEAST_BYTES] * 3).verdict == REGRESSED
-    assert verdict_of([0] * 3, [LEAST_BYTES] * 3).verdict == REGRESSED
+    assert (
+        verdict_of([100] * MEMORY_PAIRS, [100 + LEAST_BYTES - 1] * MEMORY_PAIRS).verdict
+        == EQUIVALENT
+    )
+    assert verdict_of([100] * MEMORY_PAIRS, [100 + LEAST_BYTES] * MEMORY_PAIRS).verdict == REGRESSED
+    assert verdict_of([0] * MEMORY_PAIRS, [LEAST_BYTES] * MEMORY_PAIRS).verdict == REGRESSED
 
 
-def test_counts_that_scatter_less_than_the_sides_differ_are_judged() -> None:
-    found = verdict_of([10 * MIB, 11 * MIB, 10 * MIB], [13 * MIB, 14 * MIB, 13 * MIB])
-    assert found.verdict == REGRESSED
-
-
-@pytest.mark.parametrize("head", [(11, 12, 13), (12, 13, 14), (10, 20, 30)])
-def test_counts_that_scatter_as_much_are_not_judged(head: tuple[int, ...]) -> None:
-    report = counted([10 * MIB, 11 * MIB, 12 * MIB], [MIB * each for each in head])
-    verdicts, unjudged = judge_memory(report)
-    assert verdicts == []
-    assert ["scatter" in reason for reason in unjudged.values()] == [True]
+@pytest.mark.parametrize(
+    ("base", "head", "word"),
+    [
+        ((10, 11, 10, 11, 10, 11), (13, 14, 13, 14, 13, 14), REGRESSED),
+        ((10, 15, 10, 11, 10, 11), (16, 40, 16, 16, 16, 16), REGRESSED),  # however they scatter
+        ((13, 14, 13, 14, 13, 14), (10, 11, 10, 11, 10, 11), IMPROVED),
+        ((10, 10, 10, 10, 10, 10), (10, 10, 10, 10, 10, 20), INCONCLUSIVE),
+        ((10, 20, 10, 20, 10, 20), (20, 10, 20, 10, 20, 10), INCONCLUSIVE),
+        ((100, 120, 101, 100, 100, 100), (101, 90, 140, 100, 100, 100), INCONCLUSIVE),
+    ],
+)
+def test_counts_that_scatter_differ_where_all_of_one_side_are_above(
+    base: tuple[int, ...], head: tuple[int, ...], word: str
+) -> None:
+    found = verdict_of([MIB * each for each in base], [MIB * each for each in head])
+    assert found.verdict == word
+    if word == INCONCLUSIVE:
+        assert f"{max(head)} MiB on the head" in found.reason
 
 
 def test_scatter_within_the_threshold_is_equivalent() -> None:
-    base, head = [100 * MIB, 120 * MIB, 101 * MIB], [101 * MIB, 90 * MIB, 140 * MIB]
+    base = [MIB * each for each in (1000, 1009, 1001, 1000, 1000)]
+    head = [MIB * each for each in (1001, 1000, 1005, 1000, 1000)]
     assert verdict_of(base, head).verdict == EQUIVALENT
 
 
 def test_fewer_counts_than_needed_give_no_verdict_and_need_no_reason() -> None:
-    few = MIN_COUNTS - 1
-    assert judge_memory(counted([MIB] * few, [2 * MIB] * few)) == ([], {})
-    assert judge_memory(report([record([0.0])] * 9)) == ([], {})
+    few = MEMORY_PAIRS - 1
+    assert judge_memory(counted([MIB] * few, [2 * MIB] * few)) == []
+    assert judge_memory(report([record([0.0])] * 9)) == []
 
 
 def test_a_comparison_that_ended_has_no_verdict() -> None:
     name = report().comparisons[0].id
-    ended = counted([MIB] * 3, [2 * MIB] * 3, ended={name: "failed on head: it broke"})
-    assert judge_memory(ended) == ([], {})
+    ended = counted(
+        [MIB] * MEMORY_PAIRS, [2 * MIB] * MEMORY_PAIRS, ended={name: "failed on head: it broke"}
+    )
+    assert judge_memory(ended) == []
 
 
 # What it makes of a run
