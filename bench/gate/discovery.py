@@ -15,32 +15,36 @@ MISSING = re.compile(r"No module named '([\w.]+)'|cannot import name '(\w+)' fro
 
 def steps_of(
     base: Side, head: Side, device: str, say: Callable[[str], None]
-) -> tuple[StepDescription, ...]:
+) -> tuple[tuple[StepDescription, ...], list[str]]:
     """The steps that the head declares; those that only the base can build, as they are there.
 
-    What the head cannot build is said, and left out where the base cannot either. Raises UsageError
-    where that leaves nothing.
+    What the head cannot build is said. Where the base cannot build it either it is left out, and
+    why is the second part. Raises UsageError where that leaves no step.
     """
     steps, errors = _described(head, device)
     if not errors:
-        return tuple(steps.values())
+        return tuple(steps.values()), []
     known, _ = _described(base, device)
-    lines = [f"{error}{_hint(head.checkout, error)}" for error in errors]
+    lines = {name: f"{error}{_hint(head.checkout, error)}" for name, error in errors.items()}
     found = {**known, **steps}
     if not found:
-        raise UsageError("\n".join(lines))
-    for line in lines:
+        raise UsageError("\n".join(lines.values()))
+    for line in lines.values():
         say(line)
-    return tuple(found.values())
+    nowhere = [line for name, line in lines.items() if name and name not in found]
+    return tuple(found.values()), nowhere
 
 
-def _described(side: Side, device: str) -> tuple[dict[str, StepDescription], list[str]]:
-    """The steps that a side can build, by name, and what goes wrong with the others."""
+def _described(side: Side, device: str) -> tuple[dict[str, StepDescription], dict[str, str]]:
+    """The steps that a side can build, by name, and what goes wrong with the others.
+
+    What goes wrong with the whole file has no name.
+    """
     try:
         steps = steps_on(side, device, f"{side.steps} on the {side.name}")
     except UsageError as error:
-        return {}, [str(error)]
-    errors = [f"{step.name} on the {side.name}: {step.error}" for step in steps if step.error]
+        return {}, {"": str(error)}
+    errors = {s.name: f"{s.name} on the {side.name}: {s.error}" for s in steps if s.error}
     return {step.name: step for step in steps if not step.error}, errors
 
 

@@ -73,6 +73,8 @@ def annotations(report: GateReport) -> list[str]:
         if lines:
             title = f"{word.capitalize()}: {len(named[word])} of {len(counted)} series"
             commands.append(_command(level, title, lines))
+    if report.nowhere:
+        commands.append(_command("warning", "Not measured on either side", report.nowhere))
     if report.without_phases:
         lines = [f"{name}: {reason}" for name, reason in report.without_phases.items()]
         commands.append(_command("notice", "Not timed by phase", lines))

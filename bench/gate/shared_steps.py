@@ -1,5 +1,7 @@
 """One steps file for both sides, so that a change of the benchmark is no change of the code."""
 
+import ast
+import contextlib
 import filecmp
 import shutil
 from pathlib import Path
@@ -8,10 +10,13 @@ from ..errors import MachineError
 
 STEPS_FROM = ("head", "base")
 """Whose steps file both sides load; the first unless asked otherwise."""
+DECORATOR = "training_step"
 
 
-def share_steps(giver: Path, taker: Path, steps: str) -> bool:
-    """Give a laid tree the steps file of another; whether it had a different one, or none.
+def share_steps(giver: Path, taker: Path, steps: str) -> tuple[bool, set[str]]:
+    """Give a laid tree the steps file of another.
+
+    Whether it had a different one, or none, and the steps that only that one declares.
 
     Files that it lacks in that file's folder come along, such as a new helper. Files that it has
     stay its own: they may be what is compared. Nothing comes along where the folder is the
@@ -19,14 +24,26 @@ def share_steps(giver: Path, taker: Path, steps: str) -> bool:
     """
     source, target = giver / steps, taker / steps
     differs = not target.is_file() or not filecmp.cmp(source, target, shallow=False)
+    own: set[str] = set()
     if differs:
+        own = _declared(target) - _declared(source)
         _copy(source, target)
     if not _is_code(giver, source.parent):
         for path in source.parent.rglob("*"):
             place = target.parent / path.relative_to(source.parent)
             if (path.is_symlink() or path.is_file()) and not (place.exists() or place.is_symlink()):
                 _copy(path, place)
-    return differs
+    return differs, own
+
+
+def _declared(file: Path) -> set[str]:
+    """The names of the functions that a file decorates as steps, without running it."""
+    found: set[str] = set()
+    with contextlib.suppress(OSError, SyntaxError, ValueError):  # which loading it will tell
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.FunctionDef):
+                found |= {node.name for d in node.decorator_list if DECORATOR in ast.dump(d)}
+    return found
 
 
 def _is_code(root: Path, folder: Path) -> bool:

@@ -234,8 +234,11 @@ def _prepared(
             f"the {giver.name} ({giver.what}) holds no {subject.steps}{why}: commit the file, or "
             "take the other side's with --steps-from"
         )
-    if share_steps(giver.subject, taker.subject, subject.steps):
+    differs, left_out = share_steps(giver.subject, taker.subject, subject.steps)
+    if differs:
         what = f"{taker.what}, with the {subject.steps} of the {giver.name}"
+        if left_out:
+            what += f" (which lacks its own steps {', '.join(sorted(left_out))})"
         base, head = (replace(s, what=what) if s.name == taker.name else s for s in (base, head))
     if own.build is None:
         return base, head

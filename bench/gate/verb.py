@@ -57,8 +57,11 @@ def regress(
     end_as_if_interrupted()
     try:
         with make_sides(base, head, console.out, same=same, own=own) as sides:
-            found = default or compared(steps_of(*sides, device, console.out))
-            return judged(Gate(found, sides, settings, path, named=named), console), path
+            gate = Gate(default or [], sides, settings, path, named=named)
+            if default is None:
+                steps, gate.nowhere = steps_of(*sides, device, console.out)
+                gate.comparisons = compared(steps)
+            return judged(gate, console), path
     except KeyboardInterrupt:
         if path.exists() and path.stat().st_mtime >= begun:  # and is not an older run's
             console.out(f"interrupted; the pairs measured so far are in {path}")

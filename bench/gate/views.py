@@ -96,8 +96,10 @@ def effect_text(verdict: SeriesVerdict) -> str:
 
 
 def how_to_settle(report: GateReport) -> list[str]:
-    """What to do about the series that are inconclusive, in a line; nothing where none is."""
-    unsettled = [v for v in report.verdicts if v.verdict == INCONCLUSIVE]
+    """What to do about the times that are inconclusive, in a line; nothing where none is."""
+    unsettled = [
+        v for v in report.verdicts if v.verdict == INCONCLUSIVE and v.series != PEAK_MEMORY
+    ]
     pairs = sum(not pair.control for pair in report.pairs)
     if not unsettled or not pairs:
         return []
@@ -145,6 +147,7 @@ def _notes(report: GateReport) -> list[str]:
             notes.append(f"{word}: {len(found)} of {len(report.verdicts)} series{because}.")
     notes += how_to_settle(report)
     notes += [f"Not measured: {name}: {reason}." for name, reason in report.ended.items()]
+    notes += [f"Not measured, on neither side: {step}." for step in report.nowhere]
     memoryless = sorted({*report.without_memory} - {*report.ended})
     notes += [
         f"{PEAK_MEMORY.capitalize()} not judged: {name}: {report.without_memory[name]}."
@@ -165,7 +168,7 @@ def _notes(report: GateReport) -> list[str]:
         notes.append(
             f"{PEAK_MEMORY}: the most that training takes, above the net and its data. It is a "
             f"count, which needs no test: regressed is more by {rules.threshold:.1%} and "
-            f"{memory(LEAST_BYTES)}, beyond what counts of one side scatter."
+            f"{memory(LEAST_BYTES)} in every process."
         )
     if rules.thresholds:
         own = ", ".join(f"{share:.1%} for {name}" for name, share in rules.thresholds.items())

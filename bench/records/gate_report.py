@@ -129,10 +129,12 @@ class GateReport(msgspec.Struct):
     """Comparison to why it is not measured any further."""
     ended_as: dict[str, Verdict] = {}
     """Comparison to the verdict that this is; invalid where it is not named."""
+    nowhere: list[str] = []
+    """Steps that neither side can build, each with the reason."""
     without_phases: dict[str, str] = {}
     """Comparison to why its phases are not."""
     without_memory: dict[str, str] = {}
-    """Comparison to why its memory is not counted, or its counts are not judged."""
+    """Comparison to why its memory is not counted."""
     verdicts: list[SeriesVerdict] = []
     outcome: Verdict = INVALID
     """The worst of the verdicts; invalid while the run has not ended."""

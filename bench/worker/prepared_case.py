@@ -33,6 +33,9 @@ from .verify.same_seed import other_restored_loss
 from .verify.step_verification import verify_step
 
 WARMUP_WINDOW = 8
+WARMUP_LEAST = 4
+WARMUP_WINDOW_NS = 200_000_000
+"""After which a window of slow steps ends, once it has WARMUP_LEAST."""
 WARMUP_TOLERANCE = 0.03
 WARMUP_STEADY = 2
 WARMUP_LIMIT_NS = 1_500_000_000
@@ -226,13 +229,14 @@ class PreparedCase:
     def _warm_up(self) -> int:
         """Step until the median has not fallen for WARMUP_STEADY windows; the least, ns."""
         spent = steady = 0
-        least = float("inf")
+        least, samples = float("inf"), WARMUP_LEAST
         while steady < WARMUP_STEADY and spent < WARMUP_LIMIT_NS:
             self.restore()
-            window = self.time(WHOLE_KIND, WARMUP_WINDOW)[WHOLE]
-            self._warmup_steps += WARMUP_WINDOW + 1
+            window = self.time(WHOLE_KIND, samples)[WHOLE]
+            self._warmup_steps += samples + 1
             spent += sum(window) * self._watch.repeats
             median = statistics.median(window)
+            samples = max(WARMUP_LEAST, min(WARMUP_WINDOW, round(WARMUP_WINDOW_NS / median)))
             steady = steady + 1 if median > least * (1 - WARMUP_TOLERANCE) else 0
             least = min(least, median)
         return round(least)

@@ -278,3 +278,9 @@ def test_phases_that_do_not_count_are_a_notice_and_in_no_headline() -> None:
     assert decoded_annotations(found) == [
         ("notice", "Not timed by phase", f"{phases[0].comparison}: {why}")
     ]
+
+
+def test_steps_that_neither_side_can_build_are_a_warning() -> None:
+    found = report(verdict("equivalent"), outcome="equivalent")
+    found.nowhere = ["tiny on the head: NameError: no"]
+    assert [level for level, _, text in decoded_annotations(found) if "tiny" in text] == ["warning"]

@@ -285,6 +285,8 @@ def test_nothing_is_proposed_where_all_is_settled_or_nothing_measured() -> None:
 def test_what_was_not_measured_is_named_with_its_reason() -> None:
     found = of(verdict(EQUIVALENT), ended={LARGE.id: "killed on head: SIGKILL"})
     assert line(found, "Not measured: ") == f"Not measured: {LARGE.id}: killed on head: SIGKILL."
+    found.nowhere = ["tiny on the head: NameError: no"]
+    assert line(found, "Not measured, ").endswith(": tiny on the head: NameError: no.")
 
 
 def test_pairs_and_time_are_reported() -> None:

@@ -30,7 +30,9 @@ from bench.worker.dispatch_trace import compiler_counts
 from bench.worker.loop import INITIAL_SCALE, Loop, Step, loop_over
 from bench.worker.prepared_case import (
     RESTORED_STEPS,
+    WARMUP_LEAST,
     WARMUP_WINDOW,
+    WARMUP_WINDOW_NS,
     PreparedCase,
     build,
     verified,
@@ -463,8 +465,9 @@ def test_a_resident_case_says_how_it_was_prepared() -> None:
     prepared = PreparedCase(SUITE, case).prepared()
     assert prepared.case == case.id
     assert prepared.step_ns > 0
-    assert prepared.warmup_steps >= 2 * (WARMUP_WINDOW + 1), "one window to compare with another"
-    assert prepared.warmup_steps % (WARMUP_WINDOW + 1) == 0
+    others = prepared.warmup_steps - (WARMUP_LEAST + 1)
+    assert others > 0, "one window to compare with another"
+    assert others % (WARMUP_WINDOW + 1) == 0
     assert prepared.reference_loops == (DISPATCH,)
     assert prepared.verified is not None
     assert prepared.verified.expected == expect(case)
@@ -489,7 +492,19 @@ def test_warming_up_goes_on_as_long_as_steps_get_faster(monkeypatch: pytest.Monk
     )
     prepared = PreparedCase(SUITE, sumnet()).prepared()
     assert prepared.step_ns == 690, "twice it fell by less than 3 % of 700"
-    assert prepared.warmup_steps == 6 * (WARMUP_WINDOW + 1)
+    assert prepared.warmup_steps == WARMUP_LEAST + 1 + 5 * (WARMUP_WINDOW + 1)
+
+
+def test_windows_of_slow_steps_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+
+    def time_block(loop: object, watch: object, kind: str, samples: int) -> dict[str, list[int]]:
+        counts.append(samples)
+        return {WHOLE: [WARMUP_WINDOW_NS // 6] * samples}
+
+    monkeypatch.setattr("bench.worker.prepared_case.time_block", time_block)
+    PreparedCase(SUITE, sumnet())
+    assert counts == [WARMUP_LEAST, 6, 6]
 
 
 def test_warming_up_ends_after_its_time_though_steps_get_faster(
@@ -500,7 +515,7 @@ def test_warming_up_ends_after_its_time_though_steps_get_faster(
         "bench.worker.prepared_case.time_block",
         lambda loop, watch, kind, samples: {WHOLE: [next(medians)] * samples},
     )
-    assert PreparedCase(SUITE, sumnet()).prepared().warmup_steps == WARMUP_WINDOW + 1
+    assert PreparedCase(SUITE, sumnet()).prepared().warmup_steps == WARMUP_LEAST + 1
 
 
 def test_a_case_that_does_not_learn_is_not_resident() -> None:

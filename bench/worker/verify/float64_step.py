@@ -24,7 +24,7 @@ from .widening import in_float64
 
 CHECKPOINTS = (3, 10)
 """Steps after which the loss is read; a slow step is judged by the first of them alone."""
-BUDGET_S = 10.0
+BUDGET_S = 5.0
 """For all runs of a case together."""
 LEAST_SHAKEN = 3
 LARGEST_TOLERANCE = 0.5

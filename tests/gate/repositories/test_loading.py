@@ -169,8 +169,9 @@ def test_steps_are_those_that_a_side_can_build(
     commit(top, head)
     said: list[str] = []
     with sides(top, base="HEAD~1") as both:
-        steps = steps_of(*both, "cpu", said.append)
+        steps, nowhere = steps_of(*both, "cpu", said.append)
     assert [step.name for step in steps] == names
     assert all(step.traits.parameter_bytes == BYTES[LIBRARY] for step in steps)
     broken = {**base, **head}.get("mylib/new.py") in ("", "1\n") or "mylib/net.py" in head
     assert len(said) == broken
+    assert [line.split()[0] for line in nowhere] == [n for n in ("tiny", "other") if n not in names]

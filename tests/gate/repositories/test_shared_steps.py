@@ -26,6 +26,18 @@ def test_or_the_bases(top: Path) -> None:
         assert "with the" not in base.what
 
 
+@pytest.mark.parametrize("mark", ["@training_step()", "@sumnet.training_step(\n    batch=[1],\n)"])
+def test_steps_that_only_the_other_file_declares_are_named(top: Path, mark: str) -> None:
+    commit(top, {"benchmarks/steps.py": f"{STEPS}\n\n{mark}\ndef gone(device):\n    return 1\n"})
+    git(top, "branch", "--force", "main")
+    commit(top, {"benchmarks/steps.py": CHANGED})
+    with sides(top) as (base, _):
+        assert base.what.endswith(" of the head (which lacks its own steps gone)")
+    commit(top, {"benchmarks/steps.py": f"{STEPS}\nit does not parse\n"})
+    with sides(top) as (base, _):
+        assert base.what.endswith(" of the head (which lacks its own steps gone, tiny)")
+
+
 def test_helpers_that_are_new_come_along_and_others_stay(top: Path) -> None:
     commit(top, {"benchmarks/data.py": "old", "benchmarks/net.py": "old"})
     git(top, "branch", "--force", "main")
