@@ -5,10 +5,12 @@ import os
 import shlex
 import time
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 from ..errors import MachineError, UsageError
 from ..machine.git import own_environment
+from ..protocol.subject import origin_of
 from ..runner.process import Side
 from .interpreters import examined, run
 from .subjects import Say
@@ -64,13 +66,15 @@ def build(side: Side, command: str, inside: Path, say: Say) -> Side:
         what=f"{side.what}, built by {command!r}",
         python=str(python),
         interpreter=interpreter,
-        installed=_has_installed(folder),
+        installed=_has_installed(folder, side.subject),
     )
 
 
-def _has_installed(folder: Path) -> bool:
-    """Whether a build installed a distribution into its environment."""
-    return any(folder.glob("lib/python*/site-packages/*.dist-info"))
+def _has_installed(folder: Path, tree: Path) -> bool:
+    """Whether a build installed a distribution into its environment out of the side's own tree."""
+    places = [str(place) for place in folder.glob("lib/python*/site-packages")]
+    origins = map(origin_of, metadata.distributions(path=places))
+    return any(origin is not None and origin.is_relative_to(tree) for origin in origins)
 
 
 def _make_environment(side: Side, folder: Path) -> Path:

@@ -24,14 +24,15 @@ def steps_of(
     steps, errors = _described(head, device)
     if not errors:
         return tuple(steps.values()), []
-    known, _ = _described(base, device)
+    known, of_base = _described(base, device)
     lines = {name: f"{error}{_hint(head.checkout, error)}" for name, error in errors.items()}
     found = {**known, **steps}
     if not found:
         raise UsageError("\n".join(lines.values()))
     for line in lines.values():
         say(line)
-    nowhere = [line for name, line in lines.items() if name and name not in found]
+    left = {**of_base, **lines}
+    nowhere = [line for name, line in left.items() if name and name not in found]
     return tuple(found.values()), nowhere
 
 

@@ -2,13 +2,17 @@
 
 import hashlib
 from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import unquote, urlparse
+
+import msgspec
 
 PACKAGE = Path(__file__).parents[1]
 """This instrument's own package: `bench` in a source tree, `sumnet_bench` where installed."""
-INSTALLED = "site-packages"
-"""The folder of what an installer put into an environment, which may lie in a project's own."""
+INSTALLED = ("site-packages", "dist-packages")
+"""Folders of what an installer put into an environment, which may lie in a project's own."""
 ROOT = PACKAGE.parent
 """The folder that holds this instrument: a source tree, or the site-packages it is installed in."""
 
@@ -24,6 +28,18 @@ def subject_hash(folder: Path) -> str:
     return files_hash(folder, modules_in(folder))
 
 
+def origin_of(distribution: metadata.Distribution) -> Path | None:
+    """The local file or folder that a distribution was installed out of, as PEP 610 has it."""
+    text = distribution.read_text("direct_url.json")
+    if text is None:
+        return None
+    try:
+        url = urlparse(msgspec.json.decode(text)["url"])
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        return None
+    return Path(unquote(url.path)) if url.scheme == "file" else None
+
+
 def steps_hash(
     folder: Path, file: str, modules: Iterable[ModuleType], environment: Path | None = None
 ) -> str:
@@ -32,7 +48,11 @@ def steps_hash(
     `environment` is one that only the project is installed in.
     """
     paths = {Path(name) for m in modules if (name := getattr(m, "__file__", None)) is not None}
-    own = {path for path in paths if path.is_relative_to(folder) and INSTALLED not in path.parts}
+    own = {
+        path
+        for path in paths
+        if path.is_relative_to(folder) and not any(part in INSTALLED for part in path.parts)
+    }
     loaded = files_hash(folder, {folder / file, *own})
     if environment is None:
         return loaded

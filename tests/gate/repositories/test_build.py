@@ -77,6 +77,13 @@ def test_command_runs_in_the_same_folder_of_the_tree_as_it_is_typed_in(
             assert not side.installed
 
 
+def test_what_a_build_installs_of_others_is_not_the_project(top: Path) -> None:
+    folder = "$VIRTUAL_ENV/lib/python*/site-packages"
+    command = f'cd {folder} && mkdir it-1.dist-info && echo "Name: it" > it-1.dist-info/METADATA'
+    with sides(top, build=command) as (base, _):
+        assert not base.installed
+
+
 def test_builds_may_ask_git_for_a_version(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     git(top, "tag", "-a", "-m", "one", "v1", "main")
     write(top, {"mylib/net.py": "edited"})

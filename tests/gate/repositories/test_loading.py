@@ -1,5 +1,6 @@
 """What the workers of both sides import, of layouts that repositories have."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from bench.errors import UsageError
 from bench.gate.discovery import steps_of
 from bench.runner.discovery import steps_on
 from bench.runner.process import Side
-from tests.gate.repositories.making import LIBRARY, STEPS, commit, sides
+from tests.gate.repositories.making import LIBRARY, STEPS, commit, runs, sides
 from tests.gate.repositories.test_build import BUILD_EXTENSION, EXTENSION, INSTALL
 from tests.gate.sides.making import git
 
@@ -122,6 +123,38 @@ setup(name="mylib", packages=["mylib"], package_dir={"": "python"})
     assert f"mylib.net is imported from {target}/mylib/net.py" in str(caught.value)
 
 
+def test_code_of_an_installed_release_is_refused(
+    odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "site-packages"
+    shutil.copytree(odd / "python", packages)
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+    with sides(odd, base="HEAD~1") as both, pytest.raises(UsageError) as caught:
+        steps_of(*both, "cpu", print)
+    assert f"mylib.net is imported from {packages}/mylib/net.py" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_an_editable_installation_of_the_checkout_does_no_harm(
+    top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As setuptools makes it, by a module that finds the project's."""
+    commit(
+        top, {"setup.py": 'from setuptools import setup\nsetup(name="my", packages=["mylib"])\n'}
+    )
+    commit(top, {"mylib/net.py": WITHOUT_BIAS})
+    words = ["-q", "--no-build-isolation", "--no-deps", "--no-index", "--target"]
+    target = tmp_path / "installed"
+    subprocess.run([sys.executable, "-m", "pip", "install", *words, target, "-e", top], check=True)
+    git(top, "clean", "-qfdx")
+    (finder,) = target.glob("__editable__*finder.py")
+    (target / "sitecustomize.py").write_text(f"import site\nsite.addsitedir({str(target)!r})\n")
+    monkeypatch.setenv("PYTHONPATH", str(target))
+    with sides(top, base="HEAD~1") as both:
+        assert runs(both[0], f"import sys; print({finder.stem!r} in sys.modules)") == "True"
+        assert held(*both) == [BYTES[LIBRARY], BYTES[WITHOUT_BIAS]]
+
+
 @pytest.mark.parametrize(
     "line", ["from mylib._version import x", "import mylib._version", "from mylib import _version"]
 )
@@ -174,4 +207,4 @@ def test_steps_are_those_that_a_side_can_build(
     assert all(step.traits.parameter_bytes == BYTES[LIBRARY] for step in steps)
     broken = {**base, **head}.get("mylib/new.py") in ("", "1\n") or "mylib/net.py" in head
     assert len(said) == broken
-    assert [line.split()[0] for line in nowhere] == [n for n in ("tiny", "other") if n not in names]
+    assert [line.split()[0] for line in nowhere] == ["other"] * ("other" not in names)
