@@ -6,7 +6,7 @@ import filecmp
 import shutil
 from pathlib import Path
 
-from ..errors import MachineError
+from ..errors import MachineError, UsageError
 
 STEPS_FROM = ("head", "base")
 """Whose steps file both sides load; the first unless asked otherwise."""
@@ -20,19 +20,20 @@ def share_steps(giver: Path, taker: Path, steps: str) -> tuple[bool, set[str]]:
 
     Files that it lacks in that file's folder come along, such as a new helper. Files that it has
     stay its own: they may be what is compared. Nothing comes along where the folder is the
-    repository's top or part of a package, which is code under test. Raises MachineError.
+    repository's top or part of a package, which is code under test. Raises UsageError where a link
+    leads out of the tree, MachineError where a file cannot be copied.
     """
     source, target = giver / steps, taker / steps
     differs = not target.is_file() or not filecmp.cmp(source, target, shallow=False)
     own: set[str] = set()
     if differs:
         own = _declared(target) - _declared(source)
-        _copy(source, target)
+        _copy(source, target, taker)
     if not _is_code(giver, source.parent):
         for path in source.parent.rglob("*"):
             place = target.parent / path.relative_to(source.parent)
             if (path.is_symlink() or path.is_file()) and not (place.exists() or place.is_symlink()):
-                _copy(path, place)
+                _copy(path, place, taker)
     return differs, own
 
 
@@ -51,9 +52,15 @@ def _is_code(root: Path, folder: Path) -> bool:
     return folder == root or any((parent / "__init__.py").exists() for parent in above)
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, tree: Path) -> None:
+    folder = target.parent
+    if not folder.resolve().is_relative_to(tree):
+        raise UsageError(
+            f"{folder.relative_to(tree)} is a link out of the repository on one side, and the "
+            f"other's {target.relative_to(tree)} would be written there: make it a folder"
+        )
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         shutil.copy2(source, target, follow_symlinks=False)
     except OSError as error:

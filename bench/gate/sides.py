@@ -56,17 +56,18 @@ def make_sides(
 ) -> Iterator[tuple[Side, Side]]:
     """The base and the head, for as long as the context lasts.
 
-    `same` sides are meant to be identical. The subject is the repository around one's `own` steps;
-    else the sumnet/ in `root`, or else in `subject_root`.
+    What is compared, the subject, is the repository around one's `own` steps. Without these it is
+    the package sumnet/ in `root`; where that is None, in `subject_root`. `same` asks for identical
+    sides.
 
-    Both subjects are copies, at paths of one length and with nothing beside them, so that neither
-    later edits nor their places make a difference. A head that is not named is the working tree. A
-    base that is not named is the head's subject where something else differs, or nothing;
-    otherwise the commit where the head left the main branch, and on the main branch itself the
-    commit before it, or the head's own where that has changes on top.
+    Both sides are copies, at paths of one length, so that a later edit makes no difference, nor
+    does the place. A head that is not named is the working tree. A base that is not named is
+    - the head's subject, where the sides differ in something else or are the `same`;
+    - else the commit where the head's branch left the main branch;
+    - on the main branch, the last commit where the working tree has changes, else the one before.
 
-    Raises UsageError where what is asked for is missing, cannot differ or cannot be built,
-    MachineError where it cannot be copied.
+    Raises UsageError where what is asked for is missing, cannot be built, or is the same on both
+    sides without `same`; MachineError where a file cannot be copied.
     """
     is_special = base.is_special or head.is_special
     if same and (is_special or base.environment):

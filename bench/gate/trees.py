@@ -54,7 +54,7 @@ class Tree:
             for path, file in git.files(commit).items()
             if file.mode not in (LINK, SUBMODULE)
             and (place := self.target / below / path).is_file()
-            and not place.is_symlink()
+            and place.resolve() == place  # else a link stands there now, or above it
         }
         converted = {p: files[p] for p in git.edited(files, self.top / below)[0]}
         for path, content in git.contents(converted).items():
@@ -206,11 +206,24 @@ def give_history(top: Path, commit: str, laid: Path) -> None:
         done = git.run(*words)
         if done.returncode:
             raise UsageError(f"git cannot prepare commit {commit[:10]}: {reason_of(done)}")
+        if words[0] == "clone":
+            _borrow(git.folder / git.words("rev-parse", "--git-common-dir"), clone / ".git")
     try:
         (clone / ".git").rename(laid / ".git")
         clone.rmdir()
     except OSError as error:
         raise MachineError(f"cannot write {laid}: {error.strerror}") from None
+
+
+def _borrow(source: Path, target: Path) -> None:
+    """Have a git directory use all objects of another. A clone of a shallow one has copies instead,
+    and those of its branches alone."""
+    try:
+        (target / "objects" / "info" / "alternates").write_text(f"{source / 'objects'}\n")
+        if (source / "shallow").exists():
+            shutil.copy2(source / "shallow", target / "shallow")
+    except OSError as error:
+        raise MachineError(f"cannot write {target}: {error.strerror}") from None
 
 
 def _files_in(folder: Path) -> Iterator[Path]:

@@ -4,6 +4,7 @@ Nothing in it is changed.
 """
 
 import os
+from importlib.machinery import all_suffixes
 from pathlib import Path
 
 from ..errors import UsageError
@@ -96,14 +97,19 @@ class Checkout:
         return held.keys() != there or self.git.edited(held, self._root)[1]
 
     def _changed(self, commit: str) -> bool:
-        """Whether a file of the commit is not as it was, or there is a module beside them."""
+        """Whether a file of the commit is not as it was, or there is a module beside them.
+
+        Other new files do not count: reports, logs and results lie about in many checkouts.
+        """
         held = {
             path: file
             for path, file in self.git.files(commit).items()
             if "__pycache__" not in path.split("/")
         }
         submodules = {path: held.pop(path).id for path, f in [*held.items()] if f.mode == SUBMODULE}
-        there = {path for path in self.git.working_files() if path in held or path.endswith(".py")}
+        suffixes = tuple(all_suffixes())
+        files = self.git.working_files()
+        there = {path for path in files if path in held or path.endswith(suffixes)}
         return (
             there != held.keys()
             or self.git.edited(held, self._root)[1]

@@ -60,11 +60,8 @@ class Git:
 
     def files(self, commit: str, *folders: str) -> dict[str, File]:
         """What the commit holds in the folders, or in all, by paths from this one."""
-        done = self.run("ls-tree", "-r", "-z", commit, *(f"{folder}/" for folder in folders))
-        if done.returncode:
-            raise UsageError(f"git cannot read commit {commit[:10]}: {reason_of(done)}")
-        files = {}
-        for line in done.stdout.split(b"\0")[:-1]:
+        files, places = {}, (f"{folder}/" for folder in folders)
+        for line in self._listed(f"commit {commit[:10]}", "ls-tree", "-r", "-z", commit, *places):
             words, _, path = line.partition(b"\t")
             mode, _, object_id = words.decode().split()
             files[os.fsdecode(path)] = File(mode, object_id)
@@ -108,26 +105,39 @@ class Git:
         """
         listed = ("ls-files", "-z", "--exclude-standard")
         kept, new = (
-            [os.fsdecode(path) for path in self.run(*listed, which).stdout.split(b"\0")[:-1]]
+            [os.fsdecode(path) for path in self._listed(str(self.folder), *listed, which)]
             for which in ("--cached", "--others")
         )
         environments = tuple(
             path.removesuffix("pyvenv.cfg") for path in new if path.endswith("/pyvenv.cfg")
         )
-        new = [path for path in new if not path.startswith(environments)] if environments else new
+        new = [path for path in new if not path.startswith(environments)]
+        paths = dict.fromkeys([*kept, *new])
+        # What git keeps in a folder that is a link now lies elsewhere.
+        links = tuple(f"{path}/" for path in paths if (self.folder / path).is_symlink())
         return [
             path
-            for path in dict.fromkeys([*kept, *new])
+            for path in paths
             if not path.endswith("/")
+            and not path.startswith(links)
             and "__pycache__" not in path.split("/")
             and ((place := self.folder / path).is_symlink() or place.is_file())
         ]
 
     def submodules(self) -> list[str]:
         """The submodules of the checkout, by paths from this folder."""
-        lines = self.run("ls-files", "-z", "--stage").stdout.split(b"\0")
-        mode = SUBMODULE.encode()
+        lines, mode = (
+            self._listed(str(self.folder), "ls-files", "-z", "--stage"),
+            SUBMODULE.encode(),
+        )
         return [os.fsdecode(line.partition(b"\t")[2]) for line in lines if line.startswith(mode)]
+
+    def _listed(self, what: str, *words: str) -> list[bytes]:
+        """What git ends with a NUL each, to read `what`."""
+        done = self.run(*words)
+        if done.returncode:
+            raise UsageError(f"git cannot read {what}: {reason_of(done)}")
+        return done.stdout.split(b"\0")[:-1]
 
     def ignores(self, path: str) -> bool:
         """Whether a file that git does not keep is one that it is told to ignore."""

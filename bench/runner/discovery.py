@@ -23,7 +23,7 @@ def catalogue_in(path: Path, device: str) -> Catalogue:
         raise UsageError(f"there is no file {path}: name the one that declares your steps")
     root = root_of(path)
     file = path.resolve().relative_to(root).as_posix()
-    return Catalogue(steps_on(Side(subject=root, steps=file), device, str(path)), file, root)
+    return Catalogue(steps_on(_in_place(root, file, {}), device, str(path)), file, root)
 
 
 def steps_on(side: Side, device: str, path: str) -> tuple[StepDescription, ...]:
@@ -83,4 +83,11 @@ def side_of(catalogue: Catalogue, environment: dict[str, str] | None = None) -> 
     """What a worker runs, of the steps of a catalogue."""
     if catalogue.root is None:
         return Side(environment=environment or {})
-    return Side(subject=catalogue.root, steps=catalogue.file, environment=environment or {})
+    return _in_place(catalogue.root, catalogue.file, environment or {})
+
+
+def _in_place(root: Path, file: str, environment: dict[str, str]) -> Side:
+    """Steps in their own checkout, where importing them is to write no bytecode."""
+    return Side(
+        subject=root, steps=file, environment={**environment, "PYTHONDONTWRITEBYTECODE": "1"}
+    )

@@ -39,7 +39,9 @@ def refusal(path: Path) -> str:
 def test_a_file_has_the_steps_that_it_declares_from_the_top_of_its_checkout(tmp_path: Path) -> None:
     """Whatever it prints."""
     (tmp_path / ".git").mkdir()
-    found = catalogue_in(steps_file(tmp_path), "cpu")
+    (tmp_path / "helper.py").touch()
+    found = catalogue_in(steps_file(tmp_path, f"import helper\n{MYNET}"), "cpu")
+    assert list(tmp_path.rglob("__pycache__")) == []
     assert (found.file, found.root) == ("benchmarks/steps.py", tmp_path.resolve())
     (step,) = found.steps
     assert (step.name, step.axes) == ("mynet", (OwnAxis("width", (3,), short="width"),))
@@ -118,4 +120,4 @@ def test_a_worker_runs_the_default_step_or_those_of_a_file(tmp_path: Path) -> No
     assert side_of(Catalogue()) == Side(subject=ROOT)
     side = side_of(Catalogue((), "steps.py", tmp_path), {"NAME": "value"})
     assert (side.subject, side.steps) == (tmp_path, "steps.py")
-    assert side.environment == {"NAME": "value"}
+    assert side.environment == {"NAME": "value", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -49,6 +49,17 @@ def test_helpers_that_are_new_come_along_and_others_stay(top: Path) -> None:
         assert files(head.subject)["benchmarks/data.py"] == "new"
 
 
+def test_nothing_is_written_through_a_link_out_of_the_repository(top: Path, tmp_path: Path) -> None:
+    (top / "benchmarks").rename(tmp_path / "moved")
+    (top / "benchmarks").symlink_to(tmp_path / "moved")
+    commit(top)
+    git(top, "branch", "--force", "main")
+    (top / "benchmarks").unlink()
+    commit(top, {"benchmarks/steps.py": CHANGED})
+    assert "benchmarks is a link out of the repository" in refusal(top)
+    assert (tmp_path / "moved/steps.py").read_text() == STEPS
+
+
 @pytest.mark.parametrize("steps", ["steps.py", "newlib/steps.py", "newlib/bench/steps.py"])
 def test_code_under_test_never_comes_along(top: Path, steps: str) -> None:
     commit(top, {"newlib/__init__.py": "", "net.py": "", "newlib/bench/net.py": "", steps: STEPS})

@@ -128,6 +128,17 @@ def test_links_out_of_the_repository_lead_where_they_led(top: Path, tmp_path: Pa
     )
 
 
+def test_nothing_is_written_through_a_link_out_of_the_repository(top: Path, tmp_path: Path) -> None:
+    commit(top, {".gitattributes": "*.txt text eol=crlf\n", "mylib/data/a.txt": "data\n"})
+    (top / "mylib/data/a.txt").unlink()
+    (top / "mylib/data").rename(tmp_path / "moved")
+    write(tmp_path, {"moved/a.txt": b"data\r\n"})  # as git would check it out
+    (top / "mylib/data").symlink_to(tmp_path / "moved")
+    with sides(top, base="HEAD~1"):
+        pass
+    assert (tmp_path / "moved/a.txt").read_bytes() == b"data\r\n"
+
+
 def test_line_ends_are_those_that_git_stores(top: Path) -> None:
     commit(top, {".gitattributes": "*.py text eol=crlf\n"})
     for name in ("mylib/net.py", "benchmarks/steps.py"):
@@ -170,6 +181,15 @@ def test_shallow_clone_says_how_to_deepen_it(top: Path) -> None:
     assert "this clone is shallow" in refusal(shallow)
 
 
+def test_shallow_clone_is_built_where_it_holds_both_commits(top: Path) -> None:
+    git(top, "tag", "v1", "main")
+    shallow = clone(top, "--depth", "1", "--branch", "change", "--no-single-branch")
+    with sides(
+        shallow, base="origin/main", build="git describe --tags > said; git log > log"
+    ) as both:
+        assert files(both[0].subject)["said"] == "v1\n"
+
+
 def test_bases_may_be_folders(top: Path, tmp_path: Path) -> None:
     old = clone(top, "--branch", "main")
     write(tmp_path / "bare", {"benchmarks/steps.py": STEPS, ".venv/pyvenv.cfg": "", ".venv/x": ""})
@@ -202,3 +222,10 @@ def test_change_of_any_file_is_a_change(top: Path) -> None:
     with sides(top, same=True):
         pass
     assert "--same" in refusal(top, base="HEAD~1", same=True)
+
+
+def test_new_file_is_a_change_where_python_would_import_it(top: Path) -> None:
+    git(top, "checkout", "--quiet", "main")
+    write(top, {"notes.txt": "", "mylib/_c.abi3.so": ""})
+    with sides(top) as (base, _):
+        assert base.what.endswith("(HEAD)")
