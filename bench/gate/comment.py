@@ -10,6 +10,7 @@ Environment: GITHUB_EVENT_PATH, GITHUB_REPOSITORY, GH_TOKEN for `gh`, and ARTIFA
 
 import io
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -26,16 +27,26 @@ from ..records.verdicts import EQUIVALENT, INCONCLUSIVE, INVALID
 from .github import summary
 from .views import report_view
 
-MARKER = "<!-- sumnet-bench: training step -->"
-"""How a comment begins that this made."""
 AUTHOR = "github-actions[bot]"
-"""Who makes them: the owner of a workflow's own token. Anyone can write the marker."""
+"""Who makes the comments, by a workflow's own token. Anyone can write their first line."""
 FILE = "regress.json"
 """In the artifact."""
 REPORT_BYTES = 8 * 2**20
 """A report of 24 series and 30 pairs has 50 kB."""
 COMMENT_BYTES = 60_000
 """GitHub takes 65536 characters."""
+BROKEN = (
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a file of an archive raises that is none, or lacks it, or is damaged."""
 QUIET = (EQUIVALENT, INCONCLUSIVE, INVALID)
 """Verdicts that no comment is made for; the check tells them."""
 
@@ -60,11 +71,12 @@ def commented(run: Mapping[str, Any], repository: str) -> str:
     pull = _pull_request(run, repository)
     if pull is None:
         return f"no open pull request has {run['head_sha']} as its head: no comment"
-    report, why = _report(run, repository)
-    earlier = _earlier_comment(pull, repository)
+    artifact = os.environ["ARTIFACT"]
+    report, why = _report(run, repository, artifact)
+    earlier = _earlier_comment(pull, repository, artifact)
     if earlier is None and (report is None or not is_news(report)):
         return f"#{pull}: {why or 'nothing changed'}: no comment"
-    written = {"body": body(run, report, why)}
+    written = {"body": body(run, report, why, artifact)}
     if earlier is None:
         _gh("POST", f"repos/{repository}/issues/{pull}/comments", written)
         return f"#{pull}: commented"
@@ -77,37 +89,54 @@ def is_news(report: GateReport) -> bool:
     return report.outcome != INVALID and any(v.verdict not in QUIET for v in report.counted)
 
 
-def body(run: Mapping[str, Any], report: GateReport | None, why: str) -> str:
+def marker(artifact: str) -> str:
+    """The first line of the comment on an artifact; a pull request has one for each."""
+    return f"<!-- sumnet-bench: training step, {artifact} -->"
+
+
+def body(run: Mapping[str, Any], report: GateReport | None, why: str, artifact: str) -> str:
     """The comment: the report, or why there is none; and the run that it is from."""
-    source = f"Commit {run['head_sha'][:10]}, as [its own run]({run['html_url']}) reports it."
+    source = (
+        f"Commit {run['head_sha'][:10]}, as [its own run]({run['html_url']}) reports it in the "
+        f"artifact `{artifact}`."
+    )
+    first = marker(artifact)
     if report is None:
-        return f"{MARKER}\n### NO VERDICT: {why}.\n\n{source}\n"
+        # A job passes without a report only where it had nothing to measure.
+        word = "NOT MEASURED" if run["conclusion"] == "success" else "NO VERDICT"
+        return f"{first}\n### {word}: {why}.\n\n{source}\n"
     found = summary(report_view(report), COMMENT_BYTES).decode()
-    return f"{MARKER}{found}\n{source}\n"
+    return f"{first}{found}\n{source}\n"
 
 
 def _pull_request(run: Mapping[str, Any], repository: str) -> int | None:
     """The number of the one open pull request whose head the run measured, if it still is."""
+    if run["head_repository"] is None:  # a fork that was deleted since
+        return None
     head = f"{run['head_repository']['owner']['login']}:{run['head_branch']}"
     pulls = json.loads(_gh("GET", f"repos/{repository}/pulls", {"state": "open", "head": head}))
     numbers = [int(pull["number"]) for pull in pulls if pull["head"]["sha"] == run["head_sha"]]
     return numbers[0] if len(numbers) == 1 else None
 
 
-def _report(run: Mapping[str, Any], repository: str) -> tuple[GateReport | None, str]:
+def _report(
+    run: Mapping[str, Any], repository: str, artifact: str
+) -> tuple[GateReport | None, str]:
     """The run's report; or None, and why."""
-    name = os.environ["ARTIFACT"]
     runs = f"repos/{repository}/actions/runs/{int(run['id'])}/artifacts"
-    found = json.loads(_gh("GET", runs, {"name": name}))["artifacts"]
+    found = json.loads(_gh("GET", runs, {"name": artifact}))["artifacts"]
     if not found:
+        if run["conclusion"] == "success":
+            return None, "the change touches nothing that the run measures"
         return None, "the run left no report, as its log explains"
-    if found[0]["size_in_bytes"] > REPORT_BYTES:
+    newest = max(found, key=lambda each: int(each["id"]))  # of a run that was repeated
+    if newest["size_in_bytes"] > REPORT_BYTES:
         return None, "the run's report is too large to be one"
-    archive = _gh("GET", f"repos/{repository}/actions/artifacts/{int(found[0]['id'])}/zip")
+    archive = _gh("GET", f"repos/{repository}/actions/artifacts/{int(newest['id'])}/zip")
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as opened, opened.open(FILE) as file:
             content = file.read(REPORT_BYTES + 1)
-    except (KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
+    except BROKEN:
         return None, f"the run's artifact holds no {FILE}"
     if len(content) > REPORT_BYTES:
         return None, "the run's report is too large to be one"
@@ -117,17 +146,18 @@ def _report(run: Mapping[str, Any], repository: str) -> tuple[GateReport | None,
         try:
             report = load_report(path)
             report_view(report)
-        except (UsageError, ArithmeticError, LookupError, ValueError):  # it may say anything
+        except (UsageError, ArithmeticError, LookupError, RecursionError, ValueError):
+            # for it may say anything
             return None, "the run's report cannot be read"
     return report, ""
 
 
-def _earlier_comment(pull: int, repository: str) -> int | None:
-    """The id of the comment that this made before."""
+def _earlier_comment(pull: int, repository: str, artifact: str) -> int | None:
+    """The id of the comment on an earlier report of this name."""
     pages = _gh("GET", f"repos/{repository}/issues/{pull}/comments", {"per_page": "100"}, all=True)
     for page in json.loads(pages):
         for comment in page:
-            if comment["user"]["login"] == AUTHOR and comment["body"].startswith(MARKER):
+            if comment["user"]["login"] == AUTHOR and comment["body"].startswith(marker(artifact)):
                 return int(comment["id"])
     return None
 

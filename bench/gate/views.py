@@ -188,9 +188,10 @@ def _notes(report: GateReport) -> list[str]:
     if exchanged(side.devices for side in report.sides):
         notes.append("The sides ran on different devices: what differs may be theirs.")
     machine = report.machine
+    instrument = machine.code_hash.partition("-")[0]  # the commit may be of a user's repository
     notes.append(
-        f"{machine.label}: {machine.cpu}, {machine.cores_used}; instrument {machine.revision}, "
-        f"{report.environment} environment."
+        f"{machine.label}: {machine.cpu}, {machine.cores_used}; commit {machine.revision}, "
+        f"instrument {instrument}, {report.environment} environment."
     )
     return notes
 

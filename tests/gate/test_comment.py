@@ -7,19 +7,21 @@ import json
 import os
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from unittest import mock
 
 import msgspec
 import pytest
 
-from bench.gate.comment import AUTHOR, COMMENT_BYTES, FILE, MARKER, REPORT_BYTES, main
+from bench.gate.comment import AUTHOR, COMMENT_BYTES, FILE, REPORT_BYTES, main, marker
 from bench.records.gate_report import GateReport
 from tests.commands import Done
 from tests.gate.test_github import report, verdict
 
+MARKER = marker("regress")
 SHA = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "maintainer/library"
 RUN = {
@@ -28,6 +30,7 @@ RUN = {
     "head_branch": "a branch&state=closed",
     "head_repository": {"owner": {"login": "stranger"}},
     "html_url": "https://github.com/maintainer/library/actions/runs/77",
+    "conclusion": "failure",
 }
 GH = """#!{python} -IS
 import base64, json, sys
@@ -65,11 +68,14 @@ def comment(
     earlier: Sequence[dict[str, Any]] = (),
     pulls: Sequence[tuple[int, str]] = ((12, SHA),),
     size: int | None = None,
+    run: Mapping[str, Any] = MappingProxyType({}),
     **changes: Any,
 ) -> tuple[Done, list[list[str]]]:
     """The command after a run that left this report, or archive; and what it asked GitHub."""
     archive = left if isinstance(left, bytes) else zipped(msgspec.json.encode(left))
-    listed = [] if left is None else [{"id": 5, "size_in_bytes": size or len(archive)}]
+    # The run was repeated: an earlier artifact of the name is listed too.
+    sizes = [(4, 1), (5, size or len(archive)), (3, 1)]
+    listed = [{"id": number, "size_in_bytes": size} for number, size in sizes if left is not None]
     answers = {
         LISTED: [{"number": number, "head": {"sha": sha}} for number, sha in pulls],
         ARTIFACTS: {"artifacts": listed},
@@ -80,7 +86,7 @@ def comment(
     encoded[ARCHIVE] = archive
     text = {path: base64.b64encode(answer).decode() for path, answer in encoded.items()}
     (folder / "answers.json").write_text(json.dumps(text))
-    (folder / "event.json").write_text(json.dumps({"workflow_run": RUN}))
+    (folder / "event.json").write_text(json.dumps({"workflow_run": {**RUN, **run}}))
     (folder / "gh").write_text(GH.format(python=sys.executable))
     (folder / "gh").chmod(0o755)
     around = {
@@ -165,6 +171,7 @@ def test_only_its_own_comment_is_updated(tmp_path: Path) -> None:
     others = [
         {"id": 1, "user": {"login": "stranger"}, "body": f"{MARKER}\nmine"},
         {"id": 2, "user": {"login": AUTHOR}, "body": f"Another tool's. {MARKER}"},
+        {"id": 3, "user": {"login": AUTHOR}, "body": f"{marker('regress-gpu')}\nAnother report's."},
     ]
     _, calls = comment(tmp_path, SLOWER, earlier=others)
     assert [method for method, _, _ in written(calls)] == ["POST"]
@@ -179,6 +186,18 @@ def test_run_without_a_report_updates_and_never_begins_a_comment(tmp_path: Path)
     ((method, _, body),) = written(calls)
     assert method == "PATCH"
     assert "### NO VERDICT: the run left no report" in body
+
+
+def test_run_with_nothing_to_measure_says_so(tmp_path: Path) -> None:
+    _, calls = comment(tmp_path, None, earlier=[mine()], run={"conclusion": "success"})
+    ((_, _, body),) = written(calls)
+    assert "### NOT MEASURED: the change touches nothing that " in body
+
+
+def test_fork_that_is_gone_has_no_comment(tmp_path: Path) -> None:
+    (tmp_path / "calls").touch()
+    done, calls = comment(tmp_path, SLOWER, run={"head_repository": None})
+    assert (done.exit_code, calls) == (0, [])
 
 
 @pytest.mark.parametrize(
@@ -219,8 +238,22 @@ def test_text_of_a_stranger_is_shown_as_text(tmp_path: Path) -> None:
         assert live not in shown.replace("\\<", "").replace("\\[", "")
 
 
+def damaged(kind: int) -> bytes:
+    """An archive whose file is not what it is compressed as."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", kind) as opened:
+        opened.writestr(FILE, bytes(range(256)) * 40)
+    content = bytearray(archive.getvalue())
+    content[60:90] = bytes(30)
+    return bytes(content)
+
+
 BROKEN = {
     "not a zip": b"PK nothing",
+    "cut off": zipped(b" " * 9999)[:-200],
+    **{f"compressed as {n}": damaged(n) for n in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)},
+    "compressed as LZMA": damaged(zipfile.ZIP_LZMA),
+    "deeply nested": zipped(b'{"machine":' + b"[" * 200_000),
     "another file": zipped(b"{}", "../../report.json"),
     "not JSON": zipped(b"\xff{"),
     "another document": zipped(b'{"sumnet": {}}'),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.matrix.comparison import Comparison
-from bench.records.gate_report import GateReport, Rules, write_report
+from bench.records.gate_report import GateReport, Rules, SeriesVerdict, write_report
 from bench.records.verdicts import Verdict
 from tests import synthetic
 from tests.cases import sumnet
@@ -283,18 +283,48 @@ def test_inputs_reach_the_gate_as_words(tmp_path: Path) -> None:
         tmp_path,
         STEPS="my steps.py",
         BUILD=f"pip install . && echo {hostile}",
-        BASE=hostile,
         BUDGET="60",
         ARGUMENTS="--batch 32 --base-env 'A=b c' $HOME",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "arguments").read_text().splitlines() == [
         *("regress", "my steps.py", "--head", "HEAD"),
-        *("--report", str(tmp_path / "temp" / "regress.json"), "--base", hostile),
+        *("--report", str(tmp_path / "temp" / "regress.json")),
         *("--build", f"pip install . && echo {hostile}", "--budget", "60"),
         *("--batch", "32", "--base-env", "A=b c", "$HOME"),
     ]
     assert not (tmp_path / "owned").exists()
+
+
+@needs_bash
+@pytest.mark.parametrize("base", ["mian", "-x", "$(touch owned)"])
+def test_base_that_is_no_commit_is_an_error_and_no_pass(checkout: Path, base: str) -> None:
+    done = run(checkout, BASE=base)
+    assert done.returncode == 2
+    assert f"::error title=No verdict::base: {base} is no commit" in done.stdout
+    assert not (checkout / "arguments").exists() and not (checkout / "owned").exists()
+
+
+@needs_bash
+@pytest.mark.parametrize("more", ["--base HEAD", "--head=HEAD~1", "--report x.json", "--same"])
+def test_arguments_do_not_change_what_is_compared(tmp_path: Path, more: str) -> None:
+    done = run(tmp_path, ARGUMENTS=f"--batch 32 {more}")
+    assert done.returncode == 2
+    assert f"::error title=No verdict::arguments: {more.split()[0]}: " in done.stdout
+    assert not (tmp_path / "arguments").exists()
+
+
+@needs_bash
+@pytest.mark.parametrize(("inconclusive", "ends"), [("warn", 0), ("fail", 3)])
+def test_allowing_no_baseline_allows_nothing_else(
+    tmp_path: Path, inconclusive: str, ends: int
+) -> None:
+    found = report("no baseline")
+    words: tuple[Verdict, ...] = ("no baseline", "equivalent", "inconclusive")
+    found.verdicts = [SeriesVerdict(found.comparisons[0].id, word, word) for word in words]
+    write_report(tmp_path / "prepared.json", found)
+    done = run(tmp_path, 3, None, ON_NO_BASELINE="warn", ON_INCONCLUSIVE=inconclusive)
+    assert done.returncode == ends, done.stdout
 
 
 @needs_bash
@@ -356,6 +386,37 @@ def test_path_that_fits_nothing_is_an_error_and_no_pass(checkout: Path) -> None:
 
 
 @needs_bash
+def test_change_of_a_submodule_is_measured_whatever_git_is_told_to_ignore(checkout: Path) -> None:
+    def git(*words: str) -> None:
+        who = (
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.org",
+            "-c",
+            "protocol.file.allow=always",
+        )
+        subprocess.run(["git", *who, *words], cwd=checkout, check=True, capture_output=True)
+
+    git("clone", "--quiet", ".", "other")
+    git("submodule", "add", "./other", "code/dep")
+    git("config", "--file", ".gitmodules", "submodule.code/dep.ignore", "all")
+    git("add", ".gitmodules")
+    git("commit", "--quiet", "--message", "With a submodule")
+    git("update-ref", "refs/remotes/origin/main", "HEAD")
+    git("-C", "code/dep", "commit", "--quiet", "--allow-empty", "--message", "Newer")
+    git("update-index", "--cacheinfo", f"160000,{head(checkout / 'code/dep')},code/dep")
+    git("commit", "--quiet", "--message", "The newer one")
+    run(checkout, PATHS="code", GITHUB_BASE_REF="main")
+    assert (checkout / "arguments").exists()
+
+
+def head(folder: Path) -> str:
+    words = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@needs_bash
 def test_path_that_the_change_removes_is_one_that_changed(checkout: Path) -> None:
     subprocess.run(["git", "rm", "--quiet", "-r", "code"], cwd=checkout, check=True)
     who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
@@ -402,7 +463,7 @@ def test_gitlab_example_lets_the_inconclusive_alone_fail_softly(
         cwd=tmp_path,
         env={
             **os.environ,
-            "PATH": tools(tmp_path, "nox", "regress.json"),
+            "PATH": tools(tmp_path, "sumnet-bench", "regress.json"),
             "STATUS": str(status),
         },
         capture_output=True,
