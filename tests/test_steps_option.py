@@ -96,7 +96,7 @@ def test_axis_that_one_step_lacks_narrows_the_others(listed: Listed) -> None:
     [
         (["--widht=16"], "no such option: --widht"),
         (["--widht", "16"], "no such option: --widht"),
-        (["--width"], "--width"),
+        (["--width"], "its value is missing: --width VALUE"),
         (["--width", "--act=relu"], "--width"),
         (["--width=wide"], "--width: 'wide' is not a value; allowed: a whole number"),
         (["--act=gelu"], "--act: 'gelu' is not a value; allowed: relu, tanh"),
@@ -106,7 +106,7 @@ def test_axis_that_one_step_lacks_narrows_the_others(listed: Listed) -> None:
         (["--batch=2"], "no such option: --batch"),
         ([FIRST, "--width=16"], "a case id fixes every axis: drop --width"),
         ([FIRST, "--threads=2"], "a case id fixes every axis: drop --threads"),
-        ([FIRST.replace("mynet", "other")], "there is no step 'other'; there is mynet, trainer"),
+        ([FIRST.replace("mynet", "other")], "there is no step 'other'; the file of steps"),
         ([FIRST.replace("act-relu", "act-gelu")], "'gelu' is not a value"),
         ([FIRST.replace("width4", "w4")], "'w4' should start with 'width'"),
         (["broken.py"], "steps.py and broken.py: name one file of steps"),

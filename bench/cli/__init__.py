@@ -14,6 +14,7 @@ from ..options import COMMAND, VERBS, options_of, parser_of, values_of
 from .steps import RUN_SUFFIXES, STEPS_SUFFIX
 from .verbs import BODIES
 
+OWN_AXIS = re.compile(r"--[A-Za-z]\w*")
 PASSED_ON = "--benchmark-"
 """What the options begin with that `run` leaves to pytest-benchmark."""
 
@@ -47,10 +48,15 @@ def command(words: Sequence[str]) -> int:
             )
     rest = [word for word in rest if word not in passed_on]
     parser = parser_of(verb)
-    own = _own_axes(rest, parser) if any(o.name == "optimizer" for o in options_of(verb)) else {}
+    takes_axes = any(option.name == "optimizer" for option in options_of(verb))
+    own = _own_axes(rest, parser) if takes_axes else {}
     found, others = parser.parse_known_intermixed_args(rest)
     if others:
-        raise UsageError(f"no such option: {others[0]}; `{verb} --help` lists them")
+        axis = takes_axes and OWN_AXIS.fullmatch(others[0])
+        hint = f"; if it is an axis of your steps' own, its value is missing: {others[0]} VALUE"
+        raise UsageError(
+            f"no such option: {others[0]}; `{verb} --help` lists them{hint if axis else ''}"
+        )
     asked = values_of(verb, vars(found))
     asked.passed_on, asked.own = passed_on, own
     if own and (getattr(asked, "resume", None) is not None or _stored(asked)):
@@ -76,7 +82,7 @@ def _own_axes(words: list[str], parser: argparse.ArgumentParser) -> dict[str, st
     while place < len(words) and words[place] != "--":
         name, equals, value = words[place].partition("=")
         following = words[place + 1] if place + 1 < len(words) else "-"
-        if name in known or not re.fullmatch(r"--[A-Za-z]\w*", name):
+        if name in known or not OWN_AXIS.fullmatch(name):
             place += 1
         elif equals or following[:1] != "-" or re.match(r"-\.?\d", following):
             found[name[2:]] = value if equals else following

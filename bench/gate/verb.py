@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ..errors import UsageError
+from ..machine.checkout import root_of
 from ..machine.fingerprint import commit_unknown, fingerprint
 from ..matrix.case import Case
 from ..matrix.comparison import Comparison
@@ -15,7 +16,6 @@ from ..matrix.default_step import DEFAULT
 from ..matrix.presets import PRESETS, select
 from ..matrix.step import StepDescription
 from ..records.gate_report import GateReport
-from ..runner.discovery import root_of
 from ..runner.process import end_as_if_interrupted
 from .discovery import steps_of
 from .regress import Gate

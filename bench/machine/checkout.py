@@ -37,6 +37,12 @@ def checkout_of(path: Path) -> Path | None:
     return next((folder for folder in path.absolute().parents if (folder / ".git").exists()), None)
 
 
+def root_of(path: Path) -> Path:
+    """The top of the checkout that a file lies in, or else its own folder."""
+    file = path.resolve()
+    return checkout_of(file) or file.parent
+
+
 class Checkout:
     """The git checkout that a folder lies in, at its top or below.
 

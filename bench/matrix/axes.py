@@ -164,7 +164,7 @@ def written(name: str, value: Value) -> str:
     """A value of the axis of that name, as an id has it: with what tells it from others."""
     if name in AXES:
         return f"{AXES[name].prefix}{value}"
-    return f"{name}-{value}" if isinstance(value, str) else f"{name}{value}"
+    return f"{name}{value}" if type(value) in (int, float) else f"{name}-{word_of(value)}"
 
 
 def selectable(steps: Iterable[StepDescription]) -> dict[str, Axis]:

@@ -138,7 +138,8 @@ def case_from_id(text: str, steps: Iterable[StepDescription] = (DEFAULT,)) -> Ca
         step, rest = known.get(DEFAULT.name), text
     if step is None:
         raise UsageError(
-            f"{text!r} is not a case id: there is no step {name!r}; there is {', '.join(known)}"
+            f"{text!r} is not a case id: there is no step {name!r}; the file of steps, which is "
+            f"named or in pyproject.toml, declares {', '.join(known)}"
         )
     axes = {axis_name: axis for axis_name, axis in axes_of(step).items() if axis_name != "workload"}
     parts = rest.split("/")

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from .axes import word_of
 from .case import Case
 
 
@@ -15,7 +16,7 @@ class Comparison(msgspec.Struct, frozen=True):
     def id(self) -> str:
         """The case's id, with both values of an axis that differs: `.../compile-off->on/...`."""
         base, head = self.base.id.split("/"), self.head.id.split("/")
-        values = [str(value) for value in self.head.axes.values()][-len(head) :]
+        values = [word_of(value) for value in self.head.axes.values()][-len(head) :]
         return "/".join(
             ours + ("" if ours == theirs else f"->{value}")
             for ours, theirs, value in zip(base, head, values, strict=True)

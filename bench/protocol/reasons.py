@@ -50,6 +50,8 @@ def _headline(error: BaseException) -> str:
 
 
 def _first_line(error: BaseException) -> str:
+    if isinstance(error, StopIteration):  # which never says anything
+        return "an iterator ended: begin it anew in the step, for example by itertools.cycle"
     return next(iter(str(error).strip().splitlines()), "no message")
 
 

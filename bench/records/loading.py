@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import UsageError
+from ..machine.checkout import root_of
 from .run_file import RunRecord
 from .store import OtherKind, latest_runs, load_cases
 
@@ -49,8 +50,8 @@ def run_labels(runs: Sequence[RunRecord], paths: Sequence[Path]) -> list[str]:
 
 
 def is_of(run: RunRecord, steps: Path) -> bool:
-    """Whether a run measured steps that are declared in this file."""
-    return bool(run.plan.steps) and f"/{steps.resolve().as_posix()}".endswith(f"/{run.plan.steps}")
+    """Whether a run measured steps that are declared in this file, by its place in its checkout."""
+    return run.plan.steps == steps.resolve().relative_to(root_of(steps)).as_posix()
 
 
 def split_steps(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:

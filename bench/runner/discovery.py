@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import MachineError, UsageError
-from ..machine.checkout import checkout_of
+from ..machine.checkout import root_of
 from ..matrix.axes import AXES
 from ..matrix.default_step import DEFAULT, Catalogue
 from ..matrix.step import COLUMNS, StepDescription
@@ -57,12 +57,6 @@ def steps_on(side: Side, device: str, path: str) -> tuple[StepDescription, ...]:
         lines = [f"  {step.name}: {step.error}" for step in reply.steps]
         raise UsageError("\n".join([f"{path}: no step can be built on {device}:", *lines]))
     return reply.steps
-
-
-def root_of(path: Path) -> Path:
-    """The top of the checkout that a file lies in, or else its own folder."""
-    file = path.resolve()
-    return checkout_of(file) or file.parent
 
 
 def catalogue_of(file: str) -> Catalogue:

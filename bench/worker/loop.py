@@ -19,6 +19,7 @@ from ..matrix.compilation import COMPILATIONS, GRAPH_KINDS, GRAPH_MODES
 from ..matrix.optimizers import IMPLEMENTATIONS, OPTIMIZERS, learning_rate
 from ..matrix.precision import PRECISIONS, Precision
 from ..matrix.step import OWN, PHASES
+from .refusals import CannotBuild
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -121,6 +122,12 @@ def loop_over(
             implementation=case.implementation,
         )
     assert optimizer is not None
+    if not case.closure and _needs_closure(optimizer):
+        raise CannotBuild(
+            f"{type(optimizer).__name__} computes the loss itself, by a closure: leave the "
+            "optimizer to the suite (--optimizer lbfgs), or time the whole step, by "
+            "Step(run=lambda: optimizer.step(closure), state=[model, optimizer])"
+        )
     if compilation.step:
         # In its place, because a GradScaler looks for it there.
         vars(optimizer)["step"] = _compile(optimizer.step, compilation.mode)
@@ -167,6 +174,11 @@ def build_optimizer(
         parameters, lr=lr, **spec.options, **IMPLEMENTATIONS[implementation]
     )
     return optimizer
+
+
+def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    parameter = inspect.signature(optimizer.step).parameters.get("closure")
+    return parameter is not None and parameter.default is inspect.Parameter.empty
 
 
 def _own_loop(step: Step) -> Loop:

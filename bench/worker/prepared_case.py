@@ -64,7 +64,7 @@ def verified(steps: Steps, case: Case, lr: float | None) -> Verified:
     with float32_products(PRECISIONS[case.dtype]):
         loop = build(steps, case, lr, device)
         seen = _verify(steps, case, lr, loop, device, expected)
-    return _with_restoring(seen, restorers(loop, case.device)[1])
+        return _with_restoring(seen, _restoring(case, loop, device)[1])
 
 
 def _expected(case: Case, lr: float | None) -> Expected | None:
@@ -90,6 +90,26 @@ def _verify(
         return steps.loop(plain, lr=lr)
 
     return verify_step(case, loop, device, build_anew, expected, tried=tried)
+
+
+def _restoring(case: Case, loop: Loop, device: Device) -> tuple[Callable[[], None], str | None]:
+    """What puts weights and optimizer state back to where they are now, and what it leaves out.
+
+    So every block times the same steps of the same training, however many came before. A net that
+    went on training would end in vanishing gradients, and a CPU is many times slower at the
+    subnormal numbers they decay through.
+    """
+    parts, note = restorers(loop, case.device)
+
+    def restore() -> None:
+        with torch.no_grad():
+            for part in parts:
+                part()
+        device.synchronize()
+
+    if note is None and not default_step.is_known(case):
+        note = other_restored_loss(loop, restore)
+    return restore, note
 
 
 def _with_restoring(seen: Verified, note: str | None) -> Verified:
@@ -122,10 +142,7 @@ class PreparedCase:
         with float32_products(self._precision):
             self._loop = build(steps, case, lr, self._device)
             seen = _verify(steps, case, lr, self._loop, self._device, expected, tried=tried)
-        self._restorers, note = restorers(self._loop, case.device)
-        if note is None and not default_step.is_known(case):
-            with float32_products(self._precision):
-                note = other_restored_loss(self._loop, self.restore)
+            self.restore, note = _restoring(case, self._loop, self._device)
         self._verified = _with_restoring(seen, note)
         self._warmup_steps = 0
         with torch.compiler.set_stance("fail_on_recompile"):
@@ -139,18 +156,6 @@ class PreparedCase:
             reference_loops=self.reference_loops,
             verified=self._verified,
         )
-
-    def restore(self) -> None:
-        """Put weights and optimizer state back to where verification left them.
-
-        So every block times the same steps of the same training, however many came before. A net
-        that went on training would end in vanishing gradients, and a CPU is many times slower at
-        the subnormal numbers they decay through.
-        """
-        with torch.no_grad():
-            for restore in self._restorers:
-                restore()
-        self._device.synchronize()
 
     def time(self, kind: str, samples: int) -> Samples:
         """One block of the given kind from the restored state, nanoseconds a step."""
@@ -179,8 +184,8 @@ class PreparedCase:
     def _train(self, seconds: float, between: Callable[[], object] = lambda: None) -> int:
         """Train for so long from the restored state; the number of steps.
 
-        The state is put back every RESTORED_STEPS steps, for the reason that `restore` gives. The
-        device is idle whenever `between` is called: before the first of these steps and after each.
+        The state is put back every RESTORED_STEPS steps: see `_restoring`. The device is idle
+        whenever `between` is called: before the first of these steps and after each.
         """
         self.restore()
         between()

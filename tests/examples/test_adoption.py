@@ -73,7 +73,8 @@ def test_slower_model_is_found_and_the_old_one_is_not_flagged(repository: Path) 
     model.write_text(MODEL.replace(*SLOWER))
     slower = bench(repository, *words)
     assert slower.returncode == 1, slower.stdout + slower.stderr
-    assert "REGRESSED" in slower.stdout
+    lines = slower.stdout.splitlines()
+    assert [line for line in lines if " regressed " in line and " forward " in line], slower.stdout
     model.write_text(MODEL + "\n# the same again\n")
     same = bench(repository, *words)
     assert same.returncode in (0, 3), same.stdout + same.stderr
@@ -89,5 +90,6 @@ def test_example_is_judged_in_a_checkout_of_this_suite(tmp_path: Path) -> None:
     subprocess.run(["git", "apply", "changes/slower.diff"], cwd=root / example, check=True)
     words = ("regress", str(example / "steps.py"), "--base", "HEAD", "--budget", "120")
     done = bench(root, *words, suite=root)
+    # Whether it is detected is the machine's matter; that it is measured and judged is not.
     assert done.returncode in (1, 3), done.stdout + done.stderr
     assert "train_step" in done.stdout

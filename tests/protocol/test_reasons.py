@@ -29,6 +29,11 @@ def caused(error: Exception, by: Exception) -> Exception:
         (ValueError("one\ntwo"), "ValueError: one"),
         (KeyError("adam"), "KeyError: 'adam'"),
         (
+            StopIteration(),
+            "StopIteration: an iterator ended: begin it anew in the step, for example by "
+            "itertools.cycle",
+        ),
+        (
             RuntimeError(CPP.format("fatal error: input file /tmp/my is the same as output file")),
             "RuntimeError: CppCompileError: C++ compile error: g++: fatal error: input file "
             "/tmp/my is the same as output file",

@@ -10,6 +10,7 @@ import pytest
 from bench.cli import main
 from bench.matrix.ceiling import Ceiling
 from bench.records.gate_report import write_report
+from bench.records.loading import is_of
 from bench.records.store import REPORT, RUN, kind_of, load_run
 from tests import synthetic
 from tests.cases import sumnet
@@ -34,6 +35,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     synthetic.run_file(tmp_path / "ceilings-20260101T000000Z-a.json", above)
     write_report(tmp_path / "regress-20260101T000000Z-a.json", report())
     return tmp_path
+
+
+def test_a_run_is_of_the_steps_file_at_its_place_in_the_checkout(tmp_path: Path) -> None:
+    run = synthetic.run(CASES, moods=EXACT)
+    files = ("steps.py", "benchmarks/steps.py", "other/benchmarks/steps.py")
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / ".git").mkdir()
+    for steps in ("", *files):
+        plan = msgspec.structs.replace(run.plan, steps=steps)
+        of = msgspec.structs.replace(run, plan=plan)
+        assert [file for file in files if is_of(of, tmp_path / file)] == [steps] * bool(steps)
 
 
 def ran(

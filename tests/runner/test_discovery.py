@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from bench.errors import MachineError, UsageError
+from bench.machine.checkout import root_of
 from bench.matrix.default_step import Catalogue
 from bench.matrix.step import OwnAxis
 from bench.protocol.subject import ROOT
-from bench.runner.discovery import catalogue_in, catalogue_of, root_of, side_of
+from bench.runner.discovery import catalogue_in, catalogue_of, side_of
 from bench.runner.process import Side
 
 HEAD = "import torch\nfrom sumnet import Step, training_step\n"

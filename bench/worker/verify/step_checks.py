@@ -111,8 +111,15 @@ def check_finite(loss: float, when: str) -> None:
 
 
 def check_gradients(loop: Loop) -> Iterator[str]:
-    """After a backward pass: gradients finite, not all zero, beside the parameters they are of."""
-    wanted = [(name, p) for name, p in parameters_of(loop) if p.requires_grad]
+    """After a backward pass: gradients finite, not all zero, beside the parameters they are of.
+
+    That is of the model, and what the optimizer updates: a copy that is averaged has none.
+    """
+    assert loop.optimizer is not None
+    groups = [group["params"] for group in loop.optimizer.param_groups]
+    trained = {id(p) for group in (loop.model.parameters(), *groups) for p in group}
+    parameters = [(name, p) for name, p in parameters_of(loop) if id(p) in trained]
+    wanted = [(name, p) for name, p in parameters if p.requires_grad]
     without = [(name, p) for name, p in wanted if p.grad is None]
     if len(without) == len(wanted):
         raise InvalidCase("backward leaves no gradient on any parameter")
@@ -133,7 +140,10 @@ def check_gradients(loop: Loop) -> Iterator[str]:
 def check_changed(before: Sequence[torch.Tensor], now: Named) -> None:
     """A step has to change parameters; of what is not in the step's state nothing is known."""
     if now and all(torch.equal(old, new) for old, (_, new) in zip(before, now, strict=True)):
-        raise InvalidCase(f"a step changes none of {len(now)} parameters")
+        raise InvalidCase(
+            f"a step changes none of {len(now)} parameters: where gradients are accumulated, let "
+            "each step be all backward passes and the update"
+        )
 
 
 def watched(case: Case, watch: Watch, *, has_own_loop: bool) -> Iterator[str]:

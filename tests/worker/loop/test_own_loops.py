@@ -9,6 +9,7 @@ import torch
 from bench.matrix.case import Case
 from bench.matrix.step import OWN, PHASES
 from bench.worker.loop import Loop, loop_over
+from bench.worker.refusals import CannotBuild
 from sumnet.steps import Step
 from tests.loops import forward, weights
 
@@ -101,6 +102,13 @@ def test_an_optimizer_with_a_closure_calls_the_loss_of_a_users_step() -> None:
     assert calls == [1], "one iteration a step"
     assert forward(loop).item() < before
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_an_own_optimizer_that_needs_a_closure_is_refused() -> None:
+    model = net()
+    own = torch.optim.LBFGS(model.parameters())
+    with pytest.raises(CannotBuild, match=r"LBFGS .* a closure: .*--optimizer lbfgs"):
+        loop_of(Step(model, loss=loss_of(model), optimizer=own), optimizer=OWN)
 
 
 # Phases and loops of its own

@@ -345,6 +345,15 @@ def test_a_parameter_that_no_gradient_reaches_is_named() -> None:
     assert note(half_used, "unused.weight and unused.bias of 4")
 
 
+def test_no_gradient_is_expected_of_an_average_of_the_model() -> None:
+    def averaged(device: str) -> Step:
+        model, x = nn.Linear(3, 1), torch.ones(8, 3)
+        average = torch.optim.swa_utils.AveragedModel(model)
+        return Step(model, loss=lambda: model(x).mean(), state=[average], samples=8)
+
+    assert not any("gradient" in each for each in notes(averaged))
+
+
 def test_a_step_that_changes_no_parameter_is_refused() -> None:
     def still(device: str) -> Step:
         model, x = nn.Linear(3, 1), torch.randn(EIGHT, 3)
@@ -352,6 +361,12 @@ def test_a_step_that_changes_no_parameter_is_refused() -> None:
         return Step(model, loss=lambda: model(x).mean(), optimizer=optimizer)
 
     assert "changes none of 2 parameters" in refusal(still)
+
+    def accumulating(device: str) -> Step:
+        model, x = nn.Linear(3, 1), torch.ones(8, 3)
+        return Step(run=lambda: model(x).mean().backward(), state=[model])
+
+    assert "where gradients are accumulated" in refusal(accumulating)
 
 
 # Traps: data, waiting, samples
