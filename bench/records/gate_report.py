@@ -12,7 +12,8 @@ from ..matrix.case import is_phase
 from ..matrix.comparison import Comparison
 from ..protocol.messages import Interpreter
 from . import older
-from .store import REPORT, OtherKind, kind_of, read_bytes, write_atomically
+from .reading import NOT_JSON, read_json
+from .store import REPORT, OtherKind, kind_of, write_atomically
 from .verdicts import INVALID, Verdict, Way
 
 SCHEMA = 3
@@ -181,9 +182,8 @@ def load_report(path: Path) -> GateReport:
     Raises UsageError where the file is missing, cut off, of another schema, or no report: OtherKind
     where it is another kind of this suite's files.
     """
-    content = read_bytes(path)
     try:
-        document = msgspec.json.decode(content)
+        document = msgspec.json.decode(read_json(path))
         kind = kind_of(document)
         if kind not in (None, REPORT):
             raise OtherKind(path, kind)
@@ -195,7 +195,7 @@ def load_report(path: Path) -> GateReport:
                 f"{SCHEMA}: use the version that wrote it"
             )
         report = msgspec.convert(document, GateReport)
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (*NOT_JSON, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is not a gate report: {error}") from None
     width = len(report.series)
     if any(len(row) != width for pair in report.pairs for row in (*pair.columns, pair.base_ns)):

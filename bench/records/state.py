@@ -15,8 +15,9 @@ from filelock import FileLock
 
 from ..errors import MachineError, UsageError
 from ..machine.circumstances import SOFTWARE, circumstances
+from .reading import NOT_JSON, read_json
 from .run_file import RunRecord
-from .store import NOT_JSON, read_bytes, write_atomically
+from .store import write_atomically
 
 STATE = "SUMNET_STATE"
 RECENT = 20
@@ -63,7 +64,7 @@ def _read(path: Path) -> tuple[dict[str, Floors], str | None]:
     if not path.exists():
         return {}, None
     try:
-        return msgspec.json.decode(read_bytes(path), type=dict[str, Floors]), None
+        return msgspec.json.decode(read_json(path), type=dict[str, Floors]), None
     except NOT_JSON as error:
         path.replace(path.with_suffix(".damaged"))
         return {}, f"{path} was damaged ({error}) and is started again; it is kept as .damaged"

@@ -5,6 +5,7 @@ written in place: a file is complete under another name before it takes its own.
 """
 
 import contextlib
+import fcntl
 import itertools
 import os
 import time
@@ -24,13 +25,13 @@ from ..runner.coordinator import ResumeState
 from ..runner.events import Event
 from . import older, run_file
 from .assembly import assemble
+from .reading import NOT_JSON, cleaned, read_bytes, read_json
 from .run_file import SCHEMA, Header, RunRecord, WorkerRecord
 
 JOURNAL_SUFFIX = ".journal"
 RUN_FILES = "[0-9]*Z-*.json"
 """In a machine's folder; ceilings on their own are no run, and have other names."""
 SYNC_S = 2.0
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,25 @@ def _check_schema(path: Path, version: _Version) -> None:
 
 
 class Journal:
-    """An open journal. What it is given survives the process, and within SYNC_S the machine."""
+    """An open journal. What it is given survives the process, and within SYNC_S the machine.
 
-    def __init__(self, path: Path, header: Header) -> None:
+    One process at a time writes to it: UsageError, where another one has it open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the journal at `path`, which is there. Raises OSError."""
         self.path = path
-        self.header = header
-        self._file = path.open("ab")
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND), "ab")
         self._synced = time.monotonic()
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UsageError(
+                f"another process is writing to {path}: wait until it has ended"
+            ) from None
+        except OSError:  # where a file system has no locks nobody is kept out
+            pass
 
     @classmethod
     def create(cls, results: Path, header: Header) -> Self:
@@ -96,7 +109,7 @@ class Journal:
         stem = f"{kind}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{header.machine.revision}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            journal = cls(_claimed(folder, stem), header)
+            journal = cls(_claimed(folder, stem))
         except OSError as error:
             raise UsageError(
                 f"cannot write results to {folder}: {error.strerror}; "
@@ -106,12 +119,20 @@ class Journal:
         return journal
 
     @classmethod
-    def reopen(cls, path: Path, header: Header) -> Self:
-        """The journal at `path`, to go on with; a last line that was cut off is cut away."""
-        content = read_bytes(path)
+    def reopen(cls, path: Path) -> tuple[Self, Header, list[Event]]:
+        """The journal at `path`, to go on with, and what it holds; a last line that was cut off is
+        cut away."""
+        read_bytes(path)  # or it says why not
         with _reporting_errors(path):
-            os.truncate(path, content.rfind(b"\n") + 1)
-            return cls(path, header)
+            journal = cls(path)
+        try:
+            header, events = read_journal(path)  # once nobody else writes to it
+            with _reporting_errors(path):
+                os.truncate(path, read_bytes(path).rfind(b"\n") + 1)
+        except BaseException:
+            journal.close()
+            raise
+        return journal, header, events
 
     def append(self, event: Event) -> None:
         """Add an event. Raises MachineError where the disk will not take it."""
@@ -147,10 +168,10 @@ def read_journal(path: Path) -> tuple[Header, list[Event]]:
     Raises UsageError where it is not a journal.
     """
     content = read_bytes(path)
-    first, whole, rest = content[: content.rfind(b"\n") + 1].partition(b"\n")
-    if not whole:
+    if not (whole := content[: content.rfind(b"\n") + 1]):
         raise UsageError(f"{path} is not a journal of this suite: its first line is cut off")
     try:
+        first, _, rest = cleaned(path, whole).partition(b"\n")
         _check_schema(path, msgspec.json.decode(first, type=_Version))
         header = msgspec.json.decode(first, type=Header)
     except NOT_JSON as error:
@@ -212,7 +233,7 @@ def load_run(path: Path) -> RunRecord:
         except (KeyError, IndexError) as error:
             raise UsageError(f"{path} contradicts itself: no {error} before it is used") from None
     try:
-        document = msgspec.json.decode(read_bytes(path))
+        document = msgspec.json.decode(read_json(path))
     except NOT_JSON as error:
         raise UsageError(f"{path} is cut off or is not JSON: {error}") from None
     kind = kind_of(document)
@@ -288,13 +309,6 @@ def latest_runs(results: Path, wanted: Sequence[Callable[[RunRecord], bool]] = (
                 continue
         newest[path.parent] = path
     return sorted(newest.values())
-
-
-def read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

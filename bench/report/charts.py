@@ -1,5 +1,6 @@
 """The look that charts share, and their files: HTML that needs no network, PNG and SVG."""
 
+import json
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +15,19 @@ if TYPE_CHECKING:  # of an extra; and it takes longer to import than a table to 
     import altair as alt
 
 INK, GREY, PALE = "#1a1a1a", "#777777", "#bbbbbb"
+
+
+class _InScript(json.JSONEncoder):
+    """JSON for a page's script element, which the text of a run file could otherwise end."""
+
+    def encode(self, o: object) -> str:
+        return super().encode(o).replace("<", "\\u003c")
+
+
 SAVED: dict[str, dict[str, Any]] = {
     ".html": {
         "inline": True,
+        "json_kwds": {"cls": _InScript},
         "embed_options": {"actions": {"export": True, "source": False, "editor": False}},
     },
     ".png": {"scale_factor": 2},

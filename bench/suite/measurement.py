@@ -93,11 +93,11 @@ class Measurement:
         spent_s = 0.0
         devices: dict[str, MeasuredDevice] = {}
         if self.resume is not None:
-            header, self._events = resumable(self.resume)
+            self.journal, header, self._events = Journal.reopen(self.resume)
+            check_resumable(self.resume, header)
             earlier = assemble(header, self._events)
             devices = earlier.devices
             spent_s = sum(each.ended_at - each.started_at for each in earlier.sessions)
-            self.journal = Journal.reopen(self.resume, header)
         elif not self.brief:
             self.journal = Journal.create(self._results, header)
             if (why := commit_unknown(self._catalogue.root)) is not None:
@@ -135,9 +135,6 @@ class Measurement:
                 self.journal.discard()
                 self.journal = None
             raise
-        finally:
-            if self.journal is not None:
-                self.journal.close()
         self.medians_ns = block_medians(self._events)
         self.run = assemble(header, self._events)
         return self.run
@@ -175,7 +172,8 @@ def measurement_of(asked: Namespace, plan: Callable[[Namespace], Plan]) -> Measu
         return Measurement(plan(asked), asked.results, asked.catalogue)
     planned = {option.flag for option in OPTIONS if option.planned}
     refuse_plan([flag for flag in asked.given if flag in planned])
-    header, _ = resumable(asked.resume)
+    header, _ = read_journal(asked.resume)
+    check_resumable(asked.resume, header)
     catalogue = catalogue_of(header.plan.steps)
     return Measurement(header.plan, asked.resume.parent.parent, catalogue, resume=asked.resume)
 
@@ -186,16 +184,14 @@ def refuse_plan(flags: Sequence[str]) -> None:
         raise UsageError(f"--resume finishes a run as it was planned: drop {', '.join(flags)}")
 
 
-def resumable(journal: Path) -> tuple[Header, list[Event]]:
-    """A journal's header and events. Raises UsageError where this machine cannot go on with it."""
-    header, events = read_journal(journal)
+def check_resumable(journal: Path, header: Header) -> None:
+    """Raise UsageError where this machine cannot go on with a journal of this header."""
     now = Header(header.plan, fingerprint(catalogue_of(header.plan.steps).root))
     for name, (then_value, now_value) in differences((header, now), RESUMABLE).items():
         raise UsageError(
             f"cannot resume {journal}: it was measured with {name} {then_value}, and this is "
             f"{now_value}; start a new run"
         )
-    return header, events
 
 
 def _check_torch(header: Header, started: WorkerStarted) -> None:

@@ -3,6 +3,8 @@
 import copy
 import errno
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -137,7 +139,7 @@ def test_journal_cut_off_anywhere_can_be_gone_on_with(tmp_path: Path) -> None:
     last = content.rstrip(b"\n").rfind(b"\n") + 1
     for length in range(last, len(content) + 1):
         path.write_bytes(content[:length])
-        journal = Journal.reopen(path, HEADER)
+        journal, *_ = Journal.reopen(path)
         journal.append(EVENTS[-1])
         journal.close()
         whole = EVENTS[: 3 if length == len(content) else 2]
@@ -146,7 +148,19 @@ def test_journal_cut_off_anywhere_can_be_gone_on_with(tmp_path: Path) -> None:
 
 def test_reopening_a_journal_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read .*nowhere"):
-        Journal.reopen(tmp_path / "nowhere.journal", HEADER)
+        path = tmp_path / "nowhere.journal"
+        Journal.reopen(path)
+
+
+def test_a_journal_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, HEADER)
+    code = "import sys; from pathlib import Path; from bench.records.store import Journal\n"
+    words = [sys.executable, "-c", f"{code}Journal.reopen(Path(sys.argv[1]))", str(journal.path)]
+    second = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert f"another process is writing to {journal.path}" in second.stderr
+    journal.close()  # as a process's end does
+    third = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert third.returncode == 0, third.stderr
 
 
 @pytest.mark.parametrize("where", ["case", "ceiling", "worker"])
@@ -239,7 +253,7 @@ def test_discarded_journal_is_gone(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_full_disk_is_the_machines_fault_and_closing_does_not_hide_it() -> None:
-    journal = Journal(Path("/dev/full"), HEADER)
+    journal = Journal(Path("/dev/full"))
     with pytest.raises(MachineError, match="cannot write /dev/full: No space left") as caught:
         journal.append(EVENTS[0])
     assert caught.value.exit_status == 4
@@ -323,7 +337,7 @@ def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=f"cannot read .*{name}: No such file") as caught:
             load_run(tmp_path / name)
         assert caught.value.exit_status == 2
-    with pytest.raises(UsageError, match=r"cannot read .*: Is a directory"):
+    with pytest.raises(UsageError, match=r"cannot read .*: it is a folder"):
         load_run(tmp_path)
 
 

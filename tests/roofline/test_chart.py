@@ -224,6 +224,17 @@ def test_html_asks_the_network_for_nothing(tmp_path: Path) -> None:
     assert not re.search(r"\bimport\s*(?:\(|[\w{*][^;\n]*from)\s*[\"']https?:", page)
 
 
+def test_text_of_a_run_file_stays_text_in_html(tmp_path: Path) -> None:
+    hostile, path = "</script><script>bad()</script>", tmp_path / "chart.html"
+    pages = []
+    for name in ("ours", hostile):
+        everything = pd.concat([limits(), limits(run=name)])
+        save_chart(roofline(everything, roofs(everything)), path)
+        pages.append(path.read_text())
+    assert pages[0].count("<script") == pages[1].count("<script")
+    assert hostile not in pages[1] and "bad()" in pages[1]
+
+
 @pytest.mark.slow
 @in_browser
 def test_html_draws_itself_in_a_browser_without_network(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from bench.records.store import Journal, read_journal
 from bench.runner.coordinator import Coordinator
 from bench.runner.events import Event, SessionStarted, WorkerStarted
 from bench.suite import measurement
-from bench.suite.measurement import Measurement, resumable
+from bench.suite.measurement import Measurement, check_resumable
 from bench.suite.plan import plan_from
 from bench.suite.plugin import Suite
 from tests import synthetic
@@ -168,14 +168,15 @@ def test_journal_of_another_machine_software_or_code_is_not_resumed(
     other = msgspec.structs.replace(fingerprint(), **{fact: value})
     journal = journal_of(tmp_path / "run.journal", other)
     with pytest.raises(UsageError) as caught:
-        resumable(journal)
+        check_resumable(journal, read_journal(journal)[0])
     for part in (str(journal), shown, "start a new run"):
         assert part in str(caught.value)
 
 
 def test_journal_of_this_machine_and_code_is_resumed(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "run.journal", fingerprint())
-    header, events = resumable(journal)
+    header, events = read_journal(journal)
+    check_resumable(journal, header)
     assert (header.plan.replicates, events) == (1, [])
 
 
@@ -293,7 +294,7 @@ def test_what_is_not_a_journal_is_not_resumed(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UsageError) as caught:
-        resumable(path)
+        read_journal(path)
     assert str(caught.value).startswith(complaint.format(path))
 
 
