@@ -22,9 +22,9 @@ class MachineError(BenchError):
 
 
 class UnexpectedError(BenchError):
-    """Something else went wrong, perhaps in this suite; its text ends with the traceback."""
+    """A defect, perhaps of this suite; its text ends with the traceback."""
 
-    exit_status = 4
+    exit_status = 5
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(

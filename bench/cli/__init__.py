@@ -1,6 +1,7 @@
 """The command line. Each verb imports what it needs when it runs, so that --help is quick."""
 
 import argparse
+import io
 import itertools
 import os
 import re
@@ -9,30 +10,55 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import __version__
-from ..errors import BenchError, UsageError
+from ..errors import BenchError, MachineError, UnexpectedError, UsageError
 from ..options import COMMAND, VERBS, options_of, parser_of, values_of
 from .steps import RUN_SUFFIXES, STEPS_SUFFIX
 from .verbs import BODIES
 
+PIPE_CLOSED = 128 + 13
+"""As of a process that SIGPIPE ends."""
 OWN_AXIS = re.compile(r"--[A-Za-z]\w*")
 PASSED_ON = "--benchmark-"
 """What the options begin with that `run` leaves to pytest-benchmark."""
 
 
 def main() -> NoReturn:
-    """The console script. Errors that a person can fix are one message, not a traceback."""
+    """The console script. Errors that a person can fix are one message, not a traceback.
+
+    A verdict's status, 0 or 1, is only that of a command that has come to its end.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for terminals that lack a character
     try:
+        if sys.stdout is None:
+            raise MachineError("standard output is closed")
         status = command(sys.argv[1:])
         sys.stdout.flush()
     except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = error.exit_status
+        status = _told(error)
     except KeyboardInterrupt:
         status = 130
-    except BrokenPipeError:  # by `| head`; at exit Python would flush, and report it, again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
+    except BrokenPipeError:  # by `| head`
+        _drop_output()
+        status = PIPE_CLOSED
+    except OSError as error:  # such as a full disk below standard output
+        _drop_output()
+        status = _told(MachineError(str(error)))
+    except Exception as error:
+        status = _told(UnexpectedError(error))
     sys.exit(status)
+
+
+def _drop_output() -> None:
+    """Have what standard output still holds go nowhere: at exit Python would try it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _told(error: BenchError) -> int:
+    """The exit status of an error that was printed."""
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_status
 
 
 def command(words: Sequence[str]) -> int:

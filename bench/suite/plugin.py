@@ -73,6 +73,7 @@ github-action-benchmark reads ops, stddev, mean and rounds of these, Bencher med
 PYTEST_STATUS = {
     UsageError.exit_status: pytest.ExitCode.USAGE_ERROR,
     MachineError.exit_status: pytest.ExitCode.INTERNAL_ERROR,
+    UnexpectedError.exit_status: pytest.ExitCode.INTERNAL_ERROR,
 }
 """Our exit status in pytest's own words, whose 4 is our 2."""
 

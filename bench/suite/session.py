@@ -61,7 +61,7 @@ def run_suite(
     conftest.py, configuration files nor environment variables are obeyed.
 
     0 all measured, 1 a case failed, 2 wrong usage or nothing to run, 4 the machine would not let us
-    finish, 130 interrupted. Raises UnexpectedError for what pytest itself lets through.
+    finish, 5 a defect, 130 interrupted. Raises UnexpectedError for what pytest itself lets through.
     """
     end_as_if_interrupted()
     loaded = dict.fromkeys((BENCHMARK_PLUGIN, *(name for name in plugins if name != BENCHMARK)))
@@ -78,7 +78,9 @@ def run_suite(
             status = int(pytest.main([*arguments, *words], plugins=[command]))
         except Exception as error:
             raise UnexpectedError(error) from None
-    return 130 if command.interrupted else EXIT_STATUS.get(status, status)
+    if command.interrupted:
+        return 130
+    return EXIT_STATUS.get(status, status) if suite.error is None else suite.error.exit_status
 
 
 @contextlib.contextmanager

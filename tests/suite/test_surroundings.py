@@ -279,7 +279,7 @@ def test_measurement_that_fails_unexpectedly_is_not_begun_again(
 ) -> None:
     install(library, "fake", MEASURES.format(what=what))
     ran = bench_run(SEED, "-p", "fake", f"--results={tmp_path}", PYTHONPATH=str(library))
-    assert ran.returncode == 4
+    assert ran.returncode == 5
     check_failed_once(ran, tmp_path, error)
 
 
@@ -310,7 +310,7 @@ def suite() -> Suite:
 def test_whatever_ends_the_measurement_ends_the_session(suite: Suite, error: BaseException) -> None:
     assert fail(suite, error).ended_by is pytest.exit.Exception
     assert suite.error is not None
-    assert (suite.error.exit_status, type(suite.error)) == (4, UnexpectedError)
+    assert (suite.error.exit_status, type(suite.error)) == (5, UnexpectedError)
     assert str(suite.error).startswith("unexpected error\n\nTraceback")
     assert type(error).__name__ in str(suite.error).splitlines()[-1]
 
@@ -335,7 +335,7 @@ def test_run_file_that_cannot_be_made_leaves_the_journal(tmp_path: Path, library
     code += "\ndef pytest_benchmark_generate_json():\n    raise RuntimeError('boom')\n"
     install(library, "fake", code)
     ran = bench_run(SEED, "-p", "fake", f"--results={tmp_path}", PYTHONPATH=str(library))
-    assert ran.returncode == 4
+    assert ran.returncode == 5
     check_failed_once(ran, tmp_path, "RuntimeError: boom")
 
 
@@ -349,6 +349,6 @@ def test_suite_that_does_not_load_is_not_taken_for_wrong_usage(library: Path) ->
 def test_error_that_pytest_lets_through_is_not_taken_for_a_failed_case(library: Path) -> None:
     install(library, "fake", "def pytest_unconfigure():\n    raise RuntimeError('boom')\n")
     ran = bench_run(SEED, "--collect-only", "-p", "fake", PYTHONPATH=str(library))
-    assert ran.returncode == 4
+    assert ran.returncode == 5
     assert ran.stderr.startswith("error: unexpected error\n\nTraceback")
     assert ran.stderr.rstrip().endswith("RuntimeError: boom")
