@@ -42,9 +42,12 @@ def main() -> NoReturn:
     except BrokenPipeError:  # by `| head`
         _drop_output()
         status = PIPE_CLOSED
-    except OSError as error:  # such as a full disk below standard output
-        _drop_output()
-        status = _told(MachineError(str(error)))
+    except OSError as error:
+        if error.filename is not None:  # what reads or writes files should have told it
+            status = _told(UnexpectedError(error))
+        else:  # such as a full disk below standard output
+            _drop_output()
+            status = _told(MachineError(str(error)))
     except Exception as error:
         status = _told(UnexpectedError(error))
     sys.exit(status)

@@ -46,7 +46,7 @@ BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What reading a file of an archive raises that is none, or lacks it, or is damaged."""
+"""What reading a file raises of what is no archive, lacks the file, or is damaged."""
 QUIET = (EQUIVALENT, INCONCLUSIVE, INVALID)
 """Verdicts that no comment is made for; the check tells them."""
 
@@ -127,7 +127,7 @@ def _report(
     found = json.loads(_gh("GET", runs, {"name": artifact}))["artifacts"]
     if not found:
         if run["conclusion"] == "success":
-            return None, "the change touches nothing that the run measures"
+            return None, "the run passed without a report: nothing that it measures changed"
         return None, "the run left no report, as its log explains"
     newest = max(found, key=lambda each: int(each["id"]))  # of a run that was repeated
     if newest["size_in_bytes"] > REPORT_BYTES:
@@ -145,8 +145,9 @@ def _report(
         path.write_bytes(content)
         try:
             report = load_report(path)
-            report_view(report)
-        except (UsageError, ArithmeticError, LookupError, ValueError):  # it may say anything
+            summary(report_view(report))
+        except (UsageError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            # for it may say anything
             return None, "the run's report cannot be read"
     return report, ""
 
@@ -156,7 +157,9 @@ def _earlier_comment(pull: int, repository: str, artifact: str) -> int | None:
     pages = _gh("GET", f"repos/{repository}/issues/{pull}/comments", {"per_page": "100"}, all=True)
     for page in json.loads(pages):
         for comment in page:
-            if comment["user"]["login"] == AUTHOR and comment["body"].startswith(marker(artifact)):
+            if (comment["user"] or {}).get("login") == AUTHOR and comment["body"].startswith(
+                marker(artifact)
+            ):
                 return int(comment["id"])
     return None
 

@@ -11,6 +11,8 @@ from ..runner.pairs import MEMORY_PAIRS
 from ..units import memory
 from .verdicts import threshold_of
 
+REPEATED = 3
+"""Fewer are enough where each side's are all the same."""
 LEAST_BYTES = 4096
 """A smaller difference is none. An assumption: a page, less than which no process takes."""
 
@@ -34,7 +36,9 @@ def _judge(comparison: str, pairs: Sequence[PairRecord], rules: Rules) -> Series
     the threshold and LEAST_BYTES. They are equivalent where no two counts differ by as much.
     """
     counts = [pair.peak_bytes[comparison] for pair in pairs if comparison in pair.peak_bytes]
-    if len(counts) < MEMORY_PAIRS:
+    sides: list[set[int]] = [set(side) for side in zip(*counts, strict=True)]
+    repeat = all(len(side) == 1 for side in sides)
+    if len(counts) < (REPEATED if repeat else MEMORY_PAIRS):
         return None
     base, head = zip(*counts, strict=True)
     before, after = statistics.median(base), statistics.median(head)

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import filecmp
 import shutil
+import warnings
 from pathlib import Path
 
 from ..errors import MachineError, UsageError
@@ -11,6 +12,7 @@ from ..errors import MachineError, UsageError
 STEPS_FROM = ("head", "base")
 """Whose steps file both sides load; the first unless asked otherwise."""
 DECORATOR = "training_step"
+UNPARSABLE = (MemoryError, OSError, RecursionError, SyntaxError, ValueError)
 
 
 def share_steps(giver: Path, taker: Path, steps: str) -> tuple[bool, set[str]]:
@@ -40,10 +42,13 @@ def share_steps(giver: Path, taker: Path, steps: str) -> tuple[bool, set[str]]:
 def _declared(file: Path) -> set[str]:
     """The names of the functions that a file decorates as steps, without running it."""
     found: set[str] = set()
-    with contextlib.suppress(OSError, SyntaxError, ValueError):  # which loading it will tell
+    with warnings.catch_warnings(), contextlib.suppress(*UNPARSABLE):  # which loading it will tell
+        warnings.simplefilter("ignore")
         for node in ast.walk(ast.parse(file.read_bytes())):
             if isinstance(node, ast.FunctionDef):
-                found |= {node.name for d in node.decorator_list if DECORATOR in ast.dump(d)}
+                calls = [d.func if isinstance(d, ast.Call) else d for d in node.decorator_list]
+                names = {getattr(call, "id", getattr(call, "attr", None)) for call in calls}
+                found |= {node.name} if DECORATOR in names else set()
     return found
 
 

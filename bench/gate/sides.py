@@ -239,7 +239,9 @@ def _prepared(
     if differs:
         what = f"{taker.what}, with the {subject.steps} of the {giver.name}"
         if left_out:
-            what += f" (which lacks its own steps {', '.join(sorted(left_out))})"
+            names = ", ".join(sorted(left_out))
+            what += f", not measuring {names}"
+            say(f"not measured: {names}: only the {taker.name}'s {subject.steps} declares it")
         base, head = (replace(s, what=what) if s.name == taker.name else s for s in (base, head))
     if own.build is None:
         return base, head

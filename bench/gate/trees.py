@@ -217,7 +217,7 @@ def give_history(top: Path, commit: str, laid: Path) -> None:
 
 def _borrow(source: Path, target: Path) -> None:
     """Have a git directory use all objects of another. A clone of a shallow one has copies instead,
-    and those of its branches alone."""
+    and only of what its branches reach."""
     try:
         (target / "objects" / "info" / "alternates").write_text(f"{source / 'objects'}\n")
         if (source / "shallow").exists():

@@ -70,7 +70,7 @@ def headline(report: GateReport) -> str:
         REGRESSED: f"{of} slower{_peaks(report, 'higher')}",
         IMPROVED: f"{of} faster{_peaks(report, 'lower')}, none regressed",
         EQUIVALENT: f"all {len(counted)} series within the margin",
-        INCONCLUSIVE: f"{of} not settled, none regressed",
+        INCONCLUSIVE: f"{of} not settled{_peaks(report, 'unclear')}, none regressed",
         FAILED: f"{of} cannot be timed on the head: {report.reason}",
         INVALID: report.reason,
         NO_BASELINE: f"{of} cannot be timed on the base: {report.reason}",

@@ -126,10 +126,8 @@ class Git:
 
     def submodules(self) -> list[str]:
         """The submodules of the checkout, by paths from this folder."""
-        lines, mode = (
-            self._listed(str(self.folder), "ls-files", "-z", "--stage"),
-            SUBMODULE.encode(),
-        )
+        lines = self._listed(str(self.folder), "ls-files", "-z", "--stage")
+        mode = SUBMODULE.encode()
         return [os.fsdecode(line.partition(b"\t")[2]) for line in lines if line.startswith(mode)]
 
     def _listed(self, what: str, *words: str) -> list[bytes]:

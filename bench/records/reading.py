@@ -2,6 +2,7 @@
 
 import re
 import stat
+import unicodedata
 from pathlib import Path
 
 import msgspec
@@ -62,8 +63,7 @@ def printable(text: str) -> str:
     """A JSON text with REPLACEMENT for characters of strings that are not printed."""
     # Below a space there are only line ends and the like, which JSON has between strings alone.
     if not text.isascii() or DELETE in text:
-        marks = {character for character in set(text) if character > " "}
-        marks = {character for character in marks if not character.isprintable()}
+        marks = {mark for mark in set(text) if mark > " " and not _is_shown(mark)}
         if marks:
             text = text.translate({ord(mark): REPLACEMENT for mark in marks})
     return ESCAPE.sub(_printable_escape, text) if "\\" in text else text
@@ -75,9 +75,13 @@ def _printable_escape(found: re.Match[str]) -> str:
         return REPLACEMENT if short in BREAKS else found[0]
     if alone is not None:
         code = int(alone, 16)  # half of a character alone is refused where it is decoded
-        shown = 0xD800 <= code <= 0xDFFF or chr(code).isprintable()
+        shown = 0xD800 <= code <= 0xDFFF or _is_shown(chr(code))
     else:
-        shown = chr(
-            0x10000 + (int(high, 16) - 0xD800) * 0x400 + int(low, 16) - 0xDC00
-        ).isprintable()
+        code = 0x10000 + (int(high, 16) - 0xD800) * 0x400 + int(low, 16) - 0xDC00
+        shown = _is_shown(chr(code))
     return found[0] if shown else REPLACEMENT
+
+
+def _is_shown(character: str) -> bool:
+    """Whether it shows as what it is; spaces of all widths do."""
+    return character.isprintable() or unicodedata.category(character) == "Zs"

@@ -22,8 +22,9 @@ SECONDS_PER_COMPARISON = 0.9
 """Of blocks, in each pair: long enough for start-up to stay below a quarter of the wall time, and
 for blocks to leave less noise than processes differ by."""
 MEMORY_PAIRS = 5
-"""Pairs in which the peak of memory is counted, which takes time. Of two sides whose counts scatter
-alike, all five of one lie above all of the other's in 1 of 252 runs: the ways to choose 5 of 10."""
+"""Pairs in which the peak of memory is counted, which takes time. Of a case whose counts scatter
+alike on both sides, all five of the head lie above all of the base in 1 of 252 runs: there are 252
+ways to choose 5 of 10."""
 LEAST_SECONDS = 4.0
 """Of blocks in a pair of few comparisons: starting two workers takes about as long."""
 MIN_SWEEPS = 4

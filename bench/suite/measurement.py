@@ -94,7 +94,11 @@ class Measurement:
         devices: dict[str, MeasuredDevice] = {}
         if self.resume is not None:
             self.journal, header, self._events = Journal.reopen(self.resume)
-            check_resumable(self.resume, header)
+            try:
+                check_resumable(self.resume, header)
+            except UsageError:
+                self.journal.close()
+                raise
             earlier = assemble(header, self._events)
             devices = earlier.devices
             spent_s = sum(each.ended_at - each.started_at for each in earlier.sessions)
@@ -134,6 +138,12 @@ class Measurement:
             if self.journal is not None and self.resume is None:
                 self.journal.discard()
                 self.journal = None
+            elif self.journal is not None:
+                self.journal.close()
+            raise
+        except BaseException:
+            if self.journal is not None:
+                self.journal.close()
             raise
         self.medians_ns = block_medians(self._events)
         self.run = assemble(header, self._events)

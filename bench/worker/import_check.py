@@ -1,7 +1,11 @@
 """Whether a side imports its own code, and not what both sides would share."""
 
+import configparser
+import functools
 import os
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -11,21 +15,21 @@ from ..protocol.subject import INSTALLED, PACKAGE, origin_of
 
 FINDER = "__editable__"
 """How setuptools begins the names of modules that find an editable installation's."""
-SOURCES = (".", "src", "python", "lib")
-"""Where a tree keeps its packages, by the layouts that are in use."""
+SETUP_NAME = re.compile(r"""\bname\s*=\s*["']([\w.-]+)["']""")
 
 
-def shared_code(folder: Path, checkout: Path) -> str | None:
-    """What was imported of the project from a place that both sides share; None if nothing was.
+def shared_code(folder: Path, file: str, checkout: Path) -> str | None:
+    """What was imported of the project from a place that is not the side's own; None if nothing.
 
-    That is from its checkout, from an installation out of that, or from a release of what the
-    side's tree holds. `folder` is where that tree lies, with the side's environment beside it.
+    That is from its checkout, from an installation out of that, from an installed release of the
+    project, or from the other side. `folder` is where the side's own tree lies, and `file` declares
+    the steps in it.
     """
-    loaded = {n: file for n, file in _loaded() if not _is_in(file, folder.parent)}
-    found = (
-        dict(_in(checkout, loaded))
-        or dict(_installed_from(checkout, loaded))
-        or dict(_released(folder, loaded))
+    own = folder, folder.with_name(f"{folder.name}-python"), folder.with_name("python")
+    loaded = {name: path for name, path in _loaded() if not any(_is_in(path, o) for o in own)}
+    names = _project_names(folder, file)
+    found = dict(_in((checkout, folder.parent), loaded)) or dict(
+        _installed_from(checkout, names, loaded)
     )
     if not found:
         return None
@@ -36,43 +40,66 @@ def shared_code(folder: Path, checkout: Path) -> str | None:
     )
 
 
-def _in(checkout: Path, loaded: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Modules that lie in the checkout itself, as those of an editable installation do."""
-    environments = Path(sys.prefix), Path(sys.base_prefix)
+def _in(places: tuple[Path, ...], loaded: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Modules that lie in these places, as those of an editable installation do in the checkout.
+
+    Not those of an interpreter that is kept there.
+    """
+    prefixes = {Path(sys.prefix), Path(sys.base_prefix)}
     for name, file in loaded.items():
-        if (
-            _is_in(file, checkout)
-            and not any(_is_in(file, environment) for environment in environments)
-            and not any(part in INSTALLED for part in Path(file).parts)
-        ):
-            yield name, file
+        for place in places:
+            environments = [p for p in prefixes if p != place and p.is_relative_to(place)]
+            if (
+                (_is_in(file, place) or _is_in(_real(file), place))
+                and not any(_is_in(file, environment) for environment in environments)
+                and not any(part in INSTALLED for part in Path(file).parts)
+            ):
+                yield name, file
 
 
-def _installed_from(checkout: Path, loaded: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Modules of distributions that were installed out of the checkout."""
+def _installed_from(
+    checkout: Path, names: set[str], loaded: dict[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Modules of distributions that were installed out of the checkout, or have these names."""
     for distribution in metadata.distributions():
-        if (origin := origin_of(distribution)) is None or not origin.is_relative_to(checkout):
+        origin = origin_of(distribution)
+        is_of_checkout = origin is not None and origin.resolve().is_relative_to(checkout)
+        if not is_of_checkout and _normal(distribution.metadata["Name"] or "") not in names:
             continue
         tops = {Path(file).parts[0].partition(".")[0] for file in distribution.files or ()}
         place = Path(str(distribution.locate_file("")))
         for name, file in loaded.items():
-            if _top(name) in tops and _is_in(file, place):
+            if name.partition(".")[0] in tops and _is_in(file, place):
                 yield name, file
 
 
-def _released(folder: Path, loaded: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Modules that the tree holds too, but that came from an installed release.
+@functools.cache
+def _project_names(folder: Path, file: str) -> set[str]:
+    """The names of the projects around a steps file, as installers know them."""
+    inside = [place for place in (folder / file).parents if place.is_relative_to(folder)]
+    return {_normal(name) for place in inside for name in _names_in(place) if name}
 
-    Whole names are compared: a namespace package may have parts in both.
-    """
-    sources = [source for name in SOURCES if (source := folder / name).is_dir()]
-    tops = {path.stem for source in sources for path in source.iterdir()}
-    for name, file in loaded.items():
-        if _top(name) in tops and any(part in INSTALLED for part in Path(file).parts):
-            places = [source / name.replace(".", "/") for source in sources]
-            files = [(place.with_suffix(".py"), place / "__init__.py") for place in places]
-            if any(path.is_file() for pair in files for path in pair):
-                yield name, file
+
+def _names_in(folder: Path) -> Iterator[str]:
+    """What the files of a project's folder call it; nothing where they cannot be read."""
+    try:
+        document = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        yield str(document.get("project", {}).get("name", ""))
+        yield str(document.get("tool", {}).get("poetry", {}).get("name", ""))
+    except (OSError, ValueError, AttributeError):
+        pass
+    settings = configparser.ConfigParser(interpolation=None)
+    try:
+        settings.read(folder / "setup.cfg", encoding="utf-8")
+        yield settings.get("metadata", "name", fallback="")
+        yield from SETUP_NAME.findall((folder / "setup.py").read_text(encoding="utf-8"))
+    except (OSError, ValueError, configparser.Error):
+        pass
+
+
+def _normal(name: str) -> str:
+    """As PEP 503 has it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _loaded() -> Iterator[tuple[str, str]]:
@@ -84,12 +111,11 @@ def _loaded() -> Iterator[tuple[str, str]]:
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or _is_in(file, PACKAGE):
             continue
-        if _top(name) != DEFAULT_PACKAGE and not name.startswith(FINDER):
+        if name.partition(".")[0] != DEFAULT_PACKAGE and not name.startswith(FINDER):
             yield name, file
 
 
-def _top(name: str) -> str:
-    return name.partition(".")[0]
+_real = functools.cache(os.path.realpath)
 
 
 def _is_in(file: str, folder: Path) -> bool:

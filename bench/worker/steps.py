@@ -100,7 +100,7 @@ class Steps:
             if status_of(error) == "oom":
                 raise
             raise CannotBuild(f"{case.workload} cannot be built: {reason_of(error)}") from error
-        shared = self._checkout and shared_code(self._folder, self._checkout)
+        shared = self._checkout and shared_code(self._folder, self._file, self._checkout)
         if shared:
             raise CannotBuild(shared)
         return step

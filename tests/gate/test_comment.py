@@ -191,7 +191,7 @@ def test_run_without_a_report_updates_and_never_begins_a_comment(tmp_path: Path)
 def test_run_with_nothing_to_measure_says_so(tmp_path: Path) -> None:
     _, calls = comment(tmp_path, None, earlier=[mine()], run={"conclusion": "success"})
     ((_, _, body),) = written(calls)
-    assert "### NOT MEASURED: the change touches nothing that " in body
+    assert "### NOT MEASURED: the run passed without a report" in body
 
 
 def test_fork_that_is_gone_has_no_comment(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from bench.gate.github import annotations
-from bench.gate.memory import LEAST_BYTES, judge_memory
+from bench.gate.memory import LEAST_BYTES, REPEATED, judge_memory
 from bench.gate.verdicts import clearly_regressed, outcome_of
 from bench.gate.views import headline, how_to_settle, report_view
 from bench.matrix.case import PEAK_MEMORY
@@ -72,12 +72,12 @@ def test_a_few_bytes_are_no_difference_however_large_their_share() -> None:
 @pytest.mark.parametrize(
     ("base", "head", "word"),
     [
-        ((10, 11, 10, 11, 10, 11), (13, 14, 13, 14, 13, 14), REGRESSED),
-        ((10, 15, 10, 11, 10, 11), (16, 40, 16, 16, 16, 16), REGRESSED),  # however they scatter
-        ((13, 14, 13, 14, 13, 14), (10, 11, 10, 11, 10, 11), IMPROVED),
-        ((10, 10, 10, 10, 10, 10), (10, 10, 10, 10, 10, 20), INCONCLUSIVE),
-        ((10, 20, 10, 20, 10, 20), (20, 10, 20, 10, 20, 10), INCONCLUSIVE),
-        ((100, 120, 101, 100, 100, 100), (101, 90, 140, 100, 100, 100), INCONCLUSIVE),
+        ((10, 11, 10, 11, 10), (13, 14, 13, 14, 13), REGRESSED),
+        ((10, 15, 10, 11, 10), (16, 40, 16, 16, 16), REGRESSED),  # however they scatter
+        ((13, 14, 13, 14, 13), (10, 11, 10, 11, 10), IMPROVED),
+        ((10, 10, 10, 10, 10), (10, 10, 10, 10, 20), INCONCLUSIVE),
+        ((10, 20, 10, 20, 10), (20, 10, 20, 10, 20), INCONCLUSIVE),
+        ((100, 120, 101, 100, 100), (101, 90, 140, 100, 100), INCONCLUSIVE),
     ],
 )
 def test_counts_that_scatter_differ_where_all_of_one_side_are_above(
@@ -95,9 +95,11 @@ def test_scatter_within_the_threshold_is_equivalent() -> None:
     assert verdict_of(base, head).verdict == EQUIVALENT
 
 
-def test_fewer_counts_than_needed_give_no_verdict_and_need_no_reason() -> None:
-    few = MEMORY_PAIRS - 1
+def test_fewer_counts_than_needed_give_no_verdict() -> None:
+    few = REPEATED - 1
     assert judge_memory(counted([MIB] * few, [2 * MIB] * few)) == []
+    assert verdict_of([MIB] * REPEATED, [2 * MIB] * REPEATED).verdict == REGRESSED
+    assert judge_memory(counted([MIB, 2 * MIB] * 2, [4 * MIB] * 4)) == []
     assert judge_memory(report([record([0.0])] * 9)) == []
 
 
@@ -148,6 +150,11 @@ def test_a_row_of_it_has_bytes_a_change_and_no_interval() -> None:
     assert row["head vs base"] == "+10.52%"
     assert (row["statistic"], row["adjusted p"]) == ("", "-")
     assert headline(found) == "REGRESSED: 0 of 1 series slower, peak memory higher in 1 of 1 cases."
+
+
+def test_headline_names_peaks_that_are_unclear() -> None:
+    found = report(verdicts=[time(EQUIVALENT), peak(INCONCLUSIVE)], outcome=INCONCLUSIVE)
+    assert "peak memory unclear in 1 of 1 cases" in headline(found)
 
 
 def test_github_is_told_how_much() -> None:

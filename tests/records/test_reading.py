@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import msgspec
@@ -112,9 +113,14 @@ def test_printable_text_stays_and_the_rest_is_replaced_however_it_is_written(
     ]
     assert found[0] == found[1]
     texts = [text for each in (value, found[0]) for text in ("".join(each), "".join(each.values()))]
-    assert all(text.isprintable() for text in texts[2:])
+    hidden = [{*map(unicodedata.category, text)} & {"Cc", "Cf", "Zl", "Zp"} for text in texts]
+    assert not any(hidden[2:])
     if all(text.isprintable() for text in texts[:2]):
         assert found[0] == value
+
+
+def test_spaces_of_all_widths_stay() -> None:
+    assert printable(text := '{"a":"b\u00a0c\u3000d"}') == text
 
 
 def test_number_of_values_is_bounded(tmp_path: Path) -> None:

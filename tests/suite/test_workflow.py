@@ -284,14 +284,14 @@ def test_inputs_reach_the_gate_as_words(tmp_path: Path) -> None:
         STEPS="my steps.py",
         BUILD=f"pip install . && echo {hostile}",
         BUDGET="60",
-        ARGUMENTS="--batch 32 --base-env 'A=b c' $HOME",
+        ARGUMENTS="--batch 32 --workload 'A=b c' $HOME",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "arguments").read_text().splitlines() == [
         *("regress", "my steps.py", "--head", "HEAD"),
         *("--report", str(tmp_path / "temp" / "regress.json")),
         *("--build", f"pip install . && echo {hostile}", "--budget", "60"),
-        *("--batch", "32", "--base-env", "A=b c", "$HOME"),
+        *("--batch", "32", "--workload", "A=b c", "$HOME"),
     ]
     assert not (tmp_path / "owned").exists()
 
@@ -306,7 +306,9 @@ def test_base_that_is_no_commit_is_an_error_and_no_pass(checkout: Path, base: st
 
 
 @needs_bash
-@pytest.mark.parametrize("more", ["--base HEAD", "--head=HEAD~1", "--report x.json", "--same"])
+@pytest.mark.parametrize(
+    "more", ["--base HEAD", "--head=HEAD~1", "--report x.json", "--same", "--base-env A=b"]
+)
 def test_arguments_do_not_change_what_is_compared(tmp_path: Path, more: str) -> None:
     done = run(tmp_path, ARGUMENTS=f"--batch 32 {more}")
     assert done.returncode == 2
@@ -330,7 +332,8 @@ def test_allowing_no_baseline_allows_nothing_else(
 @needs_bash
 def test_quote_that_is_not_closed_measures_nothing(tmp_path: Path) -> None:
     done = run(tmp_path, ARGUMENTS="--batch '32")
-    assert done.returncode != 0
+    assert done.returncode == 2
+    assert "::error title=No verdict::arguments: " in done.stdout
     assert not (tmp_path / "arguments").exists()
 
 
@@ -411,8 +414,8 @@ def test_change_of_a_submodule_is_measured_whatever_git_is_told_to_ignore(checko
     assert (checkout / "arguments").exists()
 
 
-def head(folder: Path) -> str:
-    words = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+def head(folder: Path, revision: str = "HEAD") -> str:
+    words = ["git", "-C", str(folder), "rev-parse", revision]
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -431,6 +434,14 @@ def test_without_a_known_base_everything_is_measured(checkout: Path, target: str
     done = run(checkout, PATHS="code", GITHUB_BASE_REF=target)
     assert (checkout / "arguments").exists()
     assert done.returncode == 0
+
+
+@needs_bash
+@pytest.mark.parametrize("inputs", [{"GITHUB_BASE_REF": "main"}, {"BASE": "HEAD~1"}])
+def test_gate_is_given_the_base_as_a_commit(checkout: Path, inputs: dict[str, str]) -> None:
+    run(checkout, ARGUMENTS="--base-env A=b", **inputs)
+    words = (checkout / "arguments").read_text().splitlines()
+    assert words[words.index("--base") + 1] == head(checkout, "HEAD~1")
 
 
 @needs_bash

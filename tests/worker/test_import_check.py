@@ -1,6 +1,7 @@
-"""What counts as code that both sides share; with real installations in tests/gate."""
+"""What counts as code that is not a side's own; with real installations in tests/gate."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -8,39 +9,69 @@ import pytest
 
 from bench.worker.import_check import shared_code
 
+Load = Callable[[str], str]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A side's, beside the other one."""
+    (tmp_path / "sides" / "base").mkdir(parents=True)
+    return tmp_path / "sides" / "base"
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Pretends that a module was loaded from a place; the place."""
+
+    def loaded(place: str) -> str:
+        module = ModuleType("mine")
+        module.__file__ = str(tmp_path / place)
+        monkeypatch.setitem(sys.modules, "mine", module)
+        return module.__file__
+
+    return loaded
+
+
+def shared(tree: Path) -> str:
+    return shared_code(tree, "steps.py", tree.parents[1] / "checkout") or ""
+
 
 @pytest.mark.parametrize("which", ["prefix", "base_prefix"])
 def test_an_interpreter_inside_the_checkout_is_not_its_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+    tree: Path, load: Load, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    checkout, tree = tmp_path / "checkout", tmp_path / "sides" / "base"
-    module = ModuleType("some_module")
-    module.__file__ = str(checkout / ".envs" / "default" / "lib" / "some_module.py")
-    monkeypatch.setitem(sys.modules, "some_module", module)
-    assert module.__file__ in (shared_code(tree, checkout) or "")
-    monkeypatch.setattr(sys, which, str(checkout / ".envs" / "default"))
-    assert shared_code(tree, checkout) is None
+    place = load("checkout/.envs/default/lib/mine.py")
+    assert place in shared(tree)
+    monkeypatch.setattr(sys, which, str(tree.parents[1] / "checkout/.envs/default"))
+    assert shared(tree) == ""
+
+
+@pytest.mark.parametrize("prefix", ["checkout", "."])
+def test_an_interpreter_around_the_checkout_hides_none_of_its_code(
+    tree: Path, load: Load, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tree.parents[1] / prefix))
+    assert load("checkout/python/mine.py") in shared(tree)
 
 
 @pytest.mark.parametrize(
-    ("name", "in_tree", "is_shared"),
+    ("place", "is_own"),
     [
-        ("mine.net", "mine/net.py", True),
-        ("mine", "src/mine/__init__.py", True),
-        ("mine.other", "mine/net.py", False),  # of a namespace, the other part
-        ("theirs", "mine/net.py", False),
+        ("sides/base/mine.py", True),
+        ("sides/base-python/lib/python3/site-packages/mine.py", True),
+        ("sides/head/mine.py", False),
+        ("checkout/.venv/lib/python3/site-packages/mine.py", True),
+        ("elsewhere/mine.py", True),
     ],
 )
-def test_a_release_of_what_the_tree_holds_is_shared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, in_tree: str, is_shared: bool
+def test_a_side_loads_nothing_of_the_other_one(
+    tree: Path, load: Load, place: str, is_own: bool
 ) -> None:
-    tree = tmp_path / "sides" / "base"
-    (tree / in_tree).parent.mkdir(parents=True)
-    (tree / in_tree).touch()
-    module = ModuleType(name)
-    monkeypatch.setitem(sys.modules, name, module)
-    place = Path("site-packages", *name.split(".")).with_suffix(".py")
-    module.__file__ = str(tmp_path / "sides" / "base-python" / place)
-    assert shared_code(tree, tmp_path / "checkout") is None, "it is the side's own"
-    module.__file__ = str(tmp_path / "elsewhere" / place)
-    assert (shared_code(tree, tmp_path / "checkout") is not None) == is_shared
+    path = load(place)
+    assert (path in shared(tree)) is not is_own
+
+
+def test_a_link_to_the_checkout_is_followed(tree: Path, load: Load, tmp_path: Path) -> None:
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "checkout")
+    assert load("link/mine.py") in shared(tree)

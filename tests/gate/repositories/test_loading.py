@@ -11,7 +11,7 @@ from bench.errors import UsageError
 from bench.gate.discovery import steps_of
 from bench.runner.discovery import steps_on
 from bench.runner.process import Side
-from tests.gate.repositories.making import LIBRARY, STEPS, commit, runs, sides
+from tests.gate.repositories.making import LIBRARY, STEPS, commit, runs, sides, write
 from tests.gate.repositories.test_build import BUILD_EXTENSION, EXTENSION, INSTALL
 from tests.gate.sides.making import git
 
@@ -82,6 +82,12 @@ def test_extensions_that_a_build_makes_are_imported(top: Path, command: str) -> 
 
 # Code that is not the side's own
 
+NAMED = {
+    "pyproject.toml": '[project]\nname = "my.lib"\n',
+    "setup.cfg": "[metadata]\nname = My-Lib\n",
+    "setup.py": 'from setuptools import setup\nsetup(name="My.lib")\n',
+}
+
 
 @pytest.fixture
 def odd(empty: Path) -> Path:
@@ -123,14 +129,18 @@ setup(name="mylib", packages=["mylib"], package_dir={"": "python"})
     assert f"mylib.net is imported from {target}/mylib/net.py" in str(caught.value)
 
 
+@pytest.mark.parametrize("named_in", ["pyproject.toml", "setup.cfg", "setup.py"])
 def test_code_of_an_installed_release_is_refused(
-    odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_in: str
 ) -> None:
+    commit(odd, {named_in: NAMED[named_in]})
     packages = tmp_path / "site-packages"
     shutil.copytree(odd / "python", packages)
+    files = {"METADATA": "Name: my_lib\nVersion: 1\n", "RECORD": "mylib/net.py,,\n"}
+    write(packages, {f"my_lib-1.dist-info/{name}": text for name, text in files.items()})
     monkeypatch.setenv("PYTHONPATH", str(packages))
-    with sides(odd, base="HEAD~1") as both, pytest.raises(UsageError) as caught:
-        steps_of(*both, "cpu", print)
+    with sides(odd, base="HEAD~2") as both, pytest.raises(UsageError) as caught:
+        steps_of(both[1], both[1], "cpu", print)
     assert f"mylib.net is imported from {packages}/mylib/net.py" in str(caught.value)
 
 
