@@ -109,8 +109,8 @@ def _loaded() -> Iterator[tuple[str, str]]:
     """
     for name, module in [*sys.modules.items()]:
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or _is_in(file, PACKAGE):
-            continue
+        if not isinstance(file, str) or file[:1] != os.sep or _is_in(file, PACKAGE):
+            continue  # a relative one is no file: torch gives some to what it makes up
         if name.partition(".")[0] != DEFAULT_PACKAGE and not name.startswith(FINDER):
             yield name, file
 

@@ -17,25 +17,31 @@ from bench.records.reading import MAX_BYTES, MAX_VALUES, REPLACEMENT, printable,
 from tests.suite.driving import ROOT
 
 MEMORY_BYTES = 200 * 2**20
-SECONDS = 2
-COMPARE = """
-import resource, sys, time
+SECONDS = 4
+"""Twice what is promised: tests run beside others."""
+READ = """
+import json, resource, sys, time
+from pathlib import Path
+
 from bench.errors import UsageError
 from bench.records.gate_report import load_report
 from bench.records.store import load_run
-from pathlib import Path
+
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-before, began = peak(), time.monotonic()
-for load in (load_run, load_report):
-    try:
-        load(Path(sys.argv[1]))
-        sys.exit("it was read")
-    except UsageError as error:
-        assert sys.argv[1] in str(error), error
-print(peak() - before, time.monotonic() - began)
+
+before = peak()
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    for load in (load_run, load_report):
+        began = time.monotonic()
+        try:
+            load(path)
+            told = ""
+        except UsageError as error:
+            told = str(error)
+        print(json.dumps([path.name, told, peak() - before, time.monotonic() - began]))
 """
 
 
@@ -76,19 +82,19 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("what", HOSTILE)
-def test_hostile_file_is_refused_by_name_in_little_memory_and_time(
-    tmp_path: Path, what: str
-) -> None:
-    path = tmp_path / "stranger.json"
-    HOSTILE[what](path)  # type: ignore[operator]
-    words = [sys.executable, "-c", COMPARE, str(path)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+def test_hostile_files_are_refused_by_name_in_little_memory_and_time(tmp_path: Path) -> None:
+    for name, make in HOSTILE.items():
+        make(tmp_path / name)  # type: ignore[operator]
+    words = [sys.executable, "-c", READ, str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    grown, seconds = map(float, done.stdout.split())
-    assert grown < MEMORY_BYTES
-    assert seconds < 2 * SECONDS, "two readers, at two seconds each"
-    assert {entry.name for entry in tmp_path.iterdir()} == {path.name}
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [name for name, *_ in found] == sorted([*HOSTILE, *HOSTILE])
+    for name, told, grown, seconds in found:
+        assert str(tmp_path / name) in told
+        assert grown < MEMORY_BYTES, name
+        assert seconds < SECONDS, name
+    assert {entry.name for entry in tmp_path.iterdir()} == {*HOSTILE}
 
 
 MARKS = ("\x1b[31m", "\x07", "\n", "\t", "\x9b", "\u202e", "\u2066", "\u2028", "\x7f", "\U000e0041")

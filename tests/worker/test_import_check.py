@@ -71,6 +71,16 @@ def test_a_side_loads_nothing_of_the_other_one(
     assert (path in shared(tree)) is not is_own
 
 
+def test_a_module_without_a_place_is_nobodys(
+    tree: Path, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "checkout").mkdir()
+    monkeypatch.chdir(tmp_path / "checkout")
+    load("checkout")
+    monkeypatch.setattr(sys.modules["mine"], "__file__", "_mine.py")  # as torch.classes has it
+    assert shared(tree) == ""
+
+
 def test_a_link_to_the_checkout_is_followed(tree: Path, load: Load, tmp_path: Path) -> None:
     (tmp_path / "checkout").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "checkout")
