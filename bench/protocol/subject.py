@@ -28,6 +28,11 @@ def subject_hash(folder: Path) -> str:
     return files_hash(folder, modules_in(folder))
 
 
+def was_installed(file: Path) -> bool:
+    """Whether an installer put a file where it is."""
+    return any(part in INSTALLED for part in file.parts)
+
+
 def origin_of(distribution: metadata.Distribution) -> Path | None:
     """The local file or folder that a distribution was installed out of, as PEP 610 has it."""
     text = distribution.read_text("direct_url.json")
@@ -48,11 +53,7 @@ def steps_hash(
     `environment` is one that only the project is installed in.
     """
     paths = {Path(name) for m in modules if (name := getattr(m, "__file__", None)) is not None}
-    own = {
-        path
-        for path in paths
-        if path.is_relative_to(folder) and not any(part in INSTALLED for part in path.parts)
-    }
+    own = {path for path in paths if path.is_relative_to(folder) and not was_installed(path)}
     loaded = files_hash(folder, {folder / file, *own})
     if environment is None:
         return loaded

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ..matrix.default_step import PACKAGE as DEFAULT_PACKAGE
-from ..protocol.subject import INSTALLED, PACKAGE, origin_of
+from ..protocol.subject import PACKAGE, origin_of, was_installed
 
 FINDER = "__editable__"
 """How setuptools begins the names of modules that find an editable installation's."""
@@ -52,7 +52,7 @@ def _in(places: tuple[Path, ...], loaded: dict[str, str]) -> Iterator[tuple[str,
             if (
                 (_is_in(file, place) or _is_in(_real(file), place))
                 and not any(_is_in(file, environment) for environment in environments)
-                and not any(part in INSTALLED for part in Path(file).parts)
+                and not was_installed(Path(file))
             ):
                 yield name, file
 
