@@ -71,7 +71,7 @@ def bench(root: Path, *words: str, suite: Path = ROOT) -> subprocess.CompletedPr
 
 @pytest.mark.slow
 def test_slower_model_is_found(repository: Path) -> None:
-    words = ("regress", "--base", "HEAD", "--batch", "32", "--budget", "120")
+    words = ("regress", "--base", "HEAD", "--batch", "32")
     model = repository / "mylib" / "__init__.py"
     model.write_text(MODEL.replace(*SLOWER))
     slower = bench(repository, *words)
