@@ -12,6 +12,7 @@ from typing import NoReturn
 from .. import __version__
 from ..errors import BenchError, MachineError, UnexpectedError, UsageError
 from ..options import COMMAND, VERBS, options_of, parser_of, values_of
+from ..signals import interrupted_status, raise_on_signals
 from .steps import RUN_SUFFIXES, STEPS_SUFFIX
 from .verbs import BODIES
 
@@ -27,6 +28,7 @@ def main() -> NoReturn:
 
     A verdict's status, 0 or 1, is only that of a command that has come to its end.
     """
+    raise_on_signals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals that lack a character
@@ -37,8 +39,8 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except BenchError as error:
         status = _told(error)
-    except KeyboardInterrupt:
-        status = 130
+    except KeyboardInterrupt as interruption:
+        status = interrupted_status(interruption)
     except BrokenPipeError:  # by `| head`
         _drop_output()
         status = PIPE_CLOSED

@@ -23,7 +23,7 @@ def with_steps(asked: Namespace) -> None:
     from ..runner.discovery import catalogue_in
 
     devices = asked.device or ["cpu"]
-    asked.catalogue = catalogue_in(path, str(devices[0]))
+    asked.catalogue = catalogue_in(path, str(devices[0]), getattr(asked, "budget", None))
 
 
 def steps_file(asked: Namespace) -> Path | None:

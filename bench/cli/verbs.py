@@ -203,7 +203,7 @@ def regress(asked: Namespace) -> int:
         asked.catalogue = asked.catalogue._replace(steps=tuple(steps))
         return selected(asked)
 
-    done = regress(
+    report, path = regress(
         cases,
         own=None if file is None else OwnSteps(file, asked.build, asked.steps_from or "head"),
         device=str((asked.device or ["cpu"])[0]),
@@ -216,9 +216,6 @@ def regress(asked: Namespace) -> int:
         results=asked.results,
         console=console,
     )
-    if done is None:
-        return 130
-    report, path = done
     view = report_view(report, path)
     _show(view, asked)
     if asked.format in ("csv", "tsv"):  # which hold no notes

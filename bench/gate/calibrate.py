@@ -15,7 +15,6 @@ from ..records.gate_report import GateReport, Rules, load_report
 from ..records.loading import load_each
 from ..records.store import Kind, OtherKind
 from ..report.view import View
-from ..runner.process import end_as_if_interrupted
 from . import replay
 from .calibration_view import calibration_view
 from .regress import Gate
@@ -78,7 +77,6 @@ def calibrate(
 def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results: Path) -> Path:
     """Measure so many A/A pairs; the report. Interrupted, it keeps those it has."""
     console = Console(stderr=True, highlight=False)
-    end_as_if_interrupted()
     path = report_path(None, results, "pairs")
     budget = Settings(settings.rules, pairs * SLOW_PAIR_S)
     base, head = SideSpec("base"), SideSpec("head")

@@ -14,17 +14,17 @@ MISSING = re.compile(r"No module named '([\w.]+)'|cannot import name '(\w+)' fro
 
 
 def steps_of(
-    base: Side, head: Side, device: str, say: Callable[[str], None]
+    base: Side, head: Side, device: str, budget_s: float, say: Callable[[str], None]
 ) -> tuple[tuple[StepDescription, ...], list[str]]:
     """The steps that the head declares; those that only the base can build, as they are there.
 
     What the head cannot build is said. Where the base cannot build it either it is left out, and
     why is the second part. Raises UsageError where that leaves no step.
     """
-    steps, errors = _described(head, device)
+    steps, errors = _described(head, device, budget_s)
     if not errors:
         return tuple(steps.values()), []
-    known, of_base = _described(base, device)
+    known, of_base = _described(base, device, budget_s)
     lines = {name: f"{error}{_hint(head.checkout, error)}" for name, error in errors.items()}
     found = {**known, **steps}
     if not found:
@@ -36,13 +36,15 @@ def steps_of(
     return tuple(found.values()), nowhere
 
 
-def _described(side: Side, device: str) -> tuple[dict[str, StepDescription], dict[str, str]]:
+def _described(
+    side: Side, device: str, budget_s: float
+) -> tuple[dict[str, StepDescription], dict[str, str]]:
     """The steps that a side can build, by name, and what goes wrong with the others.
 
     What goes wrong with the whole file has no name.
     """
     try:
-        steps = steps_on(side, device, f"{side.steps} on the {side.name}")
+        steps = steps_on(side, device, f"{side.steps} on the {side.name}", budget_s)
     except UsageError as error:
         return {}, {"": str(error)}
     errors = {s.name: f"{s.name} on the {side.name}: {s.error}" for s in steps if s.error}

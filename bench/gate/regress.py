@@ -17,7 +17,7 @@ from ..protocol.messages import Hello, Interpreter
 from ..records.gate_report import GateReport, SeriesVerdict, SideRecord, write_report
 from ..records.verdicts import INVALID
 from ..runner.pairs import Pairs
-from ..runner.pool import shareable
+from ..runner.pool import Deadlines, shareable
 from ..runner.process import Side
 from .aa_control import control_moved
 from .interim_looks import CONTROLS, FIRST_LOOKS, interim_looks
@@ -63,6 +63,7 @@ class Gate:
             self.sides,
             ENVIRONMENTS[ENVIRONMENT],
             seed=draw.randrange(2**32),
+            deadlines=Deadlines.within(self.settings.budget_s),
             on_progress=self.on_progress,
         )
         self._report = report = self._survey()

@@ -16,7 +16,6 @@ from ..matrix.default_step import DEFAULT
 from ..matrix.presets import PRESETS, select
 from ..matrix.step import StepDescription
 from ..records.gate_report import GateReport
-from ..runner.process import end_as_if_interrupted
 from .discovery import steps_of
 from .regress import Gate
 from .settings import Settings, unmatched
@@ -37,8 +36,8 @@ def regress(
     report: Path | None,
     results: Path,
     console: Console,
-) -> tuple[GateReport, Path] | None:
-    """Measure and judge; the report and where it is, or None when interrupted.
+) -> tuple[GateReport, Path]:
+    """Measure and judge; the report and where it is. An interruption says where the pairs are.
 
     `cases` selects those of some steps; `named` ones were asked for by id. One's `own` steps are
     built on `device` to see what they are, which only the sides can do. Raises UsageError and
@@ -54,18 +53,17 @@ def regress(
     root = None if own is None else root_of(own.file)
     path = report_path(report, results, "regress", root)
     begun = time.time()
-    end_as_if_interrupted()
     try:
         with make_sides(base, head, console.out, same=same, own=own) as sides:
             gate = Gate(default or [], sides, settings, path, named=named)
             if default is None:
-                steps, gate.nowhere = steps_of(*sides, device, console.out)
+                steps, gate.nowhere = steps_of(*sides, device, settings.budget_s, console.out)
                 gate.comparisons = compared(steps)
             return judged(gate, console), path
     except KeyboardInterrupt:
         if path.exists() and path.stat().st_mtime >= begun:  # and is not an older run's
             console.out(f"interrupted; the pairs measured so far are in {path}")
-        return None
+        raise
 
 
 def _check_thresholds(

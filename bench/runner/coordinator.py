@@ -58,7 +58,7 @@ class Coordinator:
         self._on_event = on_event
         self._side = side or Side(environment=ENVIRONMENTS[plan.environment])
         self._settled = settled or ResumeState()
-        self._deadlines = deadlines or Deadlines()
+        self._deadlines = deadlines or Deadlines.within(plan.budget_s)
         self._traces = traces and traces.absolute()
         self._pool = Pool(
             lambda: [self._side],

@@ -5,16 +5,19 @@ from pathlib import Path
 from ..errors import MachineError, UsageError
 from ..machine.checkout import root_of
 from ..matrix.axes import AXES
+from ..matrix.case import Case
 from ..matrix.default_step import DEFAULT, Catalogue
 from ..matrix.step import COLUMNS, StepDescription
 from ..options import OPTIONS
 from ..protocol.messages import Describe, Described, Refused
-from .pool import Deadlines
-from .process import Side, WorkerLost, WorkerProcess
+from .pool import Deadlines, Pool
+from .process import Side
 
 
-def catalogue_in(path: Path, device: str) -> Catalogue:
+def catalogue_in(path: Path, device: str, budget_s: float | None = None) -> Catalogue:
     """The steps that a file declares, each built once on a device at its first values.
+
+    Loading it is given up when it takes longer than the command's budget: see `Deadlines.within`.
 
     Raises UsageError where there is no such file, it cannot be loaded, or it declares nothing that
     can be built.
@@ -23,23 +26,19 @@ def catalogue_in(path: Path, device: str) -> Catalogue:
         raise UsageError(f"there is no file {path}: name the one that declares your steps")
     root = root_of(path)
     file = path.resolve().relative_to(root).as_posix()
-    return Catalogue(steps_on(_in_place(root, file, {}), device, str(path)), file, root)
+    return Catalogue(steps_on(_in_place(root, file, {}), device, str(path), budget_s), file, root)
 
 
-def steps_on(side: Side, device: str, path: str) -> tuple[StepDescription, ...]:
+def steps_on(
+    side: Side, device: str, path: str, budget_s: float | None = None
+) -> tuple[StepDescription, ...]:
     """The steps that a side's file declares, likewise; messages call the file `path`."""
-    deadlines, request = Deadlines(), Describe(device)
     try:
-        worker = WorkerProcess(side, device, 1)
-        try:
-            worker.greet(deadlines.hello_s)
-            reply = worker.ask(request, deadlines.of(request))
-        finally:
-            worker.close()
+        with Pool(lambda: [side], Deadlines.within(budget_s)) as pool:
+            pool.provide([Case(device=device, threads=1)])
+            reply = pool.ask(Describe(device))
     except MachineError as error:  # which loading the file may have caused
         raise MachineError(f"{path}: {error}") from None
-    except WorkerLost as lost:
-        raise UsageError(f"{path}: loading it ended the process: {lost.reason}") from None
     if isinstance(reply, Refused):
         raise UsageError(f"{path}: {reply.reason}")
     if not isinstance(reply, Described):

@@ -17,16 +17,22 @@ from .process import Side, WorkerLost, WorkerProcess
 
 
 class NotStarted(MachineError):
-    """A worker did not start; `side` is the number of its side, `reason` why, without its name."""
+    """A worker did not start; `side` is the number of its side, `reason` why, without its name, and
+    `killed` whether a signal ended it."""
 
-    def __init__(self, side: int, name: str, reason: str) -> None:
+    def __init__(self, side: int, name: str, reason: str, *, killed: bool) -> None:
         super().__init__(f"{name}: {reason}" if name else reason)
         self.side = side
         self.reason = reason
+        self.killed = killed
 
 
 Measurable = Case | Ceiling
 """What a worker measures: each has an id, a device and a number of threads."""
+LEAST_HELLO_S = 60.0
+"""Whatever the budget: importing torch from a cold network disk may take that long."""
+STARTS = 3
+"""How often a worker is started that is killed from outside before it has said hello."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,14 @@ class Deadlines:
     prepare_s: float = 120
     prepare_compiled_s: float = 600
     measure_s: float = 60
+
+    @classmethod
+    def within(cls, budget_s: float | None) -> Self:
+        """Those of a command with a budget, in which a worker that hangs while it starts does not
+        take much longer than that. None stands for no budget."""
+        if budget_s is None:
+            return cls()
+        return cls(hello_s=min(cls.hello_s, max(budget_s, LEAST_HELLO_S)))
 
     def of(self, request: messages.Request) -> float:
         """For the reply to this request."""
@@ -67,10 +81,12 @@ class Pool:
         deadlines: Deadlines | None = None,
         *,
         on_start: Callable[[], None] = lambda: None,
+        on_lost: Callable[[str], None] = lambda reason: None,
         draw: random.Random | None = None,
         started: int = 0,
     ) -> None:
-        """`sides` is called before each start, and `on_start` after it.
+        """`sides` is called before each start, and `on_start` after it; `on_lost` is given why a
+        worker that is started once more was lost while it started.
 
         `draw` decides which side starts first. `started` counts the run's workers before these.
         """
@@ -80,6 +96,7 @@ class Pool:
         self._sides = sides
         self._deadlines = deadlines or Deadlines()
         self._on_start = on_start
+        self._on_lost = on_lost
         self._draw = draw or random.Random()
         self._workers: dict[int, WorkerProcess] = {}
         self._unused = False
@@ -113,6 +130,17 @@ class Pool:
         settings = [(item.device, item.threads) for item in what]
         if [worker.setting for worker in self.workers] == settings and (self._unused or not unused):
             return
+        for start in range(1, STARTS + 1):
+            try:
+                self._start(settings)
+                break
+            except NotStarted as error:
+                if not error.killed or start == STARTS:
+                    raise
+                self._on_lost(redacted(str(error)))  # what killed it, for want of memory say, may be over
+        self._on_start()
+
+    def _start(self, settings: Sequence[tuple[str, int]]) -> None:
         self.end()
         began = time.monotonic()
         sides = self._sides()
@@ -123,13 +151,15 @@ class Pool:
                 self._workers[side] = WorkerProcess(sides[side], *settings[side])
             for side in order:
                 self._workers[side].greet(self._deadlines.hello_s)
-        except MachineError as error:
+        except (MachineError, WorkerLost) as error:
             self.end()
-            raise NotStarted(side, sides[side].name * (len(sides) > 1), str(error)) from None
+            killed = isinstance(error, WorkerLost) and error.status == "killed"
+            reason = "a worker did not start: " * isinstance(error, WorkerLost) + str(error)
+            name = sides[side].name * (len(sides) > 1)
+            raise NotStarted(side, name, reason, killed=killed) from None
         self.startup_s = time.monotonic() - began
         self.started += len(sides)
         self._unused = True
-        self._on_start()
 
     def ask(self, request: messages.Request, side: int = 0) -> messages.Reply:
         """The reply of a side's worker, its reason redacted where it is a refusal.

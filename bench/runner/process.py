@@ -9,11 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import msgspec
+import psutil
 
 from ..devices import kind_of
 from ..errors import MachineError
@@ -30,6 +33,15 @@ PLACEMENT = ("GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_PLACES", "OMP_PROC_BIND")
 """Variables by which OpenMP binds its threads to cores when it starts."""
 UNCAUGHT = 1
 """The exit status of a Python that an exception ended."""
+FAMILY = "SUMNET_BENCH_WORKER"
+"""A variable of a worker, which what it starts inherits: by it children are found that left the
+worker's process group."""
+MAX_PRINTED = 16 * 2**20
+"""Bytes of a worker's output that are kept; then all of it is dropped, and keeping begins anew."""
+WORDS_FROM = 64 * 2**10
+"""The last bytes of it in which the reason of an end is looked for."""
+LOOK_S = 1.0
+"""How often the output's size is looked at while a reply is waited for."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +66,6 @@ class Side:
     """Its Python and torch, as found beforehand; None where it is this process's own."""
 
 
-def end_as_if_interrupted() -> None:
-    """Have SIGTERM do from now on what Ctrl-C does, so that no worker is left behind."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
 class WorkerLost(Exception):
     """The worker died, hung or gave no valid reply. `status` is what becomes of its case."""
 
@@ -69,7 +76,7 @@ class WorkerLost(Exception):
 
 
 class WorkerProcess:
-    """One worker in a process group of its own, so that ending it ends what it started too."""
+    """One worker, in a process group of its own; ending it ends what it started too."""
 
     hello: messages.Hello
     startup_s: float
@@ -77,11 +84,12 @@ class WorkerProcess:
     def __init__(self, side: Side, device: str, threads: int) -> None:
         """Start it; `greet` has to be called before anything is asked.
 
-        Raises MachineError where the interpreter cannot be run.
+        Raises MachineError where the interpreter cannot be run, or there is no temporary folder.
         """
         self._started = time.monotonic()
         self.setting = (device, threads)
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        self._family = uuid.uuid4().hex
+        self._output = _temporary_file()
         words = [messages.OWN_THREADS] if "OMP_NUM_THREADS" in side.environment else []
         words += [messages.INSTALLED] if side.installed else []
         words += [f"{messages.CHECKOUT}{side.checkout}"] if side.checkout is not None else []
@@ -99,7 +107,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
-                env={**inherited, **side.environment},
+                env={**inherited, FAMILY: self._family, **side.environment},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -116,13 +124,10 @@ class WorkerProcess:
         self._selector.register(self._channel, selectors.EVENT_READ)
 
     def greet(self, hello_s: float) -> None:
-        """Wait for its hello. Raises MachineError where none comes within `hello_s` seconds."""
-        try:
-            hello = self._reply(hello_s)
-        except WorkerLost as lost:
-            raise MachineError(f"a worker did not start: {lost.reason}") from None
+        """Wait for its hello. Raises WorkerLost where none comes within `hello_s` seconds."""
+        hello = self._reply(hello_s)
         if not isinstance(hello, messages.Hello):
-            raise MachineError("a worker did not start: it did not send hello first")
+            raise WorkerLost("failed", "it did not send hello first")
         self.hello = hello
         self.startup_s = time.monotonic() - self._started
 
@@ -152,11 +157,21 @@ class WorkerProcess:
         # Also where the worker itself has ended: a child of its own may hold out.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        for process in self._relatives():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(KILL_S)
         self._selector.close()
         self._channel.close()
         self._output.close()
+
+    def _relatives(self) -> Iterator[psutil.Process]:
+        """The worker, where it is left, and what it started, in whatever process group."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get(FAMILY) == self._family:
+                    yield process
 
     def _reply(self, deadline_s: float) -> messages.Reply:
         line = self._read_line(deadline_s)
@@ -172,9 +187,12 @@ class WorkerProcess:
     def _read_line(self, deadline_s: float) -> bytes:
         deadline = time.monotonic() + deadline_s
         while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            if left <= 0 or not self._selector.select(left):
+            if (left := deadline - time.monotonic()) <= 0:
                 raise WorkerLost("timeout", f"no answer within {deadline_s:.0f} s")
+            answered = self._selector.select(min(left, LOOK_S))
+            self._bound_output()
+            if not answered:
+                continue
             try:
                 chunk = self._channel.recv(1 << 16)
             except ConnectionResetError:  # it ended with a request unread
@@ -185,14 +203,21 @@ class WorkerProcess:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
 
+    def _bound_output(self) -> None:
+        """Let a worker that goes on printing not fill the disk; it appends, so it may go on."""
+        if os.fstat(self._output.fileno()).st_size > MAX_PRINTED:
+            os.ftruncate(self._output.fileno(), 0)
+            self._printed = 0
+
     def _death(self) -> WorkerLost:
         try:
             code = self._process.wait(TERMINATE_S)
         except subprocess.TimeoutExpired:
             return WorkerLost("failed", "the worker closed its channel and went on running")
         # What it printed before its last reply is not about its end.
-        self._output.seek(self._printed)
-        printed = self._output.read().decode(errors="replace")
+        size = os.fstat(self._output.fileno()).st_size
+        self._output.seek(max(self._printed, size - WORDS_FROM))
+        printed = self._output.read(WORDS_FROM).decode(errors="replace")
         words = last_words(printed, raised=code == UNCAUGHT)
         words = f": {words}" if words else ""
         if code >= 0:
@@ -202,3 +227,14 @@ class WorkerProcess:
             name = signal.Signals(-code).name
         hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
         return WorkerLost("killed", f"the worker was killed by {name}{hint}{words}")
+
+
+def _temporary_file() -> IO[bytes]:
+    """A file without a name, which a process that is given it appends to. Raises MachineError."""
+    try:
+        return tempfile.TemporaryFile("a+b")
+    except OSError as error:
+        raise MachineError(
+            f"cannot make a temporary file: {error.strerror}; have TMPDIR name a folder that can "
+            "be written to and has room"
+        ) from None

@@ -92,6 +92,8 @@ class Suite:
         self.measurement = measurement
         self.error: BenchError | None = None
         """What ended the session early."""
+        self.interruption: KeyboardInterrupt | None = None
+        """Likewise, by a person or a signal."""
         self._ceilings = measurement.plan.ceilings if ceilings is None else ceilings
         self._wide = wide
         self._benchmarks: list[Any] = []
@@ -176,12 +178,11 @@ class Suite:
         with capture.global_and_fixture_disabled():
             try:
                 return measurement.measured(Console(stderr=True, highlight=False))
-            except KeyboardInterrupt:
-                request.session.shouldstop = "interrupted"  # which --pdb would go on after
-                raise
+            except KeyboardInterrupt as interruption:
+                self.interruption = interruption
             except BaseException as error:  # a plugin's time limit is no Exception
                 self._keep(error)
-                pytest.exit("the measurement failed")
+        pytest.exit("the measurement ended early")
 
     def _keep(self, error: BaseException) -> None:
         """Keep what ends the session for the summary."""
@@ -192,7 +193,7 @@ class Suite:
         try:
             result = yield
         except pytest.exit.Exception:
-            if self.error is None:
+            if self.error is None and self.interruption is None:
                 raise
             return True
         option = session.config.option

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..errors import UnexpectedError
-from ..runner.process import end_as_if_interrupted
+from ..signals import interrupted_status
 from .plugin import Suite
 
 DISPLAY_OPTIONS = (
@@ -35,7 +35,7 @@ class Command:
     """The command as a pytest plugin; it closes `until_started` once pytest is configured."""
 
     def __init__(self, suite: Suite, until_started: contextlib.ExitStack) -> None:
-        self.interrupted = False
+        self.interruption: BaseException | None = None
         self._suite = suite
         self._until_started = until_started
 
@@ -49,7 +49,8 @@ class Command:
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """An interruption by a person, or what pytest handles like one."""
-        self.interrupted = excinfo.type is KeyboardInterrupt
+        if isinstance(excinfo.value, KeyboardInterrupt):
+            self.interruption = excinfo.value
 
 
 def run_suite(
@@ -61,9 +62,8 @@ def run_suite(
     conftest.py, configuration files nor environment variables are obeyed.
 
     0 all measured, 1 a case failed, 2 wrong usage or nothing to run, 4 the machine would not let us
-    finish, 5 a defect, 130 interrupted. Raises UnexpectedError for what pytest itself lets through.
+    finish, 5 a defect, 130 or 143 interrupted. Raises UnexpectedError for what pytest itself lets through.
     """
-    end_as_if_interrupted()
     loaded = dict.fromkeys((BENCHMARK_PLUGIN, *(name for name in plugins if name != BENCHMARK)))
     with contextlib.ExitStack() as until_started:
         until_started.enter_context(_variables_of_pytest())
@@ -71,15 +71,18 @@ def run_suite(
         # Packages by name: a path with a bracket in it would be taken for a test's parameters.
         arguments = ["--pyargs", f"{__package__}.{tests}", f"--rootdir=${ROOT}"]
         arguments += [f"--config-file={os.devnull}", "--noconftest", "-pno:cacheprovider"]
-        arguments += ["--quiet", "--no-header", "--show-capture=no", *(f"-p{n}" for n in loaded)]
+        arguments += ["--no-header", "--show-capture=no", *(f"-p{n}" for n in loaded)]
+        # Reasons stand in our table: neither failed tests nor their number is told beside it.
+        arguments += ["--quiet"] if "--collect-only" in words else ["-qq", "--tb=no", "-rN"]
         if not any(word.startswith(DISPLAY_OPTIONS) for word in words):
             arguments.append("--benchmark-quiet")
         try:
             status = int(pytest.main([*arguments, *words], plugins=[command]))
         except Exception as error:
             raise UnexpectedError(error) from None
-    if command.interrupted:
-        return 130
+    interruption = suite.interruption or command.interruption
+    if interruption is not None:
+        return interrupted_status(interruption)
     return EXIT_STATUS.get(status, status) if suite.error is None else suite.error.exit_status
 
 

@@ -6,13 +6,35 @@ where this file is. That folder is not put on the import path: it may be a site-
 torch that is not this interpreter's.
 """
 
+import ctypes
 import gc
 import os
+import signal
+import socket
 import sys
 from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2)."""
+
+
+def end_with_runner(channel: int) -> None:
+    """Have the kernel end this process when the runner dies, whatever it does then.
+
+    Elsewhere than on Linux it is noticed when the next request is waited for.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    with socket.socket(fileno=os.dup(channel)) as replies:
+        try:
+            dead = not replies.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            dead = False
+    if dead:  # before that was asked for
+        sys.exit("the runner is gone")
 
 
 def load(package: str, folder: str) -> None:
@@ -25,6 +47,7 @@ def load(package: str, folder: str) -> None:
 
 
 def main(channel: int, *words: str) -> None:
+    end_with_runner(channel)
     os.set_inheritable(channel, False)  # or what this process starts would keep it open
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     # A quarter of the time that torch takes to be imported would go to finding no garbage in it.
