@@ -61,6 +61,8 @@ whose least p is 2^-9, though it can at later ones; below 0.1% the random patter
 are too few to resolve it."""
 CHOICES = ("run", "device", "dtype", "implementation", "compile", "threads")
 """What `rank` can choose among; the batch size, the optimizer and the net are the task."""
+WAIT, REFUSE, MEASURE = IF_BUSY = ("wait", "refuse", "measure")
+"""What a command does while another one measures: wait for its end, end itself, or measure too."""
 FORMATS = ("github", "plain", "html", "latex", "tsv", "csv")
 """Of printed tables; csv has every number instead."""
 
@@ -256,8 +258,11 @@ OPTIONS = (
     Option("threshold", "compare", "with --verdicts: a smaller difference is not called",
            THRESHOLD, "SHARE", otherwise="3%"),
     Option("chart", "trend", "a chart too, .html, .png or .svg", PATH, "FILE", many="append"),
+    Option("if_busy", "run ceilings regress calibrate pytest", "what to do while another command "
+           "measures on this machine: wait for its end, refuse, or measure beside it",
+           one_of(*IF_BUSY), "|".join(IF_BUSY), default=WAIT),
     # Where results are, and how they are printed
-    Option("results", "run ceilings pytest", "folder that run files are written to", PATH,
+    Option("results", "list run ceilings pytest", "folder that run files are written to", PATH,
            "FOLDER", default=Path("results"), planned=True),
     Option("results", "compare rank trend regress calibrate", "folder of the run files and "
            "reports", PATH, "FOLDER", default=Path("results")),

@@ -28,6 +28,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # before anything is imported that 
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{HOME.name}/hypothesis"
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{HOME.name}/torchinductor"
 
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # or they would wait for each other's runs
+    os.environ["XDG_STATE_HOME"] = f"{os.environ['HOME']}/{worker}"
+
 # Its nets are too small for two threads, which wait for each other where cores are busy.
 torch.set_num_threads(1)
 

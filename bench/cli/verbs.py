@@ -1,5 +1,6 @@
 """What each verb does: the values of its options go to its feature, and its view is printed."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ def list_cases(asked: Namespace) -> int:
         return verify(cases, asked.catalogue, lambda line: print(line, flush=True))
     from ..devices import probe
     from ..matrix.support import unsupported_reason
+    from ..records.store import how_to_finish, unfinished_runs
 
     facts = probe()
     broken = {step.name: step.error for step in asked.catalogue.steps if step.error is not None}
@@ -47,6 +49,8 @@ def list_cases(asked: Namespace) -> int:
         elif (reason := unsupported_reason(case, facts)) is not None:
             words += f"  unsupported: {reason}"
         print(words)
+    for journal in unfinished_runs(asked.results):
+        print(f"an unfinished run is kept in {how_to_finish(journal)}", file=sys.stderr)
     return 0
 
 
@@ -214,6 +218,7 @@ def regress(asked: Namespace) -> int:
         settings=overridden(read_settings(Path()), vars(asked)),
         report=asked.report,
         results=asked.results,
+        if_busy=asked.if_busy,
         console=console,
     )
     view = report_view(report, path)
@@ -250,6 +255,7 @@ def calibrate(asked: Namespace) -> int:
         cases=select(asked.preset, {}),
         settings=read_settings(Path()),
         results=asked.results,
+        if_busy=asked.if_busy,
     )
     return _show(view, asked)
 

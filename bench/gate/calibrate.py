@@ -39,13 +39,14 @@ def calibrate(
     cases: Sequence[Case],
     settings: Settings,
     results: Path,
+    if_busy: str,
 ) -> View:
     """What A/A pairs show of the gate: those of the reports, or else so many measured on `cases`.
 
     Files of other kinds are passed over, and reports of sides that differ. Raises UsageError where
     none is left, one cannot be read, or their pairs cannot be replayed together.
     """
-    files = list(dict.fromkeys(reports)) or [record_pairs(cases, pairs, settings, results)]
+    files = list(dict.fromkeys(reports)) or [record_pairs(cases, pairs, settings, results, if_busy)]
     _, aa_reports = load_each(files, _load_aa)
     pool, rules = replay.pool_of(aa_reports, settings.budget_s), settings.rules
     fewer = max(replays // FEWER, BATCH)
@@ -74,7 +75,9 @@ def calibrate(
     )
 
 
-def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results: Path) -> Path:
+def record_pairs(
+    cases: Sequence[Case], pairs: int, settings: Settings, results: Path, if_busy: str
+) -> Path:
     """Measure so many A/A pairs; the report. Interrupted, it keeps those it has."""
     console = Console(stderr=True, highlight=False)
     path = report_path(None, results, "pairs")
@@ -82,7 +85,7 @@ def record_pairs(cases: Sequence[Case], pairs: int, settings: Settings, results:
     base, head = SideSpec("base"), SideSpec("head")
     with make_sides(base, head, console.out, same=True) as sides:
         comparisons = [Comparison(case, case) for case in cases]
-        judged(Gate(comparisons, sides, budget, path, pairs_wanted=pairs), console)
+        judged(Gate(comparisons, sides, budget, path, pairs_wanted=pairs), if_busy, console)
     console.out(f"Report: {path}")
     return path
 

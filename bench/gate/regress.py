@@ -47,6 +47,8 @@ class Gate:
     """Whether the cases were asked for by name, so that one that cannot run is an error."""
     nowhere: Sequence[str] = ()
     """Steps that neither side can build, each with the reason."""
+    beside_another: bool = False
+    """Whether another measurement runs on the machine."""
     pairs_wanted: int | None = None
     """How many pairs to measure, whatever is settled before; None where the looks decide."""
 
@@ -150,6 +152,7 @@ class Gate:
             series=[(c.id, s) for c in self.comparisons if c.id not in neither for s in c.series],
             nowhere=list(self.nowhere),
             recorded=self.pairs_wanted is not None,
+            beside_another=self.beside_another,
         )
         self._note_ended(report)
         return report

@@ -15,6 +15,7 @@ from ..matrix.comparison import Comparison
 from ..matrix.default_step import DEFAULT
 from ..matrix.presets import PRESETS, select
 from ..matrix.step import StepDescription
+from ..records.exclusive import exclusive
 from ..records.gate_report import GateReport
 from .discovery import steps_of
 from .regress import Gate
@@ -35,6 +36,7 @@ def regress(
     settings: Settings,
     report: Path | None,
     results: Path,
+    if_busy: str,
     console: Console,
 ) -> tuple[GateReport, Path]:
     """Measure and judge; the report and where it is. An interruption says where the pairs are.
@@ -59,7 +61,7 @@ def regress(
             if default is None:
                 steps, gate.nowhere = steps_of(*sides, device, settings.budget_s, console.out)
                 gate.comparisons = compared(steps)
-            return judged(gate, console), path
+            return judged(gate, if_busy, console), path
     except KeyboardInterrupt:
         if path.exists() and path.stat().st_mtime >= begun:  # and is not an older run's
             console.out(f"interrupted; the pairs measured so far are in {path}")
@@ -78,19 +80,22 @@ def _check_thresholds(
         )
 
 
-def judged(gate: Gate, console: Console) -> GateReport:
-    """Run the gate with a seed of its own; progress is a live line on a terminal, else lines."""
+def judged(gate: Gate, if_busy: str, console: Console) -> GateReport:
+    """Run the gate with a seed of its own, `if_busy` as in `exclusive`; progress is a live line on
+    a terminal, else lines."""
     gate.seed = int.from_bytes(os.urandom(4))
     cases = f"{len(gate.comparisons)} cases, at most {gate.settings.budget_s:.0f} s"
     if (why := commit_unknown(gate.sides[1].checkout)) is not None:
         console.out(f"the report names no commit: {why}")
-    if not console.is_terminal:
-        gate.on_progress = console.out
-        console.out(f"measuring {cases}")
-        return gate.run()
-    with console.status(f"measuring {cases}") as status:
-        gate.on_progress = status.update
-        return gate.run()
+    machine = fingerprint(gate.sides[1].checkout)
+    with exclusive(machine, if_busy, console.out) as gate.beside_another:
+        if not console.is_terminal:
+            gate.on_progress = console.out
+            console.out(f"measuring {cases}")
+            return gate.run()
+        with console.status(f"measuring {cases}") as status:
+            gate.on_progress = status.update
+            return gate.run()
 
 
 def report_path(asked: Path | None, results: Path, kind: str, own: Path | None = None) -> Path:

@@ -28,8 +28,15 @@ from .run_file import (
 T = TypeVar("T")
 
 
-def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
-    """The run of these events. Raises KeyError or IndexError where they contradict each other."""
+class Contradiction(Exception):
+    """Events that no run can have had in this order."""
+
+
+def assemble(header: Header, events: Sequence[Event]) -> RunRecord:
+    """The run of these events, less the blocks that `counted` leaves out.
+
+    Raises Contradiction, or KeyError or IndexError for the use of what is not there.
+    """
     cases = {case.id: CaseRecord(case) for case in header.plan.cases}
     ceilings = {ceiling.id: CeilingRecord(ceiling) for ceiling in header.plan.ceilings}
     records: dict[str, CaseRecord | CeilingRecord] = {**cases, **ceilings}
@@ -42,11 +49,19 @@ def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
         ceilings=list(ceilings.values()),
     )
     measured: dict[tuple[str, str, int], list[BlockMeasured]] = {}
-    for event in events:
+    for event in counted(events):
         match event:
-            case happened.SessionStarted(at):
-                record.sessions.append(Session(at, at))
+            case happened.SessionStarted(at, beside_another):
+                record.sessions.append(Session(at, at, beside_another=beside_another))
+            case happened.WorkerReplaced():
+                record.sessions[-1].lost_workers += 1
+            case happened.BlockImpossible(name):
+                records[name].impossible_blocks += 1
             case happened.WorkerStarted():
+                if event.worker != len(record.workers):
+                    raise Contradiction(
+                        f"worker {event.worker} starts where {len(record.workers)} is the next"
+                    )
                 record.workers.append(_worker_record(event))
                 record.sessions[-1].startup_s += event.startup_s
                 record.sessions[-1].ended_at = event.at
@@ -59,6 +74,8 @@ def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
                 ceiling.samples = samples
                 ceiling.prepared = ceiling.prepared or _same(ready, CeilingPreparation)
             case BlockMeasured(worker=worker, at=at, block=block):
+                if worker != len(record.workers) - 1:
+                    raise Contradiction(f"worker {worker} measures, and is not the present one")
                 if block.kind != CEILING:
                     record.sessions[-1].block_s += block.elapsed_ns / 1e9
                 record.sessions[-1].ended_at = at
@@ -94,10 +111,32 @@ def assemble(header: Header, events: Iterable[Event]) -> RunRecord:
     return record
 
 
+def counted(events: Iterable[Event]) -> list[Event]:
+    """The events without the blocks of a replicate that was interrupted, once the run goes on.
+
+    It is measured anew then. A part of one would count as much as a whole one, and its few blocks
+    find fewer quiet moments. While nothing follows it is all there is of that replicate, and stays.
+    """
+    kept: list[Event] = []
+    unfinished: list[Event] = []
+    for event in events:
+        match event:
+            case happened.SessionStarted() if unfinished:
+                dropped = set(map(id, unfinished))
+                kept = [each for each in kept if id(each) not in dropped]
+                unfinished = []
+            case happened.ReplicateDone():
+                unfinished = []
+            case BlockMeasured():
+                unfinished.append(event)
+        kept.append(event)
+    return kept
+
+
 def block_medians(events: Iterable[Event]) -> dict[tuple[str, str], list[int]]:
     """Id of a case or ceiling, and series, to the median of each of its blocks, nanoseconds."""
     found: dict[tuple[str, str], list[int]] = {}
-    for event in events:
+    for event in counted(events):
         if isinstance(event, BlockMeasured):
             for series, quantiles in event.block.quantiles_ns.items():
                 medians = found.setdefault((event.block.case, series), [])

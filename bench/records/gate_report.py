@@ -143,6 +143,8 @@ class GateReport(msgspec.Struct):
     wall_s: float = 0.0
     recorded: bool = False
     """Whether its pairs were taken for replays, a number given beforehand."""
+    beside_another: bool = False
+    """Whether another measurement was running on the machine when it began."""
     schema: int = SCHEMA
 
     @property

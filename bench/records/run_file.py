@@ -143,6 +143,8 @@ class CaseRecord(msgspec.Struct, omit_defaults=True):
     """Why that is not known, in runs that asked for it."""
     compile_times: CompileTimes | None = None
     """None where they were not asked for."""
+    impossible_blocks: int = 0
+    """Blocks that were left out because a time in them was not positive."""
 
     @property
     def id(self) -> str:
@@ -160,6 +162,8 @@ class CeilingRecord(msgspec.Struct, omit_defaults=True):
     prepared: CeilingPreparation | None = None
     blocks: list[Blocks] = []
     """Of each worker: each a replicate."""
+    impossible_blocks: int = 0
+    """See CaseRecord."""
 
     @property
     def id(self) -> str:
@@ -187,7 +191,7 @@ class WorkerRecord(msgspec.Struct):
     """What waiting for the idle device cost at least."""
 
 
-class Session(msgspec.Struct):
+class Session(msgspec.Struct, omit_defaults=True):
     """One uninterrupted stretch of measuring. Times in seconds."""
 
     started_at: float
@@ -197,6 +201,10 @@ class Session(msgspec.Struct):
     block_s: float = 0.0
     """Spent inside blocks of cases."""
     complete: bool = False
+    beside_another: bool = False
+    """Whether another measurement was running on the machine when this one began."""
+    lost_workers: int = 0
+    """Workers that were killed while they started, and were replaced."""
 
 
 class Drift(msgspec.Struct, frozen=True):

@@ -8,6 +8,8 @@ import contextlib
 import fcntl
 import itertools
 import os
+import shlex
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,18 +22,23 @@ from ..devices import is_device_name
 from ..errors import MachineError, UsageError
 from ..matrix.case import Case
 from ..matrix.ceiling import Ceiling
+from ..options import COMMAND
 from ..runner import events as happened
 from ..runner.coordinator import ResumeState
 from ..runner.events import Event
 from . import older, run_file
-from .assembly import assemble
+from .assembly import Contradiction, assemble
 from .reading import NOT_JSON, cleaned, read_bytes, read_json
 from .run_file import SCHEMA, Header, RunRecord, WorkerRecord
 
 JOURNAL_SUFFIX = ".journal"
 RUN_FILES = "[0-9]*Z-*.json"
 """In a machine's folder; ceilings on their own are no run, and have other names."""
+OF_CEILINGS = "ceilings-"
+"""What the names begin with of journals and files of ceilings on their own."""
 SYNC_S = 2.0
+ROOM = 4 * 2**20
+"""Bytes that must be free before anything is measured: the journal of 46 cases has 3 MB."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,29 @@ def _check_schema(path: Path, version: _Version) -> None:
         )
 
 
+def unfinished_runs(results: Path) -> list[Path]:
+    """The journals under `results` that no process writes to."""
+    return [path for path in sorted(results.glob(f"*/*{JOURNAL_SUFFIX}")) if not _is_open(path)]
+
+
+def how_to_finish(journal: Path) -> str:
+    """Where the journal of an unfinished run is, and the command that finishes it."""
+    verb = "ceilings" if journal.name.startswith(OF_CEILINGS) else "run"
+    return f"{journal}; finish it with\n  {COMMAND} {verb} --resume {shlex.quote(str(journal))}"
+
+
+def _is_open(journal: Path) -> bool:
+    """Whether a process writes to it, as far as is known."""
+    try:
+        with journal.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 class Journal:
     """An open journal. What it is given survives the process, and within SYNC_S the machine.
 
@@ -105,10 +135,11 @@ class Journal:
     def create(cls, results: Path, header: Header) -> Self:
         """A new journal under `results`. Raises UsageError where that cannot be written."""
         folder = results / header.machine.label
-        kind = "" if header.plan.cases else "ceilings-"
+        kind = "" if header.plan.cases else OF_CEILINGS
         stem = f"{kind}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{header.machine.revision}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            check_room(folder)
             journal = cls(_claimed(folder, stem))
         except OSError as error:
             raise UsageError(
@@ -189,17 +220,18 @@ def read_journal(path: Path) -> tuple[Header, list[Event]]:
         raise UsageError(f"{path} is not a journal of this suite: {error}") from None
 
 
-def resume_state(events: list[Event], spent_s: float) -> ResumeState:
+def resume_state(events: Sequence[Event]) -> ResumeState:
     """What these events have settled, for a further session."""
-    settled = ResumeState(spent_s=spent_s)
+    settled = ResumeState()
     for event in events:
         match event:
             case happened.CaseEnded(case_id):
                 settled.ended.add(case_id)
             case happened.PhasesEnded(case_id):
                 settled.without_phases.add(case_id)
-            case happened.ReplicateDone(replicate, group):
+            case happened.ReplicateDone(replicate, group, spent_s):
                 settled.done.add((replicate, group))
+                settled.spent_s = spent_s
             case happened.CasePrepared(prepared=prepared, samples=samples):
                 settled.samples[prepared.case] = samples
                 if prepared.verified is not None:
@@ -207,11 +239,23 @@ def resume_state(events: list[Event], spent_s: float) -> ResumeState:
             case happened.CeilingReady(prepared=ready, samples=samples):
                 settled.samples[ready.ceiling] = samples
                 settled.calls[ready.ceiling] = ready.calls
+            case happened.BlockImpossible(case_id):
+                settled.impossible[case_id] += 1
             case happened.CompileMeasured(case_id):
                 settled.compile_timed.add(case_id)
             case happened.WorkerStarted():
                 settled.workers += 1
     return settled
+
+
+def run_so_far(path: Path, header: Header, events: Sequence[Event]) -> RunRecord:
+    """The run that a journal holds. Raises UsageError where it contradicts itself."""
+    try:
+        return assemble(header, events)
+    except (KeyError, IndexError) as error:
+        raise UsageError(f"{path} contradicts itself: no {error} before it is used") from None
+    except Contradiction as error:
+        raise UsageError(f"{path} contradicts itself: {error}") from None
 
 
 def write_run(path: Path, run: RunRecord, summaries: Mapping[str, Any]) -> None:
@@ -228,10 +272,7 @@ def load_run(path: Path) -> RunRecord:
     where it is another kind of this suite's files.
     """
     if path.suffix == JOURNAL_SUFFIX:
-        try:
-            return assemble(*read_journal(path))
-        except (KeyError, IndexError) as error:
-            raise UsageError(f"{path} contradicts itself: no {error} before it is used") from None
+        return run_so_far(path, *read_journal(path))
     try:
         document = msgspec.json.decode(read_json(path))
     except NOT_JSON as error:
@@ -322,6 +363,14 @@ def write_atomically(path: Path, content: bytes) -> None:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def check_room(folder: Path) -> None:
+    """Raise OSError where ROOM bytes cannot be written there: full, read-only, or over a quota."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(ROOM))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

@@ -1,13 +1,13 @@
 """What tables of times share: the marks in their cells, and the notes below them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
 from ..devices import kind_of
 from ..machine.circumstances import EVERYTHING, differences
-from ..records.run_file import RunRecord
+from ..records.run_file import CaseRecord, CeilingRecord, RunRecord
 from ..stats.drift import MIN_FREEDOM
 from ..stats.estimates import MIN_REPLICATES
 from ..stats.flags import health_note
@@ -17,6 +17,7 @@ from ..units import duration, interval, percent
 MARKS = {SLOW: "*", BUSY: "†", FEW: "‡"}
 NAMED = 3
 """A note names this many cases; of more it gives the number."""
+BESIDE_ANOTHER = "Another measurement was running on this machine when this one began."
 ASSUMED = (
     "assumed: measured on one shared virtual machine with two Intel cores; "
     f"{MIN_FREEDOM + 1} runs of one plan in one results folder replace it"
@@ -163,13 +164,23 @@ def machines(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[str]:
     lines = []
     for run, label in zip(runs, labels, strict=True):
         lines.append(_machine(run, label))
-        health = health_note(run.health)
-        if health is not None:
-            lines.append(f"{label}: {health}" if len(runs) > 1 else health)
+        for note in filter(None, (health_note(run.health), *_disturbances(run))):
+            lines.append(f"{label}: {note}" if len(runs) > 1 else note)
     for name, values in differences(runs, EVERYTHING).items():
         each = ", ".join(f"{label}: {v}" for label, v in zip(labels, values, strict=True))
         lines.append(f"Differs: {name}: {each}.")
     return lines
+
+
+def _disturbances(run: RunRecord) -> Iterator[str]:
+    """What went wrong around the run and costs none of its cases anything."""
+    if any(session.beside_another for session in run.sessions):
+        yield BESIDE_ANOTHER
+    if lost := sum(session.lost_workers for session in run.sessions):
+        yield f"Workers killed while they started, and replaced: {lost}."
+    records: list[CaseRecord | CeilingRecord] = [*run.cases, *run.ceilings]
+    if blocks := sum(each.impossible_blocks for each in records):
+        yield f"Blocks left out for a time that is not positive: {blocks}."
 
 
 def _machine(run: RunRecord, label: str) -> str:

@@ -14,6 +14,7 @@ from ..runner.events import (
     CompileMeasured,
     Event,
     PhasesEnded,
+    WorkerReplaced,
     WorkerStarted,
 )
 
@@ -67,6 +68,8 @@ class ProgressDisplay:
         match event:
             case WorkerStarted(worker):
                 self._worker = worker + 1
+            case WorkerReplaced(reason):
+                self._console.out(f"{reason}; it is replaced")
             case CasePrepared(prepared=prepared):
                 self._show(f"prepared {prepared.case}")
             case BlockMeasured(block=block):

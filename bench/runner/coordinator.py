@@ -52,18 +52,23 @@ class Coordinator:
         settled: ResumeState | None = None,
         deadlines: Deadlines | None = None,
         traces: Path | None = None,
+        beside_another: bool = False,
     ) -> None:
-        """`traces` is a folder for the traces of cases that are profiled."""
+        """`traces` is a folder for the traces of cases that are profiled; `beside_another` says
+        that another measurement is running on the machine."""
         self.plan = plan
         self._on_event = on_event
         self._side = side or Side(environment=ENVIRONMENTS[plan.environment])
         self._settled = settled or ResumeState()
         self._deadlines = deadlines or Deadlines.within(plan.budget_s)
         self._traces = traces and traces.absolute()
+        self._beside_another = beside_another
+        self._started = 0.0
         self._pool = Pool(
             lambda: [self._side],
             self._deadlines,
             on_start=self._on_start,
+            on_lost=lambda reason: on_event(events.WorkerReplaced(reason)),
             started=self._settled.workers,
         )
         self._schedule = Schedule(
@@ -74,6 +79,7 @@ class Coordinator:
             one_side,
             with_readings=True,
             on_blocks=self._on_blocks,
+            on_impossible=lambda item: on_event(events.BlockImpossible(item.id)),
             on_ended=self._on_ended,
             on_prepared=self._on_prepared,
             on_phases_ended=self._on_phases_ended,
@@ -89,8 +95,8 @@ class Coordinator:
         Raises UsageError where no case, or none of those asked for by name, can run here, and
         MachineError where workers do not start.
         """
-        started = time.monotonic() - self._settled.spent_s
-        self._on_event(events.SessionStarted(time.time()))
+        self._started = started = time.monotonic() - self._settled.spent_s
+        self._on_event(events.SessionStarted(time.time(), self._beside_another))
         with self._pool:
             self._pool.provide((self.plan.cases or self.plan.ceilings)[:1])
             startup_s, facts = self._pool.startup_s, self._pool.hellos[0].facts
@@ -171,7 +177,8 @@ class Coordinator:
             cases = [what for what in left if isinstance(what, Case)]
             ask_after_timing(self.plan, cases, self._pool, self._on_event, self._traces)
         self._pool.end()
-        self._on_event(events.ReplicateDone(replicate, index))
+        spent_s = time.monotonic() - self._started
+        self._on_event(events.ReplicateDone(replicate, index, spent_s))
 
     def _on_start(self) -> None:
         (worker,) = self._pool.workers

@@ -12,6 +12,8 @@ class SessionStarted(msgspec.Struct, tag=True, frozen=True):
 
     at: float
     """Seconds since the epoch, as all times below."""
+    beside_another: bool = False
+    """Whether another measurement was running on the machine."""
 
 
 class WorkerStarted(msgspec.Struct, tag=True, frozen=True):
@@ -24,6 +26,12 @@ class WorkerStarted(msgspec.Struct, tag=True, frozen=True):
     hello: messages.Hello
     device: str = "cpu"
     pid: int = 0
+
+
+class WorkerReplaced(msgspec.Struct, tag=True, frozen=True):
+    """A worker was killed while it started, and is replaced."""
+
+    reason: str
 
 
 class CasePrepared(msgspec.Struct, tag=True, frozen=True):
@@ -40,6 +48,12 @@ class BlockMeasured(msgspec.Struct, tag=True, frozen=True):
     worker: int
     at: float
     block: messages.Block
+
+
+class BlockImpossible(msgspec.Struct, tag=True, frozen=True):
+    """A block of the case, or of the ceiling, holds a time that is not positive: it is left out."""
+
+    case: str
 
 
 class CaseProfiled(msgspec.Struct, tag=True, frozen=True):
@@ -113,6 +127,8 @@ class ReplicateDone(msgspec.Struct, tag=True, frozen=True):
 
     replicate: int
     group: int
+    spent_s: float = 0.0
+    """Of the budget, by all sessions, on a clock that nobody sets."""
 
 
 class SessionEnded(msgspec.Struct, tag=True, frozen=True):
@@ -124,8 +140,10 @@ class SessionEnded(msgspec.Struct, tag=True, frozen=True):
 Event = (
     SessionStarted
     | WorkerStarted
+    | WorkerReplaced
     | CasePrepared
     | BlockMeasured
+    | BlockImpossible
     | CaseProfiled
     | CaseEnergy
     | CaseMemory

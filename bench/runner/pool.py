@@ -137,7 +137,9 @@ class Pool:
             except NotStarted as error:
                 if not error.killed or start == STARTS:
                     raise
-                self._on_lost(redacted(str(error)))  # what killed it, for want of memory say, may be over
+                self._on_lost(
+                    redacted(str(error))
+                )  # what killed it, for want of memory say, may be over
         self._on_start()
 
     def _start(self, settings: Sequence[tuple[str, int]]) -> None:

@@ -5,6 +5,7 @@ A sweep measures each item in each of its kinds of block once, in fresh random o
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from ..matrix import default_step
 from ..matrix.case import Case
 from ..matrix.ceiling import Ceiling
 from ..protocol import messages
+from ..protocol.validation import is_possible
 from ..protocol.verified import Expected
 from .pool import Measurable, NotStarted, Pool
 
@@ -27,6 +29,8 @@ RENUMBERED = (
     "{} is another device than the one that was measured: one of several was lost and the others "
     "were numbered anew, so see what the driver's tools show, and start a new run"
 )
+MOST_IMPOSSIBLE = 5
+"""Impossible blocks of an item in a run, with which it ends: one in a while is left out."""
 MIN_SWEEPS = 5
 """Every item is swept so often by a replicate's workers, whatever the deadline."""
 
@@ -57,6 +61,8 @@ class Known:
     """Side's name and device to the identity that its first worker found."""
     unusable: dict[tuple[str, str], str] = field(default_factory=dict)
     """Side's name and device to why a worker could not use it: no other one tries."""
+    impossible: Counter[str] = field(default_factory=Counter)
+    """Id of an item to how many of its blocks were."""
     samples: dict[str, int] = field(default_factory=dict)
     """Id of an item to the samples its blocks hold, all through the run."""
     calls: dict[str, int] = field(default_factory=dict)
@@ -104,6 +110,8 @@ class Schedule:
     """Given a side's reply and the samples that the item's blocks hold."""
     on_phases_ended: Callable[[Item, int, str], None] = lambda item, side, reason: None
     """Given the item, the side and why its phases are not measured any further."""
+    on_impossible: Callable[[Item], None] = lambda item: None
+    """Given the item of a block that is left out: see `is_possible`."""
     lr: float | None = None
     named: bool = False
     """Whether the items were asked for by name."""
@@ -260,8 +268,19 @@ class Schedule:
                 self.on_phases_ended(item, side, reply.reason)
             if not isinstance(reply, messages.Block):
                 return
+            if not is_possible(reply):
+                self._leave_out(item, side)
+                return
             blocks.append((side, reply))
         self.on_blocks(item, kind, blocks)
+
+    def _leave_out(self, item: Item, side: int) -> None:
+        """Count an impossible block; the item ends where there were too many."""
+        self.on_impossible(item)
+        self.known.impossible[item.id] += 1
+        if self.known.impossible[item.id] == MOST_IMPOSSIBLE:
+            why = f"{MOST_IMPOSSIBLE} blocks held a time that is not positive: see to its clock"
+            self._end(item, side, messages.Refused(item.sides[side].id, "invalid", why))
 
     def _ask(self, item: Item, side: int, request: messages.Request) -> messages.Reply:
         """The reply. A refusal ends the item; losing the worker raises WorkersLost too."""

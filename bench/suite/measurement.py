@@ -1,5 +1,6 @@
 """One run, from its plan to its run file."""
 
+import contextlib
 import functools
 import time
 from argparse import Namespace
@@ -22,11 +23,21 @@ from ..machine.fingerprint import Machine, commit_unknown, fingerprint
 from ..machine.sampling import HealthMonitor
 from ..matrix.default_step import Catalogue
 from ..matrix.plan import ENVIRONMENTS, Plan
-from ..options import OPTIONS
+from ..options import OPTIONS, WAIT
 from ..records.assembly import assemble, block_medians
+from ..records.exclusive import exclusive
 from ..records.run_file import Header, RunRecord
 from ..records.state import remember_floors
-from ..records.store import Journal, read_journal, resume_state, stored_runs, write_run
+from ..records.store import (
+    Journal,
+    how_to_finish,
+    read_journal,
+    resume_state,
+    run_so_far,
+    stored_runs,
+    unfinished_runs,
+    write_run,
+)
 from ..report.progress import ProgressDisplay
 from ..runner.coordinator import Coordinator
 from ..runner.discovery import catalogue_of, side_of
@@ -53,9 +64,11 @@ class Measurement:
         catalogue: Catalogue | None = None,
         *,
         resume: Path | None = None,
+        if_busy: str = WAIT,
     ) -> None:
         """`catalogue` is where the plan's steps are declared, where that is not the default step;
-        `resume` is the journal of an interrupted run of this plan."""
+        `resume` is the journal of an interrupted run of this plan; `if_busy` is as in
+        `exclusive`."""
         self.plan = plan
         self._catalogue = catalogue or Catalogue()
         self.resume = resume
@@ -69,6 +82,7 @@ class Measurement:
         self.warning: str | None = None
         """Why nothing is known of earlier runs, where that is not because there were none."""
         self._results = results
+        self._if_busy = if_busy
         self._events: list[Event] = []
 
     @functools.cached_property
@@ -89,24 +103,58 @@ class Measurement:
         """
         if self.run is not None:
             return self.run
-        header = Header(self.plan, self.machine)
-        spent_s = 0.0
-        devices: dict[str, MeasuredDevice] = {}
+        with contextlib.ExitStack() as while_measuring:
+            beside_another = False
+            if not self.brief:
+                turn = exclusive(self.machine, self._if_busy, console.out)
+                beside_another = while_measuring.enter_context(turn)
+            header, earlier = self._opened(console)
+            try:
+                self._measure(header, earlier, console, beside_another)
+            except UsageError:
+                self._close(refused=True)
+                raise
+            except BaseException:
+                self._close()
+                raise
+        self.medians_ns = block_medians(self._events)
+        self.run = assemble(header, self._events)
+        return self.run
+
+    def _opened(self, console: Console) -> tuple[Header, RunRecord | None]:
+        """The header of the journal, which is opened, and what an interrupted run measured."""
         if self.resume is not None:
             self.journal, header, self._events = Journal.reopen(self.resume)
             try:
                 check_resumable(self.resume, header)
+                return header, run_so_far(self.resume, header, self._events)
             except UsageError:
-                self.journal.close()
+                self._close()
                 raise
-            earlier = assemble(header, self._events)
-            devices = earlier.devices
-            spent_s = sum(each.ended_at - each.started_at for each in earlier.sessions)
-        elif not self.brief:
-            self.journal = Journal.create(self._results, header)
+        if not self.brief:
+            for journal in unfinished_runs(self._results):
+                console.out(f"an unfinished run is kept in {how_to_finish(journal)}")
+            self.journal = Journal.create(self._results, Header(self.plan, self.machine))
             if (why := commit_unknown(self._catalogue.root)) is not None:
                 console.out(f"the run file names no commit: {why}")
-        display = ProgressDisplay(self.plan, console, spent_s)
+        return Header(self.plan, self.machine), None
+
+    def _close(self, *, refused: bool = False) -> None:
+        """Let go of the journal. It stays, unless it is that of a new run, which was refused."""
+        if self.journal is None:
+            return
+        if refused and self.resume is None:
+            self.journal.discard()
+            self.journal = None
+        else:
+            self.journal.close()
+
+    def _measure(
+        self, header: Header, earlier: RunRecord | None, console: Console, beside_another: bool
+    ) -> None:
+        devices: dict[str, MeasuredDevice] = {} if earlier is None else earlier.devices
+        settled = resume_state(self._events)
+        display = ProgressDisplay(self.plan, console, settled.spent_s)
         monitor = HealthMonitor()
         worker: WorkerStarted | None = None
 
@@ -129,25 +177,14 @@ class Measurement:
                 health = monitor.sample(worker.pid, worker.hello.bus_id, on_gpu=on_gpu)
                 keep(HealthSampled(time.time(), health))
 
-        settled = resume_state(self._events, spent_s)
-        try:
-            with display:
-                side = side_of(self._catalogue, ENVIRONMENTS[self.plan.environment])
-                Coordinator(self.plan, on_event, side=side, settled=settled).measure()
-        except UsageError:
-            if self.journal is not None and self.resume is None:
-                self.journal.discard()
-                self.journal = None
-            elif self.journal is not None:
-                self.journal.close()
-            raise
-        except BaseException:
-            if self.journal is not None:
-                self.journal.close()
-            raise
-        self.medians_ns = block_medians(self._events)
-        self.run = assemble(header, self._events)
-        return self.run
+        with display:
+            Coordinator(
+                self.plan,
+                on_event,
+                side=side_of(self._catalogue, ENVIRONMENTS[self.plan.environment]),
+                settled=settled,
+                beside_another=beside_another,
+            ).measure()
 
     def write(self, summaries: Mapping[str, Any]) -> None:
         """Write the run file with pytest-benchmark's summaries, and let go of the journal."""
@@ -179,13 +216,19 @@ def measurement_of(asked: Namespace, plan: Callable[[Namespace], Plan]) -> Measu
     Raises UsageError for options that a resumed run could only ignore.
     """
     if asked.resume is None:
-        return Measurement(plan(asked), asked.results, asked.catalogue)
+        return Measurement(plan(asked), asked.results, asked.catalogue, if_busy=asked.if_busy)
     planned = {option.flag for option in OPTIONS if option.planned}
     refuse_plan([flag for flag in asked.given if flag in planned])
     header, _ = read_journal(asked.resume)
     check_resumable(asked.resume, header)
     catalogue = catalogue_of(header.plan.steps)
-    return Measurement(header.plan, asked.resume.parent.parent, catalogue, resume=asked.resume)
+    return Measurement(
+        header.plan,
+        asked.resume.parent.parent,
+        catalogue,
+        resume=asked.resume,
+        if_busy=asked.if_busy,
+    )
 
 
 def refuse_plan(flags: Sequence[str]) -> None:

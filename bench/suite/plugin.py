@@ -18,6 +18,7 @@ from ..matrix.ceiling import Ceiling, ceilings_under
 from ..matrix.plan import Plan
 from ..options import COMMAND
 from ..records.run_file import CaseRecord, CeilingRecord, RunRecord, encode
+from ..records.store import how_to_finish
 from ..report import notes
 from ..report.render import render
 from ..report.terminal import table_width
@@ -300,11 +301,7 @@ class Suite:
 def unfinished(measurement: Measurement) -> str:
     """Where the journal of an unfinished run is, and how to finish it."""
     assert measurement.journal is not None
-    journal, verb = measurement.journal.path, "run" if measurement.plan.cases else "ceilings"
-    return (
-        f"Unfinished. What was measured is kept in {journal}; finish it with\n"
-        f"  {COMMAND} {verb} --resume {shlex.quote(str(journal))}"
-    )
+    return f"Unfinished. What was measured is kept in {how_to_finish(measurement.journal.path)}"
 
 
 def _summary(benchmark: dict[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,8 @@ def run_suite(
     conftest.py, configuration files nor environment variables are obeyed.
 
     0 all measured, 1 a case failed, 2 wrong usage or nothing to run, 4 the machine would not let us
-    finish, 5 a defect, 130 or 143 interrupted. Raises UnexpectedError for what pytest itself lets through.
+    finish, 5 a defect, 130 and 143 interrupted. Raises UnexpectedError for what pytest itself lets
+    through.
     """
     loaded = dict.fromkeys((BENCHMARK_PLUGIN, *(name for name in plugins if name != BENCHMARK)))
     with contextlib.ExitStack() as until_started:
