@@ -193,12 +193,13 @@ def regress(asked: Namespace) -> int:
     from ..gate.settings import overridden, read_settings
     from ..gate.side_spec import parse_side
     from ..gate.sides import OwnSteps
-    from ..gate.verb import regress, writable
+    from ..gate.verb import regress
     from ..gate.views import headline, report_view
+    from ..records.store import check_target
     from ..records.verdicts import EXIT_STATUS
 
     console = Console(stderr=True, highlight=False)
-    badge = writable(asked.badge, "--badge") if asked.badge is not None else None
+    badge = check_target(asked.badge, "--badge") if asked.badge is not None else None
     file = steps_file(asked)
     if file is None and (given := [f for f in ("--build", "--steps-from") if f in asked.given]):
         raise UsageError(f"{given[0]} is for steps of your own: name the file that declares them")

@@ -17,6 +17,7 @@ from ..matrix.presets import PRESETS, select
 from ..matrix.step import StepDescription
 from ..records.exclusive import exclusive
 from ..records.gate_report import GateReport
+from ..records.store import check_target
 from .discovery import steps_of
 from .regress import Gate
 from .settings import Settings, unmatched
@@ -107,15 +108,4 @@ def report_path(asked: Path | None, results: Path, kind: str, own: Path | None =
         machine = fingerprint(own)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         asked = results / machine.label / f"{kind}-{stamp}-{machine.commit}.json"
-    return writable(asked, "--report")
-
-
-def writable(path: Path, option: str) -> Path:
-    """The path, whose folder is made. Raises UsageError where no file can be written there."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to {path.parent}: {error.strerror}") from None
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UsageError(f"cannot write {path}: name another file with {option}")
-    return path
+    return check_target(asked, "--report")

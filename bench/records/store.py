@@ -5,7 +5,9 @@ written in place: a file is complete under another name before it takes its own.
 """
 
 import contextlib
+import errno
 import fcntl
+import glob
 import itertools
 import os
 import shlex
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+import psutil
 
 from ..devices import is_device_name
 from ..errors import MachineError, UsageError
@@ -37,6 +40,9 @@ RUN_FILES = "[0-9]*Z-*.json"
 OF_CEILINGS = "ceilings-"
 """What the names begin with of journals and files of ceilings on their own."""
 SYNC_S = 2.0
+ABANDONED_S = 60.0
+MAX_STEM = 200
+"""Characters of a file's name that stand in that of its half-written form, which may have 255."""
 ROOM = 4 * 2**20
 """Bytes that must be free before anything is measured: the journal of 46 cases has 3 MB."""
 
@@ -352,17 +358,64 @@ def latest_runs(results: Path, wanted: Sequence[Callable[[RunRecord], bool]] = (
     return sorted(newest.values())
 
 
+def check_target(path: Path, option: str) -> Path:
+    """The path that an option names for a file, whose folder is made.
+
+    Raises UsageError where no file can be written there: a device that stands there, say, would be
+    replaced.
+    """
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "a pipe or a device"
+        raise UsageError(f"cannot write {path}: it is {what}; name a file with {option}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_room(path.parent)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {path.parent}: {error.strerror}; name another file with {option}"
+        ) from None
+    return path
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    """Have the file at `path` hold this, or what it held before, whatever happens meanwhile.
+
+    Where a link stands, the file that it names. Only a file that is mounted there is written in
+    place, for nothing can take its name. Raises MachineError.
+    """
     with _reporting_errors(path):
+        path = path.resolve()
+        part = path.with_name(f".{path.name[:MAX_STEM]}.{os.getpid()}")
+        _remove_parts(path)
         try:
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_synced(part, content)
             part.replace(path)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            _write_synced(path, content)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove_parts(path: Path) -> None:
+    """Remove what processes that are gone left half-written of the file.
+
+    Another container's process cannot be seen, but does not take that long to write.
+    """
+    for part in path.parent.glob(f".{glob.escape(path.name[:MAX_STEM])}.*"):
+        pid = part.suffix[1:]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - part.stat().st_mtime > ABANDONED_S:
+                    part.unlink()
 
 
 def check_room(folder: Path) -> None:
