@@ -261,21 +261,19 @@ def test_command_does_or_parses_as_the_document_says(command: Command, folder: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("verb", "words", "statuses"),
+    ("verb", "words"),
     [
-        ("run", "--preset seed --budget 1 --replicates 2 --profile --energy", (0,)),
-        ("run", f"{sumnet().id} --budget 1 --replicates 1", (0,)),
-        ("profile", f"{sumnet(optimizer='adam').id} --traces traces", (0,)),
-        ("ceilings", "--dtype float32 -k op", (0,)),
-        ("regress", "--base optimizer=sgd --head optimizer=adam --batch 2 --budget 120", (1, 3)),
-        ("calibrate", "results/amd-epyc-2c-24gib/gate/identical-*.json --replays 100", (0,)),
+        ("run", "--preset seed --budget 1 --replicates 2 --profile --energy"),
+        ("run", f"{sumnet().id} --budget 1 --replicates 1"),
+        ("profile", f"{sumnet(optimizer='adam').id} --traces traces"),
+        ("ceilings", "--dtype float32 -k op"),
+        ("calibrate", "results/amd-epyc-2c-24gib/gate/identical-*.json --replays 100"),
     ],
 )
-def test_measuring_verbs_measure_a_little(
-    verb: str, words: str, statuses: tuple[int, ...], folder: Path
-) -> None:
+def test_measuring_verbs_measure_a_little(verb: str, words: str, folder: Path) -> None:
+    """But for the gate, whose whole runs take minutes and are tests of it."""
     done = run(f"python -m bench {verb} {words}", folder)
-    assert done.returncode in statuses, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 SLOW = r"python -m sumnet |python -m bench list --verify .* --optimizer adam,"

@@ -46,7 +46,10 @@ def test_tables_give_false_alarms_detection_and_intervals_with_their_uncertainty
 
 
 @pytest.mark.slow
-def test_judged_aa_runs_are_counted_with_a_bound(tmp_path: Path) -> None:
+def test_judged_aa_runs_are_counted_with_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.gate.calibrate.BATCH", 10)  # the least replays of a slowdown
     paths = []
     for number in range(3):
         found = identical(20)

@@ -115,7 +115,7 @@ def test_terminated_run_keeps_its_pairs_and_leaves_nothing_behind(
     workers: list[psutil.Process] = wait_for("its workers", lambda: workers_of(process))
     process.send_signal(signal.SIGTERM)
     done = finish(process)
-    assert done.returncode == 130
+    assert done.returncode == 143
     assert done.stdout == "" and "Traceback" not in done.stderr
     assert f"interrupted; the pairs measured so far are in {path}" in done.stderr
     report = load_report(path)

@@ -28,7 +28,14 @@ from bench.records.store import (
     resume_state,
     write_run,
 )
-from bench.runner.events import CaseEnded, Event, PhasesEnded, ReplicateDone, SessionEnded
+from bench.runner.events import (
+    BlockImpossible,
+    CaseEnded,
+    Event,
+    PhasesEnded,
+    ReplicateDone,
+    SessionEnded,
+)
 from tests import synthetic
 from tests.cases import sumnet
 from tests.synthetic import (
@@ -273,22 +280,24 @@ def test_events_settle_what_a_further_session_need_not_do() -> None:
         CaseEnded(ADAM.id, "failed", "it broke"),
         PhasesEnded(SGD.id, "unclear"),
         worker_started(1, EPOCH + 1),
-        ReplicateDone(0, 1),
-        ReplicateDone(1, 0),
+        ReplicateDone(0, 1, 10.0),
+        ReplicateDone(1, 0, 12.5),
+        BlockImpossible(SGD.id),
         compile_measured(COMPILED, reason="no compiler"),
         ceiling_ready(2, OP),
         CaseEnded(COPY.id, "oom", "no room"),
     ]
-    settled = resume_state(events, 12.5)
+    settled = resume_state(events)
     assert settled.ended == {ADAM.id, COPY.id}
     assert settled.without_phases == {SGD.id}
     assert settled.done == {(0, 0), (0, 1), (1, 0)}
     assert settled.samples == dict.fromkeys((SGD.id, OP.id), synthetic.SAMPLES)
+    assert settled.impossible == {SGD.id: 1}
     assert settled.calls == {OP.id: synthetic.CALLS}
     assert settled.expected == {SGD.id: verified().expected}
     assert settled.compile_timed == {COMPILED.id}
     assert (settled.workers, settled.spent_s) == (2, 12.5)
-    nothing = resume_state([SessionEnded(EPOCH)], 0.0)
+    nothing = resume_state([SessionEnded(EPOCH)])
     assert (nothing.ended, nothing.done, nothing.samples, nothing.workers) == (set(), set(), {}, 0)
     assert (nothing.expected, nothing.compile_timed, nothing.calls) == ({}, set(), {})
     assert nothing.without_phases == set()

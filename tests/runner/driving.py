@@ -8,7 +8,13 @@ from bench.matrix.case import Case
 from bench.matrix.plan import Plan
 from bench.protocol.messages import kinds_of
 from bench.runner.coordinator import Coordinator, ResumeState
-from bench.runner.events import BlockMeasured, CaseEnded, Event, WorkerStarted
+from bench.runner.events import (
+    BlockMeasured,
+    CaseEnded,
+    Event,
+    ReplicateDone,
+    WorkerStarted,
+)
 from bench.runner.pool import Deadlines
 from bench.runner.process import Side
 from bench.runner.schedule import MIN_SWEEPS
@@ -72,6 +78,11 @@ def measure(
 
 def only(kind: type[T], events: list[Event]) -> list[T]:
     return [event for event in events if isinstance(event, kind)]
+
+
+def replicates_done(events: list[Event]) -> list[tuple[int, int]]:
+    """Replicate and group of each that was reported as done."""
+    return [(event.replicate, event.group) for event in only(ReplicateDone, events)]
 
 
 def blocks(events: list[Event]) -> Counter[str]:

@@ -44,6 +44,7 @@ from tests.runner.driving import (
     measure,
     only,
     plan,
+    replicates_done,
     sweeps,
     workers,
 )
@@ -87,11 +88,11 @@ def test_each_group_and_replicate_is_reported_when_it_is_done(
 ) -> None:
     cases = [sumnet(), sumnet(threads=2), sumnet(batch=64), sumnet(threads=3)]
     events = measure(plan(cases, replicates=2), fake_side())
-    done = [(event.replicate, event.group) for event in only(ReplicateDone, events)]
+    done = replicates_done(events)
     assert done == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
     assert settings() == ["cpu 1", "cpu 2", "cpu 3"] * 2
     assert blocks(events) == {case.id: 2 * MINIMUM for case in cases}
-    after = events[events.index(ReplicateDone(0, 0)) :]
+    after = events[events.index(only(ReplicateDone, events)[0]) :]
     first = next(event for event in after if isinstance(event, BlockMeasured))
     assert first.block.case == sumnet(threads=2).id
 
@@ -284,7 +285,7 @@ def test_where_nothing_can_run_that_is_wrong_usage_with_every_reason(fake_side: 
 def test_what_earlier_sessions_did_is_not_done_again(fake_side: MakeSide) -> None:
     settled = ResumeState(done={(0, 0), (2, 0)}, samples={FIRST: 33}, workers=5)
     events = measure(plan(replicates=4), fake_side(), settled)
-    assert only(ReplicateDone, events) == [ReplicateDone(1, 0), ReplicateDone(3, 0)]
+    assert replicates_done(events) == [(1, 0), (3, 0)]
     assert workers(events) == [5, 6]
     samples = {event.prepared.case: event.samples for event in only(CasePrepared, events)}
     assert samples == {FIRST: 33, WRONG: MIN_SAMPLES, LAST: MIN_SAMPLES}
@@ -311,7 +312,7 @@ def test_a_run_whose_every_case_ended_earlier_needs_no_further_worker(fake_side:
     settled = ResumeState(ended={case.id for case in CASES})
     events = measure(plan(replicates=2), fake_side(), settled)
     assert len(workers(events)) == 1
-    assert only(ReplicateDone, events) == [ReplicateDone(0, 0), ReplicateDone(1, 0)]
+    assert replicates_done(events) == [(0, 0), (1, 0)]
 
 
 # A journal

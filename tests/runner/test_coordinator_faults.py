@@ -45,6 +45,7 @@ from tests.runner.driving import (
     measure,
     only,
     plan,
+    replicates_done,
     workers,
 )
 from tests.runner.processes import is_gone
@@ -106,7 +107,7 @@ def check_cost(events: list[Event], status: str, said: str, started: int) -> Non
     assert len(workers(events)) == started
     last = [e for e in only(BlockMeasured, events) if e.worker == workers(events)[-1]]
     assert blocks([*last]) == {FIRST: MINIMUM, LAST: MINIMUM}
-    assert only(ReplicateDone, events) == [ReplicateDone(0, 0)]
+    assert replicates_done(events) == [(0, 0)]
     assert isinstance(events[-1], SessionEnded)
 
 
@@ -483,7 +484,7 @@ def {what}(request):
     assert blocks([*last]) == {ABOVE[0].id: MIN_SWEEPS, ABOVE[2].id: MIN_SWEEPS}
     assert all(blocks(events)[case.id] == MINIMUM for case in CASES)
     assert len(workers(events)) == started
-    assert only(ReplicateDone, events) == [ReplicateDone(0, 0), ReplicateDone(0, 1)]
+    assert replicates_done(events) == [(0, 0), (0, 1)]
     assert isinstance(events[-1], SessionEnded)
 
 
@@ -525,7 +526,7 @@ def test_a_later_worker_that_does_not_start_ends_the_run_and_keeps_what_was_repo
     events: list[Event] = []
     with pytest.raises(MachineError, match="the worker exited with status 5"):
         measure(plan(replicates=2), fake_side("if number(): os._exit(5)"), events=events)
-    assert only(ReplicateDone, events) == [ReplicateDone(0, 0)]
+    assert replicates_done(events) == [(0, 0)]
     assert only(SessionEnded, events) == []
     assert blocks(events) == {case.id: MINIMUM for case in CASES}
 

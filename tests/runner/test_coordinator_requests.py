@@ -43,7 +43,18 @@ from bench.runner.process import Side
 from bench.runner.schedule import MIN_CEILING_SAMPLES, MIN_SWEEPS
 from tests.cases import sumnet
 from tests.runner.conftest import MakeSide
-from tests.runner.driving import CASES, FIRST, GPUS, LAST, WRONG, ended, measure, only, plan
+from tests.runner.driving import (
+    CASES,
+    FIRST,
+    GPUS,
+    LAST,
+    WRONG,
+    ended,
+    measure,
+    only,
+    plan,
+    replicates_done,
+)
 
 Asked = Callable[[], list[list[Request]]]
 CUDA = sumnet(device="cuda")
@@ -306,7 +317,7 @@ def test_ceilings_are_measured_in_fresh_workers_when_all_cases_are(
         measured = Counter(one.case for one in requests if isinstance(one, Measure))
         assert measured == {above.id: MIN_SWEEPS for above in ABOVE}
         assert {one.kind for one in requests if isinstance(one, Measure)} == {CEILING}
-    done = [(event.replicate, event.group) for event in only(ReplicateDone, events)]
+    done = replicates_done(events)
     assert done == [(n, 0) for n in range(replicates)] + [(n, 1) for n in range(CEILING_REPLICATES)]
 
 
@@ -364,7 +375,7 @@ def test_what_an_earlier_session_did_of_the_ceilings_is_not_done_again(
         done={(0, 0), (1, 0), (2, 0), (0, 1)}, samples={op: 33}, calls={op: 11}, workers=4
     )
     events = measure(plan(replicates=3, ceilings=ABOVE), fake_side(), settled)
-    assert only(ReplicateDone, events) == [ReplicateDone(1, 1), ReplicateDone(2, 1)]
+    assert replicates_done(events) == [(1, 1), (2, 1)]
     assert [prepared_ceilings(requests) for requests in asked()] == [
         {op: 11, copy: None},
         {op: 11, copy: 7},
