@@ -29,7 +29,7 @@ from tests.commands import invoke
 from tests.gate.test_calibrate import identical
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / name for name in ("README.md", "METHODOLOGY.md", "CONTRIBUTING.md")]
+PAGES = [ROOT / name for name in ("README.md", "METHODOLOGY.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 GLOSSARY = ROOT / "docs" / "glossary.md"
 PATIENCE_S = 300
@@ -41,7 +41,7 @@ OTHERS = {
     "nox": "--no-venv",
     "pip and setuptools": "--no-deps --inplace",
     "the pytest plugin": "--sumnet --sumnet-results --sumnet-device --sumnet-budget",
-    "git": "--global --add --before",
+    "git": "--global --add --before --tags",
     "uv": "--config-file --output-file --upgrade",
     "the subject": "--epochs --lr --optimizer --hidden --seed --pairs",
 }
