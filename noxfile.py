@@ -15,6 +15,8 @@ from pathlib import Path
 import nox
 from nox.command import CommandFailed
 
+LOCK = "requirements.lock"
+"""All that the environment has but torch, by version and hash."""
 DEFAULT_TORCH = "torch==2.13.0"
 TORCH = os.environ.get("SUMNET_TORCH", DEFAULT_TORCH)
 PIP_SOURCES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
@@ -49,7 +51,7 @@ def install(session: nox.Session) -> None:
     project = nox.project.load_toml("pyproject.toml")
     wanted = {
         "torch": TORCH,
-        "constraints": Path("constraints.txt").read_text(encoding="utf-8"),
+        "lock": Path(LOCK).read_text(encoding="utf-8"),
         "project": [str(Path.cwd()), project["project"], project["build-system"]],
         "interpreter": session.python or [sys.version, sys.base_prefix],
     }
@@ -64,10 +66,12 @@ def install(session: nox.Session) -> None:
         made = json.dumps({"wanted": wanted, "sources": sources})
         try:
             session.run_install(*new, str(folder), external=True, silent=True)
-            # torch first and alone: nothing else decides which build of it comes
+            locked = ["--require-hashes", "--no-deps", "--requirement", LOCK]
+            session.run_install(*pip, *locked, external=True, silent=True)
+            # After what it needs, of which it then brings none that has no hash.
             session.run_install(*pip, TORCH, external=True, silent=True)
-            project_and_tools = ["--constraint", "constraints.txt", "--editable", ".[dev]"]
-            session.run_install(*pip, *project_and_tools, external=True, silent=True)
+            editable = ["--no-deps", "--no-build-isolation", "--editable", "."]
+            session.run_install(*pip, *editable, external=True, silent=True)
             session.run_install(python, "-c", WRITE, str(stamp), made, external=True, log=False)
         except CommandFailed:  # which nox has reported
             raise SystemExit(NOT_FINISHED) from None

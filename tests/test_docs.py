@@ -29,7 +29,7 @@ from tests.commands import invoke
 from tests.gate.test_calibrate import identical
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / name for name in ("README.md", "METHODOLOGY.md", "CONTRIBUTING.md")]
+PAGES = [ROOT / name for name in ("README.md", "METHODOLOGY.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 GLOSSARY = ROOT / "docs" / "glossary.md"
 PATIENCE_S = 300
@@ -41,7 +41,8 @@ OTHERS = {
     "nox": "--no-venv",
     "pip and setuptools": "--no-deps --inplace",
     "the pytest plugin": "--sumnet --sumnet-results --sumnet-device --sumnet-budget",
-    "git": "--global --add --before",
+    "git": "--global --add --before --tags",
+    "uv": "--config-file --output-file --upgrade",
     "the subject": "--epochs --lr --optimizer --hidden --seed --pairs",
 }
 """Options in the documents that are not this command line's, by whose they are."""
@@ -224,10 +225,16 @@ def installs(command: Command, folder: Path) -> None:
         assert words in (["pip", "install", "nox"], ["python3", "-m", "venv", ".venv"])
 
 
+def made_the_lock(command: Command, folder: Path) -> None:
+    """The lock says of itself that this command made it."""
+    assert f"#    {command.text}\n" in (ROOT / "requirements.lock").read_text()
+
+
 Check = Callable[[Command, Path], None]
 READS = r"python -m bench (compare|rank|repeatability)\b|python -m bench trend (A\.json|--results)"
 RULES: tuple[tuple[str, Check, str], ...] = (
     (r"python3 -m venv|pip install", installs, "the tests install nothing"),
+    (r"uv ", made_the_lock, "asks the package index"),
     (r"nox ", parses, "makes an environment and installs into it"),
     (READS + r"|python -m bench (profile|ceilings) A\.json", runs, ""),
     (r"python -m bench trend$", parses, "reads this machine's own results"),

@@ -61,10 +61,13 @@ def steps_on(
 def catalogue_of(file: str) -> Catalogue:
     """Where the steps of an earlier run's plan lie, at the current folder or above it.
 
-    Raises UsageError where they do not.
+    Raises UsageError where they do not, or the path leads elsewhere: a stranger may have written
+    the journal that names it, and the file is run.
     """
     if not file:
         return Catalogue()
+    if Path(file).is_absolute() or ".." in Path(file).parts:
+        raise UsageError(f"its steps are declared in {file}, which is no path inside a checkout")
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / file).is_file():

@@ -114,6 +114,9 @@ def test_the_steps_of_an_earlier_run_are_found_here_or_above(
         assert catalogue_of("benchmarks/steps.py") == Catalogue((), "benchmarks/steps.py", tmp_path)
     with pytest.raises(UsageError, match=r"benchmarks/other\.py"):
         catalogue_of("benchmarks/other.py")
+    for outside in (str(tmp_path / "benchmarks/steps.py"), "../steps.py", "a/../../steps.py"):
+        with pytest.raises(UsageError, match="no path inside a checkout"):
+            catalogue_of(outside)
     assert catalogue_of("") == Catalogue()
 
 

@@ -1,5 +1,6 @@
 """The README's commands: their sessions exist, end as they do, and install what is pinned."""
 
+import hashlib
 import importlib.util
 import os
 import re
@@ -9,9 +10,14 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.suite.driving import PATIENCE_S, ROOT, surroundings
 
@@ -65,6 +71,9 @@ def build_editable(folder, config_settings=None, metadata_directory=None):
 """
 """A build backend whose wheels are empty."""
 TORCH = "./torch-1-py3-none-any.whl"
+LOCK = "requirements.lock"
+PIP_COMMANDS = 3
+"""That make an environment: what is locked, torch, the project."""
 
 
 @pytest.fixture
@@ -72,7 +81,7 @@ def project(tmp_path: Path) -> Path:
     """The noxfile, with a stand-in for the suite."""
     shutil.copy(ROOT / "noxfile.py", tmp_path)
     (tmp_path / "pyproject.toml").write_text(PYPROJECT)
-    (tmp_path / "constraints.txt").touch()
+    (tmp_path / LOCK).touch()
     (tmp_path / "backend.py").write_text(WHEEL)
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "__init__.py").touch()
@@ -171,14 +180,14 @@ def test_sessions_share_an_environment_that_is_made_once(
     """One for each torch that is asked for, so that they do not take turns in one."""
     name = f"install-{re.sub('[^A-Za-z0-9.]+', '-', TORCH)}"
     ours = str(offline / ".nox" / name / "bin" / "python")
-    assert installed(offline, "-s", "bench") == (2, ours)
+    assert installed(offline, "-s", "bench") == (PIP_COMMANDS, ours)
     assert installed(offline, "-s", "compare", status=3) == (0, ours)
-    (offline / "constraints.txt").write_text("torch==1\n")
+    (offline / LOCK).write_text("# renewed\n")
     assert installed(offline, "-R", "-s", "regress") == (0, ours)
-    assert installed(offline, "-s", "regress") == (2, ours)
+    assert installed(offline, "-s", "regress") == (PIP_COMMANDS, ours)
     assert installed(offline, "-r", "-s", "bench") == (0, ours)
     monkeypatch.setenv("PIP_FIND_LINKS", str(offline))
-    assert installed(offline, "-s", "bench") == (2, ours), "another source of builds"
+    assert installed(offline, "-s", "bench") == (PIP_COMMANDS, ours), "another source of builds"
     monkeypatch.delenv("PIP_FIND_LINKS")
     assert installed(offline, "-s", "bench") == (0, ours)
 
@@ -193,7 +202,22 @@ def test_half_an_installation_is_made_again(offline: Path) -> None:
     assert process.returncode == 4, output
     assert "stand-in for run" not in output
     pyproject.write_text(PYPROJECT)
-    assert installed(offline, "-s", "bench")[0] == 2
+    assert installed(offline, "-s", "bench")[0] == PIP_COMMANDS
+
+
+@needs_nox
+@pytest.mark.slow
+@pytest.mark.parametrize("same", [True, False])
+def test_what_is_locked_is_installed_by_its_hash(offline: Path, same: bool) -> None:
+    command = "import backend; backend.write_wheel('.', 'locked')"
+    subprocess.run([sys.executable, "-c", command], cwd=offline, check=True)
+    wheel = offline / "locked-1-py3-none-any.whl"
+    digest = hashlib.sha256(wheel.read_bytes() if same else b"another file").hexdigest()
+    (offline / LOCK).write_text(f"./{wheel.name} --hash=sha256:{digest}\n")
+    process = nox(offline, "-s", "bench", "--", "0")
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == (0 if same else 4), output
+    assert ("stand-in for run" in output) is same
 
 
 @needs_nox
@@ -201,15 +225,50 @@ def test_without_an_environment_commands_run_on_noxs_own_interpreter(project: Pa
     assert installed(project, "--no-venv", "-s", "bench") == (0, sys.executable)
 
 
-def requirement_name(requirement: str) -> str:
-    found = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert found is not None, requirement
-    return re.sub(r"[-_.]+", "-", found.group()).lower()
+@dataclass(frozen=True)
+class Locked:
+    """A distribution in the lock: `name==version ; marker`, and its hashes."""
+
+    requirement: Requirement
+    hashes: list[str]
+
+    @property
+    def name(self) -> str:
+        return canonicalize_name(self.requirement.name)
+
+    @property
+    def version(self) -> str:
+        (pin,) = self.requirement.specifier
+        assert pin.operator == "==" and "*" not in pin.version
+        return pin.version
 
 
-def constraints() -> list[str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
+def locked() -> list[Locked]:
+    text = re.sub(r"^#.*\n", "", (ROOT / LOCK).read_text(), flags=re.M).replace("\\\n", " ")
+    entries = [re.split(r"\s+--hash=", line.strip()) for line in text.splitlines()]
+    return [Locked(Requirement(first), hashes) for first, *hashes in entries]
+
+
+def asked_for() -> dict[str, list[Requirement]]:
+    """What pyproject.toml asks for, with its extras, to run and to build the project."""
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = document["project"]
+    named = [*project["dependencies"], *document["build-system"]["requires"]]
+    named += [line for extra in project["optional-dependencies"].values() for line in extra]
+    found: dict[str, list[Requirement]] = {}
+    for requirement in map(Requirement, named):
+        found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    del found[project["name"]]  # whose extra `dev` has its extra `report`
+    return found
+
+
+def needed(requirement: Requirement) -> Iterator[Requirement]:
+    """What a distribution that is installed here needs on this machine, by its own metadata."""
+    for line in metadata.requires(requirement.name) or ():
+        inner = Requirement(line)
+        extras = [{"extra": extra} for extra in ("", *requirement.extras)]
+        if inner.marker is None or any(map(inner.marker.evaluate, extras)):
+            yield inner
 
 
 @needs_nox
@@ -221,17 +280,39 @@ def test_noxfile_lists_its_sessions() -> None:
     assert sorted(sessions) == ["bench", "compare", "install", "lint", "regress", "tests"]
 
 
-def test_constraints_pin_every_direct_dependency_but_torch() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"].values()
-    wanted = {requirement_name(r) for r in project["dependencies"]}
-    wanted |= {requirement_name(r) for extra in extras for r in extra}
-    loose = {"torch", project["name"]}  # whose extra `dev` has its extra `report`
-    assert wanted - {requirement_name(line) for line in constraints()} == loose
+def test_lock_has_one_exact_version_of_each_by_hash() -> None:
+    for each in locked():
+        assert each.version, each.requirement
+        assert each.hashes, each.requirement
+        assert all(re.fullmatch("sha256:[0-9a-f]{64}", digest) for digest in each.hashes)
+    names = [each.name for each in locked()]
+    assert sorted(set(names)) == names
+    assert "://" not in (ROOT / LOCK).read_text()
 
 
-def test_every_constraint_is_one_exact_version() -> None:
-    loose = [line for line in constraints() if not re.fullmatch(r"[\w.-]+==[0-9][\w.!+]*", line)]
-    assert loose == []
-    names = [requirement_name(line) for line in constraints()]
-    assert sorted(set(names)) == sorted(names)
+def test_lock_has_what_the_project_asks_for_and_no_torch() -> None:
+    versions = {each.name: each.version for each in locked()}
+    asked = asked_for()
+    assert asked.keys() - versions.keys() == {"torch"}
+    for name, requirements in asked.items():
+        for requirement in requirements:
+            assert name == "torch" or requirement.specifier.contains(versions[name]), requirement
+
+
+def test_lock_has_all_that_those_need() -> None:
+    """By the metadata of what is installed here. Libraries that torch was built for it brings."""
+    versions = {each.name: each.version for each in locked()}
+    versions["torch"] = metadata.version("torch")
+    waiting = [requirement for some in asked_for().values() for requirement in some]
+    seen = set()
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if str(requirement) in seen or re.match("cuda-|nvidia-(?!ml-py)|triton", name):
+            continue
+        seen.add(str(requirement))
+        assert requirement.specifier.contains(versions[name], prereleases=True), requirement
+        try:
+            waiting += needed(requirement)
+        except metadata.PackageNotFoundError:
+            pytest.skip(f"{name} is not installed here")

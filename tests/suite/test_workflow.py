@@ -23,6 +23,13 @@ ACTIONS = [ROOT / "action.yml", ROOT / ".github" / "actions" / "comment" / "acti
 OURS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 EXAMPLES = sorted((ROOT / "docs" / "examples" / "github").glob("*.yml"))
 WORKFLOWS = [*OURS, *EXAMPLES]
+BESIDE_A_TOKEN = {
+    "actions/checkout",
+    "actions/download-artifact",
+    "./.github/actions/comment",
+    "OWNER/sumnet-bench/.github/actions/comment",
+}
+"""What a job that may write uses: none of it runs the code of a change."""
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 SCRIPT = (ROOT / ".ci" / "regress").read_text()
 TOOL = """#!/bin/sh
@@ -78,7 +85,6 @@ def test_workflow_runs_foreign_code_without_rights(path: Path) -> None:
         for right, how in part.get("permissions", {}).items()
         if how != "read"
     }
-    assert workflow["permissions"].get("contents", "read") == "read"
     if "pull_request" in triggers(workflow):
         assert writes == set()
     if "workflow_run" in triggers(workflow):
@@ -86,13 +92,52 @@ def test_workflow_runs_foreign_code_without_rights(path: Path) -> None:
         assert not any("ref" in step.get("with", {}) for step in steps(path))
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=name)
+def test_each_job_has_the_rights_that_it_needs_and_no_others(path: Path) -> None:
+    """Without `permissions` a token has what the repository's settings give: it may be all."""
+    workflow = loaded(path)
+    jobs = workflow["jobs"].values()
+    assert workflow["permissions"] in ({}, {"contents": "read"})
+    assert workflow["permissions"] or all("permissions" in job for job in jobs)
+    for job in jobs:
+        if "write" in job.get("permissions", {}).values():
+            used = {step["uses"].split("@")[0] for step in job["steps"] if "uses" in step}
+            assert used <= BESIDE_A_TOKEN
+
+
 @pytest.mark.parametrize("path", [*ACTIONS, *WORKFLOWS], ids=name)
-def test_only_githubs_own_actions_and_this_one_are_used(path: Path) -> None:
+def test_only_githubs_own_actions_by_their_commit_and_this_one_are_used(path: Path) -> None:
     for step in steps(path):
-        used = step.get("uses", "actions/none@v1")
-        assert re.fullmatch(r"actions/[\w-]+@v\d+|\./.*|OWNER/sumnet-bench\S*@VERSION", used)
+        used = step.get("uses", "./")
+        assert re.fullmatch(
+            r"actions/[\w-]+@[0-9a-f]{40}|\./.*|OWNER/sumnet-bench\S*@VERSION", used
+        )
         if used.startswith("actions/checkout@"):
-            assert path.name == "check.yml" or step["with"]["persist-credentials"] is False
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_an_action_has_the_same_commit_and_version_everywhere() -> None:
+    lines = [
+        line
+        for path in (*ACTIONS, *WORKFLOWS, ROOT / "docs" / "ci.md")
+        for line in path.read_text().splitlines()
+        if " actions/" in line or "{uses: actions/" in line
+    ]
+    found = {
+        re.search(r"(actions/[\w-]+)@([0-9a-f]{40})\b.*  # (v[\d.]+)$", line) for line in lines
+    }
+    assert None not in found
+    pins = {each.groups() for each in found if each is not None}
+    assert len(pins) == len({action for action, _, _ in pins})
+
+
+def test_comment_is_made_by_packages_that_are_locked() -> None:
+    """The one job of this repository's that may write: what it runs was named by its hash."""
+    install = next(step["run"] for step in steps(ACTIONS[1]) if "run" in step)
+    pip, locked, project = re.findall(r"\$?pip\b.*", install)
+    assert pip == 'pip="python -P -m pip install --no-deps"'
+    assert {"--require-hashes", "--only-binary", "requirements.lock"} <= set(locked.split())
+    assert project == "$pip --no-build-isolation ."
 
 
 @pytest.mark.parametrize(
