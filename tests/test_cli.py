@@ -283,9 +283,9 @@ def test_help_of_compare_names_every_series_that_is_no_phase() -> None:
     assert [series for series in (WHOLE, *AHEAD) if series not in done.stdout] == []
 
 
-def test_list_prints_ids_and_why_some_cannot_run() -> None:
+def test_list_prints_ids_and_why_some_cannot_run(tmp_path: Path) -> None:
     words = "list --preset seed --batch 2,64 --device cpu,mps --optimizer adam"
-    done = invoke(*words.split(), "--threads", "1,1024")
+    done = invoke(*words.split(), "--threads", "1,1024", "--results", str(tmp_path))
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
     ids = [line.split("  unsupported: ")[0] for line in lines]

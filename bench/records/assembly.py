@@ -1,6 +1,6 @@
 """A run out of the events that its journal holds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import TypeVar
 
@@ -33,7 +33,7 @@ class Contradiction(Exception):
 
 
 def assemble(header: Header, events: Sequence[Event]) -> RunRecord:
-    """The run of these events, less the blocks that `counted` leaves out.
+    """The run of these events, less the blocks of replicates that were measured anew.
 
     Raises Contradiction, or KeyError or IndexError for the use of what is not there.
     """
@@ -49,7 +49,8 @@ def assemble(header: Header, events: Sequence[Event]) -> RunRecord:
         ceilings=list(ceilings.values()),
     )
     measured: dict[tuple[str, str, int], list[BlockMeasured]] = {}
-    for event in counted(events):
+    left_out = _left_out(events)
+    for event in events:
         match event:
             case happened.SessionStarted(at, beside_another):
                 record.sessions.append(Session(at, at, beside_another=beside_another))
@@ -79,7 +80,8 @@ def assemble(header: Header, events: Sequence[Event]) -> RunRecord:
                 if block.kind != CEILING:
                     record.sessions[-1].block_s += block.elapsed_ns / 1e9
                 record.sessions[-1].ended_at = at
-                measured.setdefault((block.case, block.kind, worker), []).append(event)
+                if id(event) not in left_out:
+                    measured.setdefault((block.case, block.kind, worker), []).append(event)
             case happened.CaseProfiled(name, profile, reason):
                 cases[name].profile, cases[name].profile_reason = profile, reason
             case happened.CaseEnergy(name, spent, reason):
@@ -111,33 +113,36 @@ def assemble(header: Header, events: Sequence[Event]) -> RunRecord:
     return record
 
 
-def counted(events: Iterable[Event]) -> list[Event]:
-    """The events without the blocks of a replicate that was interrupted, once the run goes on.
+def _left_out(events: Sequence[Event]) -> set[int]:
+    """The ids (of objects) of the blocks of replicates that were interrupted, once the run goes on.
 
-    It is measured anew then. A part of one would count as much as a whole one, and its few blocks
-    find fewer quiet moments. While nothing follows it is all there is of that replicate, and stays.
+    Those are measured anew then. A part of one would count as much as a whole one, and its few
+    blocks find fewer quiet moments. While nothing follows it is all there is, and stays.
     """
-    kept: list[Event] = []
-    unfinished: list[Event] = []
+    left_out: set[int] = set()
+    interrupted: set[int] = set()
+    present: set[int] = set()
     for event in events:
         match event:
-            case happened.SessionStarted() if unfinished:
-                dropped = set(map(id, unfinished))
-                kept = [each for each in kept if id(each) not in dropped]
-                unfinished = []
+            case happened.SessionStarted():
+                interrupted |= present
+                present = set()
             case happened.ReplicateDone():
-                unfinished = []
+                present = set()
             case BlockMeasured():
-                unfinished.append(event)
-        kept.append(event)
-    return kept
+                left_out |= interrupted
+                interrupted = set()
+                present.add(id(event))
+    return left_out
 
 
-def block_medians(events: Iterable[Event]) -> dict[tuple[str, str], list[int]]:
-    """Id of a case or ceiling, and series, to the median of each of its blocks, nanoseconds."""
+def block_medians(events: Sequence[Event]) -> dict[tuple[str, str], list[int]]:
+    """Id of a case or ceiling, and series, to the median of each of its blocks, nanoseconds; of
+    those that are in the run."""
+    left_out = _left_out(events)
     found: dict[tuple[str, str], list[int]] = {}
-    for event in counted(events):
-        if isinstance(event, BlockMeasured):
+    for event in events:
+        if isinstance(event, BlockMeasured) and id(event) not in left_out:
             for series, quantiles in event.block.quantiles_ns.items():
                 medians = found.setdefault((event.block.case, series), [])
                 medians.append(quantiles[QUANTILES.index(50)])

@@ -95,7 +95,8 @@ def _check_schema(path: Path, version: _Version) -> None:
 
 def unfinished_runs(results: Path) -> list[Path]:
     """The journals under `results` that no process writes to."""
-    return [path for path in sorted(results.glob(f"*/*{JOURNAL_SUFFIX}")) if not _is_open(path)]
+    journals = sorted(results.glob(f"*/*{JOURNAL_SUFFIX}"))
+    return [path for path in journals if path.stat().st_size and not _is_open(path)]
 
 
 def how_to_finish(journal: Path) -> str:
@@ -146,14 +147,13 @@ class Journal:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             check_room(folder)
-            journal = cls(_claimed(folder, stem))
+            _remove_abandoned(folder)
+            return cls(_new_journal(folder, stem, msgspec.json.encode(header) + b"\n"))
         except OSError as error:
             raise UsageError(
                 f"cannot write results to {folder}: {error.strerror}; "
                 "name another folder with --results"
             ) from None
-        journal._write(msgspec.json.encode(header))
-        return journal
 
     @classmethod
     def reopen(cls, path: Path) -> tuple[Self, Header, list[Event]]:
@@ -386,7 +386,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     with _reporting_errors(path):
         path = path.resolve()
         part = path.with_name(f".{path.name[:MAX_STEM]}.{os.getpid()}")
-        _remove_parts(path)
+        _remove_parts(path.parent, glob.escape(path.name[:MAX_STEM]))
         try:
             _write_synced(part, content)
             part.replace(path)
@@ -405,17 +405,28 @@ def _write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _remove_parts(path: Path) -> None:
-    """Remove what processes that are gone left half-written of the file.
-
-    Another container's process cannot be seen, but does not take that long to write.
-    """
-    for part in path.parent.glob(f".{glob.escape(path.name[:MAX_STEM])}.*"):
+def _remove_parts(folder: Path, pattern: str) -> None:
+    """Remove what processes that are gone left half-written of files with such names."""
+    for part in folder.glob(f".{pattern}.*"):
         pid = part.suffix[1:]
         if pid.isdecimal() and not psutil.pid_exists(int(pid)):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - part.stat().st_mtime > ABANDONED_S:
-                    part.unlink()
+            _remove_old(part)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove journals that never got their first line."""
+    _remove_parts(folder, f"*{JOURNAL_SUFFIX}")
+    for journal in folder.glob(f"*{JOURNAL_SUFFIX}"):
+        if not journal.stat().st_size:
+            _remove_old(journal)
+
+
+def _remove_old(path: Path) -> None:
+    """Remove a file that nobody is writing any more, as far as its age shows: a process in another
+    container cannot be seen."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - path.stat().st_mtime > ABANDONED_S:
+            path.unlink()
 
 
 def check_room(folder: Path) -> None:
@@ -434,12 +445,14 @@ def _reporting_errors(path: Path) -> Iterator[None]:
         raise MachineError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _claimed(folder: Path, stem: str) -> Path:
-    """A journal's path that neither a journal nor a run file had, with an empty file there."""
+def _new_journal(folder: Path, stem: str, header: bytes) -> Path:
+    """A journal that holds its header, under a name that neither a journal nor a run file had."""
     for number in itertools.count(1):
         path = folder / f"{stem}{f'-{number}' if number > 1 else ''}{JOURNAL_SUFFIX}"
-        if not path.with_suffix(".json").exists():
-            with contextlib.suppress(FileExistsError):
-                path.open("xb").close()
-                return path
+        if path.with_suffix(".json").exists():
+            continue
+        with contextlib.suppress(FileExistsError):
+            path.open("xb").close()
+            write_atomically(path, header)
+            return path
     raise AssertionError

@@ -131,6 +131,10 @@ class Suite:
         if "ceiling_record" in wanted and not plan.ceilings:
             raise pytest.UsageError("the journal has no ceilings: finish it with `run --resume`")
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.error = MachineError(f"the suite's own tests do not load:\n{report.longreprtext}")
+
     # Measuring
 
     @pytest.fixture

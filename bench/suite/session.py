@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..errors import UnexpectedError
-from ..signals import interrupted_status
+from ..signals import Terminated, interrupted_status
 from .plugin import Suite
 
 DISPLAY_OPTIONS = (
@@ -49,7 +49,7 @@ class Command:
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """An interruption by a person, or what pytest handles like one."""
-        if isinstance(excinfo.value, KeyboardInterrupt):
+        if excinfo.type in (KeyboardInterrupt, Terminated):
             self.interruption = excinfo.value
 
 

@@ -59,7 +59,9 @@ def test_judged_aa_runs_are_counted_with_a_bound(
         found.outcome = EQUIVALENT
         paths.append(tmp_path / f"{number}.json")
         write_report(paths[-1], found)
-    view = calibrate(paths, pairs=0, replays=100, cases=[], settings=Settings(), results=tmp_path)
+    view = calibrate(
+        paths, pairs=0, replays=100, cases=[], settings=Settings(), results=tmp_path, if_busy="wait"
+    )
     rows = {row["A/A runs"]: row for row in view.tables[0].rows}
     row = rows["as judged"]
     assert row["slowdown detected"] == row["regressed"] == "0% (0% to 70.8%)"
@@ -94,7 +96,7 @@ def test_as_many_pairs_as_wanted_are_recorded(
     subject = subject_hash(ROOT / "sumnet")
     monkeypatch.setattr(faking, "HASHES", (subject, subject))
     script = faking.fake(monkeypatch, hashes=(subject, subject))
-    path = record_pairs([sumnet()], 23, Settings(), tmp_path)
+    path = record_pairs([sumnet()], 23, Settings(), tmp_path, "wait")
     found = load_report(path)
     assert script.taken == [False] * 23
     assert found.recorded and len(found.pairs) == 23

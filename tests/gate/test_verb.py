@@ -68,7 +68,7 @@ def test_report_without_a_commit_gives_why(tmp_path: Path, monkeypatch: pytest.M
     settings, printed = SimpleNamespace(budget_s=60.0), io.StringIO()
     sides = [Side("base"), Side("head")]
     gate: Any = SimpleNamespace(comparisons=[], settings=settings, sides=sides, run=lambda: None)
-    judged(gate, Console(file=printed))
+    judged(gate, "wait", Console(file=printed))
     assert printed.getvalue().splitlines()[0] == (
         "the report names no commit: cannot run git (No such file or directory): install it"
     )

@@ -17,7 +17,7 @@ from bench.matrix.step import PHASES
 from bench.protocol import messages as protocol
 from bench.protocol.messages import CEILING
 from bench.protocol.profile import StepProfile
-from bench.records.assembly import assemble, block_medians
+from bench.records.assembly import Contradiction, assemble, block_medians
 from bench.records.run_file import (
     SCHEMA,
     CaseRecord,
@@ -28,6 +28,7 @@ from bench.records.run_file import (
     inconsistency,
 )
 from bench.runner.events import (
+    BlockImpossible,
     CaseEnded,
     Event,
     HealthSampled,
@@ -35,6 +36,8 @@ from bench.runner.events import (
     ReplicateDone,
     SessionEnded,
     SessionStarted,
+    WorkerReplaced,
+    WorkerStarted,
 )
 from tests import synthetic
 from tests.cases import sumnet
@@ -212,6 +215,39 @@ def test_further_session_adds_workers_and_blocks_on_one_time_line() -> None:
         (0, [5000]),
         (2, [103_000]),
     ]
+    assert [w.worker for w in run.cases[0].blocks["phases"]] == [0], "1's was interrupted"
+
+
+def test_interrupted_replicate_stays_until_it_is_measured_anew() -> None:
+    assert [w.worker for w in assembled(FIRST).cases[0].blocks["phases"]] == [0, 1]
+    refused = assembled([*FIRST, SECOND[0]])
+    assert [w.worker for w in refused.cases[0].blocks["phases"]] == [0, 1]
+    assert (
+        block_medians([*FIRST, *SECOND])[SGD.id, "forward"]
+        == block_medians(FIRST[:9])[SGD.id, "forward"]
+    )
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [*FIRST, SECOND[0], *FIRST[1:]],
+        [*FIRST, block_measured(0, EPOCH + 10, SGD, WHOLE, 99_000)],
+        [*FIRST, *SECOND[:1], worker_started(3, EPOCH + 102)],
+    ],
+    ids=["two of one number", "one that was ended", "a number too many"],
+)
+def test_workers_that_contradict_each_other_are_refused(events: list[Event]) -> None:
+    with pytest.raises(Contradiction):
+        assembled(events)
+
+
+def test_lost_workers_and_impossible_blocks_are_counted() -> None:
+    more = [WorkerReplaced("SIGKILL"), BlockImpossible(SGD.id), BlockImpossible(SGD.id)]
+    run = assembled([*FIRST, *more])
+    assert run.sessions[0].lost_workers == 1
+    assert [case.impossible_blocks for case in run.cases] == [2, 0]
+    assert decode(encode(run)) == run
 
 
 def test_columns_are_kept_as_differences() -> None:
@@ -328,6 +364,15 @@ MEASURED: list[Event] = [
 ]
 
 
+LATER: list[Event] = [
+    SECOND[0],
+    worker_started(4, EPOCH + 102),
+    block_measured(4, EPOCH + 103, SGD, WHOLE, 99_000),
+    SessionEnded(EPOCH + 104),
+]
+"""A further session after those."""
+
+
 def with_ceilings(events: list[Event], cases: list[Case] = CASES) -> RunRecord:
     return assemble(synthetic.header(cases, ceilings=[OP, COPY]), events)
 
@@ -370,7 +415,8 @@ def test_ended_ceiling_keeps_status_reason_and_the_evidence_it_had() -> None:
 
 
 def test_run_of_ceilings_alone_has_no_cases_and_is_whole() -> None:
-    run = with_ceilings([*MEASURED[:1], *MEASURED[len(FIRST) :], SessionEnded(EPOCH + 40)], [])
+    started = [event for event in FIRST if isinstance(event, SessionStarted | WorkerStarted)]
+    run = with_ceilings([*started, *MEASURED[len(FIRST) :], SessionEnded(EPOCH + 40)], [])
     assert (run.cases, run.complete) == ([], True)
     assert [len(record.blocks) for record in run.ceilings] == [1, 2]
     assert inconsistency(run) is None
@@ -410,9 +456,9 @@ CLOSER: list[Event] = [
 ]
 
 
-@pytest.mark.parametrize("told", range(len(MEASURED + CLOSER + SECOND) + 1))
+@pytest.mark.parametrize("told", range(len(MEASURED + CLOSER + LATER) + 1))
 def test_any_part_of_a_journal_is_a_run_that_survives_its_file_format(told: int) -> None:
-    run = with_ceilings([*MEASURED, *CLOSER, *SECOND][:told])
+    run = with_ceilings([*MEASURED, *CLOSER, *LATER][:told])
     assert decode(msgspec.json.decode(msgspec.json.encode(encode(run)))) == run
     assert inconsistency(run) is None
     workers = [worker for record in run.ceilings for worker in record.blocks]

@@ -12,6 +12,7 @@ from bench.matrix.plan import ENVIRONMENTS, Plan
 from bench.protocol.messages import Interpreter, kinds_of
 from bench.runner.coordinator import Coordinator, ResumeState
 from bench.runner.events import (
+    BlockImpossible,
     BlockMeasured,
     CasePrepared,
     Event,
@@ -19,6 +20,7 @@ from bench.runner.events import (
     ReplicateDone,
     SessionEnded,
     SessionStarted,
+    WorkerReplaced,
     WorkerStarted,
 )
 from bench.runner.process import Side
@@ -336,6 +338,7 @@ def test_events_read_back_from_a_journal_as_they_were_reported(fake_side: MakeSi
     events = measure(asked, fake_side(GPUS + UNCLEAR.format("/b3/")))
     healthy = Health(HostHealth(steal=0.01), GpuHealth(throttle=("thermal",)))
     events.append(HealthSampled(1.5, healthy))  # which whoever drives the coordinator tells
+    events += [WorkerReplaced("SIGKILL"), BlockImpossible(sumnet().id)]  # of which none came
     assert {type(event) for event in events} == set(Event.__args__)
     for event in events:
         assert msgspec.json.decode(msgspec.json.encode(event), type=Event) == event

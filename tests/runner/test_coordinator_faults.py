@@ -67,7 +67,11 @@ PREPARING = [
 MEASURING = [
     ("a hello", "hello()", INVALID),
     ("another case", "structs.replace(good, case='cpu/other')", INVALID),
-    ("no time", "structs.replace(good, readings_ns={'dispatch': 0})", INVALID),
+    (
+        "no percentile",
+        "structs.replace(good, quantiles_ns={s: [9] for s in request.series})",
+        INVALID,
+    ),
 ]
 """What the worker answers in place of a good reply, and what is said of it."""
 

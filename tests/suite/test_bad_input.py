@@ -190,8 +190,8 @@ def interrupted(folder: Path, facts: Facts) -> Path:
     return journal.path
 
 
-def session(facts: Facts, device: str = "cuda") -> list[Event]:
-    told = synthetic.worker_started(0, synthetic.EPOCH + 1, (), device)
+def session(facts: Facts, device: str = "cuda", worker: int = 0) -> list[Event]:
+    told = synthetic.worker_started(worker, synthetic.EPOCH + 1, (), device)
     hello = msgspec.structs.replace(told.hello, facts=facts)
     return [SessionStarted(synthetic.EPOCH), msgspec.structs.replace(told, hello=hello)]
 
@@ -223,9 +223,8 @@ def test_a_device_that_is_lost_after_a_run_was_resumed_does_not_end_it(
     there = facts_with(DeviceFacts(name="A GPU", identity="a" * 12))
     gone = facts_with(DeviceFacts(unavailable="it fell off the bus"))
     journal = interrupted(tmp_path, there)
-    first, *rest = session(there, "cpu")
-    second = [event for event in session(gone, "cpu") if isinstance(event, WorkerStarted)]
-    tell(monkeypatch, [first, *rest, *second])
+    second = [event for event in session(gone, "cpu", 2) if isinstance(event, WorkerStarted)]
+    tell(monkeypatch, [*session(there, "cpu", 1), *second])
     header, _ = read_journal(journal)
     run = Measurement(header.plan, tmp_path, resume=journal).measured(Console(file=io.StringIO()))
     assert len(run.workers) == 3, "that of the first session and both of this one"
@@ -245,12 +244,12 @@ def test_run_is_not_resumed_on_another_device_and_loses_nothing(
     first = facts_with(DeviceFacts(name="A GPU", identity="a" * 12))
     journal = interrupted(tmp_path, first)
     # Its first worker measures on the CPU, and knows the GPU that others will measure on.
-    tell(monkeypatch, session(first, "cpu"))
+    tell(monkeypatch, session(first, "cpu", 1))
     console = Console(file=io.StringIO())
     header, before = read_journal(journal)
     run = Measurement(header.plan, tmp_path, resume=journal).measured(console)
     assert run.devices["cuda"].identity == "a" * 12
-    tell(monkeypatch, session(facts_with(gpu), "cpu"))
+    tell(monkeypatch, session(facts_with(gpu), "cpu", 2))
     with pytest.raises(UsageError) as caught:
         Measurement(header.plan, tmp_path, resume=journal).measured(console)
     for part in ("cannot resume: on cuda ", "A GPU-aaaaaa", f"that is {here};", "start a new run"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.suite.driving import SEED_CASE, run_pytest
+from tests.suite.driving import ROOT, SEED_CASE, run_pytest
 
 
 @pytest.mark.slow
