@@ -47,7 +47,7 @@ def _table(path: Path) -> dict[str, Any]:
         document = tomllib.loads(path.read_bytes().decode())
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:  # which names the line
+    except (ValueError, RecursionError) as error:  # of TOML that is none it names the line
         raise UsageError(f"{path} is not TOML: {error}") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None

@@ -21,7 +21,7 @@ import psutil
 
 from bench.records.run_file import RunRecord
 from bench.records.store import load_run, read_journal
-from bench.runner.events import BlockMeasured, ReplicateDone
+from bench.runner.events import BlockMeasured, ReplicateDone, SessionStarted
 from tests.suite.driving import SEED_CASE, journals, run_files, start
 
 MARK = "SUMNET_ENDURANCE"
@@ -87,6 +87,8 @@ def finished_blocks(journal: Path) -> set[tuple[int, str, tuple[int, ...]]]:
             case BlockMeasured(worker=worker, block=block):
                 lowest = tuple(row[0] for _, row in sorted(block.quantiles_ns.items()))
                 blocks.add((worker, block.kind, lowest))
+            case SessionStarted():  # what was interrupted is measured anew
+                blocks = set()
             case ReplicateDone():
                 found |= blocks
                 blocks = set()

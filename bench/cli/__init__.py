@@ -1,6 +1,7 @@
 """The command line. Each verb imports what it needs when it runs, so that --help is quick."""
 
 import argparse
+import contextlib
 import io
 import itertools
 import os
@@ -61,8 +62,9 @@ def _drop_output() -> None:
 
 
 def _told(error: BenchError) -> int:
-    """The exit status of an error that was printed."""
-    print(f"error: {error}", file=sys.stderr)
+    """The exit status of an error, which is printed where standard error takes it."""
+    with contextlib.suppress(OSError):
+        print(f"error: {error}", file=sys.stderr)
     return error.exit_status
 
 

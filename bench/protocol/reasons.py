@@ -1,6 +1,10 @@
 """What went wrong in one line: from an exception, or from what a process printed before it died."""
 
+import itertools
 import re
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
 
 MAX_LINE = 300
 """Characters of a line that are kept: commands of a compiler go on for thousands."""
@@ -10,6 +14,8 @@ LINKERS_LAST = "ld returned"
 TRACEBACK = "Traceback (most recent call last):"
 OTHERS = ("Exception ignored", "Exception in thread", "Error in ")
 """How the line before a traceback begins where that exception ended no process."""
+FRAME = re.compile(r'\s+File "(.+)", line (\d+)')
+"""A traceback's line of a frame, or of what could not be parsed."""
 FATAL = ("Fatal Python error: ", "what(): ")
 """How the line of what ended a process at once begins: Python's own, and a C++ exception's, which
 torch writes a stack of frames below."""
@@ -28,11 +34,21 @@ def reason_of(error: BaseException) -> str:
     return _cut(first) if cause is None else f"{_cut(first)}: {_cut(cause)}"
 
 
+def reason_in(folder: Path, error: BaseException) -> str:
+    """The reason of an exception, and where it left the code in a folder."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if Path(frame.filename).is_relative_to(folder)]
+    if not inside or isinstance(error, SyntaxError):  # which tells its place itself
+        return reason_of(error)
+    file = Path(inside[-1].filename).relative_to(folder)
+    return f"{reason_of(error)} ({file}, line {inside[-1].lineno})"
+
+
 def last_words(text: str, *, raised: bool) -> str:
     """The line with the reason why a process died, of what it printed; "" where it printed nothing.
 
-    That is the fatal error or, where it was `raised`, the exception, because what runs at exit may
-    print after it. Else it is the last line.
+    That is the fatal error or, where it was `raised`, the exception and its place, because what
+    runs at exit may print after it. Else it is the last line.
     """
     lines = text.strip().splitlines()
     for place in range(len(lines) - 1, -1, -1):
@@ -40,9 +56,18 @@ def last_words(text: str, *, raised: bool) -> str:
             return _cut(lines[place])
         before = lines[place - 1] if place else ""
         if raised and lines[place] == TRACEBACK and not before.startswith(OTHERS):
-            exceptions = (line for line in lines[place + 1 :] if line[:1].strip())
-            return _cut(next(exceptions, lines[-1]))
+            frames = list(
+                itertools.takewhile(lambda line: not line[:1].strip(), lines[place + 1 :])
+            )
+            exception = next(iter(lines[place + 1 + len(frames) :]), lines[-1])
+            return _cut(exception) + _place(frames)
     return _cut(lines[-1]) if lines else ""
+
+
+def _place(frames: Sequence[str]) -> str:
+    """Where the innermost of a traceback's frames is."""
+    places = [found for line in frames if (found := FRAME.match(line))]
+    return f" ({places[-1][1]}, line {places[-1][2]})" if places else ""
 
 
 def _headline(error: BaseException) -> str:

@@ -40,7 +40,7 @@ MAX_PRINTED = 16 * 2**20
 """Bytes of a worker's output that are kept; then all of it is dropped, and keeping begins anew."""
 WORDS_FROM = 64 * 2**10
 """The last bytes of it in which the reason of an end is looked for."""
-LOOK_S = 1.0
+LOOK_S = 0.25
 """How often the output's size is looked at while a reply is waited for."""
 
 

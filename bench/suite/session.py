@@ -72,7 +72,8 @@ def run_suite(
         # Packages by name: a path with a bracket in it would be taken for a test's parameters.
         arguments = ["--pyargs", f"{__package__}.{tests}", f"--rootdir=${ROOT}"]
         arguments += [f"--config-file={os.devnull}", "--noconftest", "-pno:cacheprovider"]
-        arguments += ["--no-header", "--show-capture=no", *(f"-p{n}" for n in loaded)]
+        # Capturing would need a temporary folder, and nothing is shown of what it keeps.
+        arguments += ["--no-header", "--capture=no", *(f"-p{n}" for n in loaded)]
         # Reasons stand in our table: neither failed tests nor their number is told beside it.
         arguments += ["--quiet"] if "--collect-only" in words else ["-qq", "--tb=no", "-rN"]
         if not any(word.startswith(DISPLAY_OPTIONS) for word in words):

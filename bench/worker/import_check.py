@@ -86,7 +86,7 @@ def _names_in(folder: Path) -> Iterator[str]:
         document = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
         yield str(document.get("project", {}).get("name", ""))
         yield str(document.get("tool", {}).get("poetry", {}).get("name", ""))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         pass
     settings = configparser.ConfigParser(interpolation=None)
     try:

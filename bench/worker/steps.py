@@ -18,7 +18,7 @@ from ..matrix.case import Case, case_of
 from ..matrix.default_step import DECLARED
 from ..matrix.precision import PRECISIONS
 from ..matrix.step import PHASES, StepDescription, Traits
-from ..protocol.reasons import reason_of
+from ..protocol.reasons import reason_in, reason_of
 from ..protocol.subject import ROOT, steps_hash, subject_hash
 from .__main__ import load
 from .import_check import shared_code
@@ -62,7 +62,7 @@ class Steps:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            self.error = f"{file} cannot be loaded: {reason_of(error)}{_hint(error)}"
+            self.error = f"{file} cannot be loaded: {reason_in(folder, error)}{_hint(error)}"
         loaded = [sys.modules[name] for name in set(sys.modules) - before if name in sys.modules]
         environment = Path(sys.prefix) if installed else None
         self.hash = steps_hash(folder, file, loaded, environment)
@@ -99,7 +99,8 @@ class Steps:
         except Exception as error:
             if status_of(error) == "oom":
                 raise
-            raise CannotBuild(f"{case.workload} cannot be built: {reason_of(error)}") from error
+            reason = reason_in(self._folder, error)
+            raise CannotBuild(f"{case.workload} cannot be built: {reason}") from error
         shared = self._checkout and shared_code(self._folder, self._file, self._checkout)
         if shared:
             raise CannotBuild(shared)

@@ -45,10 +45,18 @@ from pathlib import Path
 
 import torch
 
-# A child that outlives its worker if it is let, and does not go when it is asked to.
-CHILD = subprocess.Popen(["sh", "-c", 'trap "" TERM; exec sleep 600'], stdin=subprocess.DEVNULL)
+# Children that outlive their worker if they are let, and do not go when they are asked to; one in
+# a session of its own.
+CHILDREN = [
+    subprocess.Popen(
+        ["sh", "-c", 'trap "" TERM; exec sleep 600'],
+        stdin=subprocess.DEVNULL,
+        start_new_session=apart,
+    )
+    for apart in (False, True)
+]
 with Path(__file__).with_name("pids").open("a") as file:
-    file.write(f"{os.getpid()} {CHILD.pid}\\n")
+    file.write(" ".join(str(pid) for pid in (os.getpid(), *(c.pid for c in CHILDREN))) + "\\n")
 
 
 def in_a_block():
@@ -80,6 +88,11 @@ def fault(loss, batch):
     if batch == 18 and in_a_block():
         os.write(2, b"free(): invalid pointer\\n")
         os.kill(os.getpid(), signal.SIGABRT)
+    if batch == 20:
+        os._exit(0)
+    if batch == 21:
+        while True:
+            os.write(1, b"x" * 2**16)
     if batch == 19 and in_a_block():
         raise RuntimeError("broken after a while")
     return loss
@@ -96,11 +109,13 @@ ENDS = {
     17: ("invalid", r"loss ratio \S+ after 20 steps, .*"),
     18: ("killed", r"the worker was killed by SIGABRT: free\(\): invalid pointer"),
     19: ("failed", r"RuntimeError: broken after a while"),
+    20: ("failed", r"the worker exited with status 0"),
+    21: ("timeout", rf"no answer within {PREPARE_S:.0f} s"),
 }
 """Batch to how its case ends."""
 
 FAULTY = {batch: sumnet(batch=batch) for batch in ENDS}
-LOSE_THEIR_WORKER = (12, 13, 14, 16, 18)
+LOSE_THEIR_WORKER = (12, 13, 14, 16, 18, 20, 21)
 
 every_fault = pytest.mark.parametrize("batch", ENDS)
 
@@ -208,7 +223,7 @@ def test_workers_load_the_sides_subject_and_say_so(events: list[Event], subject:
 
 
 def test_nothing_is_left_running(events: list[Event], pids: list[int]) -> None:
-    assert len(pids) == 2 * (len(LOSE_THEIR_WORKER) + 1), "each worker and its child"
+    assert len(pids) == 3 * (len(LOSE_THEIR_WORKER) + 1), "each worker and its children"
     left = [pid for pid in pids if not is_gone(pid)]
     for pid in left:  # told of below, and ended here all the same
         with contextlib.suppress(psutil.NoSuchProcess):

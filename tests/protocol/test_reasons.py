@@ -1,8 +1,10 @@
 """What is kept of an exception, and of what a process printed before it died."""
 
+from pathlib import Path
+
 import pytest
 
-from bench.protocol.reasons import MAX_LINE, last_words, reason_of
+from bench.protocol.reasons import MAX_LINE, last_words, reason_in, reason_of
 
 CPP = """CppCompileError: C++ compile error
 
@@ -114,14 +116,27 @@ OSError: no cause
     [
         ("", True, ""),
         ("first\n  last  \n\n", True, "last"),
-        (UNCAUGHT, True, "ModuleNotFoundError: No module named 'torch'"),
+        (UNCAUGHT, True, "ModuleNotFoundError: No module named 'torch' (worker.py, line 1)"),
         (UNCAUGHT + "free(): invalid pointer\n", False, "free(): invalid pointer"),
         (CRASHED, False, "Fatal Python error: Segmentation fault"),
         (ABORTED, False, "what():  CUDA error: unspecified launch failure"),
-        (IGNORED, True, "ValueError: the cause"),
+        (IGNORED, True, "ValueError: the cause (worker.py, line 1)"),
         ("Traceback (most recent call last):\n  File", True, "File"),
         ("x" * 5000, False, "x" * (MAX_LINE - 3) + "..."),
     ],
 )
 def test_last_words_are_the_line_that_tells_the_cause(text: str, raised: bool, words: str) -> None:
     assert last_words(text, raised=raised) == words
+
+
+def test_reason_in_a_folder_names_the_line_of_its_own_code(tmp_path: Path) -> None:
+    path = tmp_path / "steps" / "steps.py"
+    path.parent.mkdir()
+    for text, place in (("import json\njson.loads('{')\n", 2), ("x = 1\n\ndef broken(:\n", 3)):
+        path.write_text(text)
+        try:
+            exec(compile(text, str(path), "exec"), {})
+        except Exception as error:
+            found = reason_in(tmp_path, error)
+        assert found.endswith(f"steps.py, line {place})")
+    assert reason_in(tmp_path, ValueError("elsewhere")) == "ValueError: elsewhere"

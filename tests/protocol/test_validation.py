@@ -38,7 +38,7 @@ from bench.protocol.messages import (
     Verify,
     series_of,
 )
-from bench.protocol.validation import AFTER_TIMING, InvalidReply, check
+from bench.protocol.validation import AFTER_TIMING, InvalidReply, check, is_possible
 from bench.protocol.verified import Expected, Graphs, Verified
 from tests import synthetic
 from tests.cases import sumnet
@@ -230,8 +230,6 @@ def test_phases_are_refused_only_where_they_were_requested(kind: str) -> None:
 @pytest.mark.parametrize(
     ("what", "rows"),
     [
-        ("a negative time", lambda good: good | {next(iter(good)): [-1, 20, 30, 40]}),
-        ("no time", lambda good: good | {next(iter(good)): [0, 20, 30, 40]}),
         ("too few percentiles", lambda good: dict.fromkeys(good, ROW[1:])),
         ("too many percentiles", lambda good: {series: [*ROW, 50] for series in good}),
         ("no percentiles", lambda good: {series: [] for series in good}),
@@ -241,16 +239,26 @@ def test_phases_are_refused_only_where_they_were_requested(kind: str) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_block_with_impossible_times_is_invalid(
+def test_a_block_of_another_shape_is_invalid(
     kind: str, what: str, rows: Callable[[Rows], Rows]
 ) -> None:
     good = block(kind)
     assert_invalid(measure(kind), replace(good, quantiles_ns=rows(good.quantiles_ns)))
 
 
-@pytest.mark.parametrize("reading", [0, -1])
-def test_an_impossible_reading_is_invalid(reading: int) -> None:
-    assert_invalid(measure(PHASES_KIND), replace(block(), readings_ns={"dispatch": reading}))
+@pytest.mark.parametrize("time_ns", [0, -1])
+def test_a_block_with_a_time_that_is_not_positive_is_valid_and_impossible(time_ns: int) -> None:
+    good = block()
+    assert is_possible(good)
+    rows = good.quantiles_ns | {next(iter(good.quantiles_ns)): [time_ns, 20, 30, 40]}
+    for name, value in (
+        ("quantiles_ns", rows),
+        ("readings_ns", {"dispatch": time_ns}),
+        ("elapsed_ns", time_ns),
+    ):
+        wrong: Block = replace(good, **{name: value})
+        check(ID, "cpu", measure(PHASES_KIND), wrong)
+        assert not is_possible(wrong)
 
 
 def test_a_long_reply_is_quoted_in_part() -> None:

@@ -14,6 +14,7 @@ from bench.protocol.messages import PHASES_KIND, WHOLE_KIND, Measure, Request, k
 from bench.records.assembly import assemble
 from bench.runner.coordinator import Coordinator, ResumeState
 from bench.runner.events import (
+    BlockImpossible,
     BlockMeasured,
     CaseEnergy,
     CasePrepared,
@@ -23,11 +24,12 @@ from bench.runner.events import (
     ReplicateDone,
     SessionEnded,
     SessionStarted,
+    WorkerReplaced,
     WorkerStarted,
 )
-from bench.runner.pool import Deadlines
+from bench.runner.pool import STARTS, Deadlines
 from bench.runner.process import Side
-from bench.runner.schedule import MIN_SWEEPS
+from bench.runner.schedule import MIN_SWEEPS, MOST_IMPOSSIBLE
 from tests import synthetic
 from tests.cases import sumnet
 from tests.runner.conftest import MakeSide
@@ -551,3 +553,61 @@ def test_an_end_from_outside_leaves_no_worker_running(
         Coordinator(plan(), interrupted, side=fake_side()).measure()
     assert len(pids()) == 1
     assert is_gone(pids()[0])
+
+
+# Workers that are killed while they start
+
+KILLED_AT_FIRST = """
+import signal
+place, well = number(), start
+
+def start():
+    if place {which}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    well()
+"""
+
+
+def test_one_that_is_killed_while_it_starts_is_replaced_and_counted(fake_side: MakeSide) -> None:
+    events = measure(plan(), fake_side(KILLED_AT_FIRST.format(which="in (0, 1)")))
+    assert ended(events) == {}
+    replaced = only(WorkerReplaced, events)
+    assert len(replaced) == 2 and "SIGKILL" in replaced[0].reason
+    assert [event.worker for event in only(WorkerStarted, events)] == [0]
+
+
+def test_a_run_ends_where_none_will_start(fake_side: MakeSide) -> None:
+    events: list[Event] = []
+    with pytest.raises(MachineError, match="SIGKILL"):
+        measure(plan(), fake_side(KILLED_AT_FIRST.format(which=">= 0")), events=events)
+    assert len(only(WorkerReplaced, events)) == STARTS - 1
+
+
+# Times that are impossible
+
+IMPOSSIBLE = f"""{TOOLS}
+wrong = 0
+
+def block(request):
+    global wrong
+    good = good_block(request)
+    if not is_wrong(good.case) or wrong == {{most}}:
+        return good
+    wrong += 1
+    return structs.replace(good, elapsed_ns=-1)
+"""
+
+
+def test_an_impossible_block_is_left_out_and_counted(fake_side: MakeSide) -> None:
+    events = measure(plan(), fake_side(IMPOSSIBLE.format(most=3)))
+    assert ended(events) == {}
+    assert [event.case for event in only(BlockImpossible, events)] == [WRONG] * 3
+    assert blocks(events) == {FIRST: MINIMUM, WRONG: MINIMUM - 3, LAST: MINIMUM}
+
+
+def test_a_case_whose_blocks_stay_impossible_is_invalid(fake_side: MakeSide) -> None:
+    events = measure(plan(), fake_side(IMPOSSIBLE.format(most=-1)))
+    ((case, (status, reason)),) = ended(events).items()
+    assert (case, status) == (WRONG, "invalid")
+    assert f"{MOST_IMPOSSIBLE} blocks" in reason
+    assert blocks(events) == {FIRST: MINIMUM, LAST: MINIMUM}

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -455,12 +456,89 @@ def test_exception_that_ends_it_is_reported_whatever_is_printed_at_exit(
     fake_side: MakeSide, started: list[WorkerProcess]
 ) -> None:
     started.append(worker := start(fake_side("def prepared(request): return 1 / 0")))
-    assert lost(worker).reason == (
-        "the worker exited with status 1: ZeroDivisionError: division by zero"
-    )
+    reason = lost(worker).reason
+    said = "the worker exited with status 1: ZeroDivisionError: division by zero ("
+    assert reason.startswith(said) and reason.endswith("overrides.py, line 1)")
+
+
+@pytest.mark.parametrize("how", ["start_new_session=True", "process_group=0"])
+def test_what_it_started_in_a_session_or_group_of_its_own_ends_with_it(
+    fake_side: MakeSide, tmp_path: Path, how: str
+) -> None:
+    body = f"""
+import subprocess
+
+def prepared(request):
+    child = subprocess.Popen(["sh", "-c", 'trap "" TERM; exec sleep 600'], {how})
+    Path({str(tmp_path)!r}, "child").write_text(str(child.pid))
+    return Prepared(request.case.id, 1_000_000, 18, (), VERIFIED)
+"""
+    worker = start(fake_side(body))
+    worker.ask(PREPARE, LATE_S)
+    child = int((tmp_path / "child").read_text())
+    assert psutil.Process(child).status() != psutil.STATUS_ZOMBIE
+    worker.close()
+    assert is_gone(child)
+
+
+PRINTS = """
+import threading, time
+
+def flood():
+    while True:
+        os.write(1, b"x" * 2**20)
+        time.sleep(0.005)
+
+def prepared(request):
+    threading.Thread(target=flood, daemon=True).start()
+    {then}
+    return Prepared(request.case.id, 1_000_000, 18, (), VERIFIED)
+"""
+
+
+def test_output_without_end_is_bounded_and_costs_nothing_else(
+    fake_side: MakeSide, started: list[WorkerProcess]
+) -> None:
+    started.append(worker := start(fake_side(PRINTS.format(then="time.sleep(3)"))))
+    assert isinstance(worker.ask(PREPARE, LATE_S), Prepared)
+    size = os.fstat(worker._output.fileno()).st_size
+    printed_between_looks = worker_process.LOOK_S * 200 * 2**20
+    assert size < worker_process.MAX_PRINTED + 3 * printed_between_looks
+
+
+def test_one_that_prints_and_never_answers_is_ended_in_time(
+    fake_side: MakeSide, started: list[WorkerProcess]
+) -> None:
+    hangs = PRINTS.format(then="time.sleep(600)")
+    started.append(worker := start(fake_side(hangs)))
+    ended = lost(worker, deadline_s=1.5)
+    assert (ended.status, ended.reason) == ("timeout", "no answer within 2 s")
 
 
 # A real one
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is noticed when it next reads")
+@pytest.mark.parametrize("after_s", [0.0, 0.2, 0.8])
+def test_a_real_worker_ends_with_its_runner_whatever_it_does_then(after_s: float) -> None:
+    """Importing torch, for one, during which it reads nothing."""
+    text = f"""
+import os, signal, time
+from bench.runner.process import Side, WorkerProcess
+worker = WorkerProcess(Side(), "cpu", 1)
+print(worker.pid, flush=True)
+time.sleep({after_s})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    words = [sys.executable, "-c", text]
+    runner = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert runner.stdout is not None
+    pid = int(runner.stdout.readline())
+    assert runner.wait() == -signal.SIGKILL
+    killed = time.monotonic()
+    assert is_gone(pid)
+    assert time.monotonic() - killed < 1
 
 
 def subject(folder: Path) -> Path:
