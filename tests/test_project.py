@@ -50,3 +50,9 @@ def test_what_is_no_path_is_refused_with_file_key_and_value(tmp_path: Path, valu
 def test_misspelt_key_is_refused_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"step = 'a\.py': there is no such key; allowed: steps, "):
         project_settings(project(tmp_path, 'step = "a.py"'))
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, "[" * 100_000], ids=["digits", "nesting"])
+def test_numbers_without_end_and_deep_nesting_are_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UsageError, match=r"pyproject\.toml"):
+        configured_steps(project(tmp_path, f"alpha = {value}"))
