@@ -16,6 +16,7 @@ from tests.cases import sumnet
 ROOT = Path(__file__).parents[1]
 ROOMS = (
     "errors",
+    "figures",
     "units",
     "devices",
     "matrix",

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from ..figures import MOST, Amount, AtLeastOne, Count, Positive, Seconds, Whole
 from ..machine.circumstances import MeasuredDevice
 from ..machine.fingerprint import Machine
 from ..machine.sampling import HealthSample
@@ -31,7 +32,7 @@ from ..protocol.verified import Verified
 
 SCHEMA = 5
 
-FloorTimes = dict[str, Annotated[int, Meta(gt=0)]]
+FloorTimes = dict[str, Positive]
 """Key of a floor to it, nanoseconds."""
 
 
@@ -52,16 +53,16 @@ class Header(msgspec.Struct, frozen=True):
 class Blocks(msgspec.Struct):
     """One worker's blocks of one kind for one case or ceiling, in the order they were measured."""
 
-    worker: int
-    at_ms: list[int]
+    worker: Count
+    at_ms: list[Whole]
     """Milliseconds since the run's first session began."""
-    readings_ns: dict[str, list[int]]
+    readings_ns: dict[str, list[Whole]]
     """Reference loop to its reading just before each block."""
-    p10_ns: dict[str, list[int]]
+    p10_ns: dict[str, list[Whole]]
     """Series to the 10th percentile of each block's samples."""
-    p50_ns: dict[str, Annotated[float, Meta(gt=0)]]
+    p50_ns: dict[str, AtLeastOne]
     """Series to the median block's median."""
-    p90_ns: dict[str, Annotated[float, Meta(gt=0)]]
+    p90_ns: dict[str, AtLeastOne]
     """Series to the median block's 90th percentile."""
 
     def __len__(self) -> int:
@@ -71,9 +72,9 @@ class Blocks(msgspec.Struct):
 class CasePreparation(msgspec.Struct, frozen=True, omit_defaults=True):
     """A case as its first worker found it."""
 
-    step_ns: int
+    step_ns: Count
     """Duration of one warm step."""
-    warmup_steps: int
+    warmup_steps: Count
     verified: Verified | None = None
     """None in runs from before cases were verified."""
 
@@ -81,9 +82,9 @@ class CasePreparation(msgspec.Struct, frozen=True, omit_defaults=True):
 class CeilingPreparation(msgspec.Struct, frozen=True):
     """What a sample of a ceiling does."""
 
-    sample_ns: int
-    calls: int
-    work: float
+    sample_ns: Positive
+    calls: Positive
+    work: AtLeastOne
     """Bytes, FLOP, or how many of what costs are asked for."""
     how: str
 
@@ -91,10 +92,10 @@ class CeilingPreparation(msgspec.Struct, frozen=True):
 class FirstStep(msgspec.Struct, frozen=True):
     """The first step of a compiled case, and what the compiler's caches gave to it."""
 
-    first_step_ns: int
-    hits: int
+    first_step_ns: Positive
+    hits: Count
     """Graphs that came out of the cache."""
-    misses: int
+    misses: Count
 
 
 class CompileTimes(msgspec.Struct, omit_defaults=True):
@@ -110,9 +111,9 @@ class CompileTimes(msgspec.Struct, omit_defaults=True):
 class Energy(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a stretch of training took."""
 
-    steps: int
-    elapsed_ns: int
-    joules: float
+    steps: Positive
+    elapsed_ns: Positive
+    joules: Amount
     unchecked: str | None = None
     """Why a GPU's counter was not held against the power it shows; None where it was, or in runs
     from before that was done."""
@@ -124,7 +125,7 @@ class CaseRecord(msgspec.Struct, omit_defaults=True):
     case: Case
     status: str = "ok"
     reason: str | None = None
-    samples: int | None = None
+    samples: Count | None = None
     """Samples a block holds."""
     prepared: CasePreparation | None = None
     blocks: dict[str, list[Blocks]] = {}
@@ -137,7 +138,7 @@ class CaseRecord(msgspec.Struct, omit_defaults=True):
     energy: Energy | None = None
     energy_reason: str | None = None
     """Why there is no energy, where it was asked for."""
-    peak_bytes: int | None = None
+    peak_bytes: Count | None = None
     """The most memory that training takes, above the net and its data."""
     peak_reason: str | None = None
     """Why that is not known, in runs that asked for it."""
@@ -157,7 +158,7 @@ class CeilingRecord(msgspec.Struct, omit_defaults=True):
     ceiling: Ceiling
     status: str = "ok"
     reason: str | None = None
-    samples: int | None = None
+    samples: Count | None = None
     """Samples a block holds."""
     prepared: CeilingPreparation | None = None
     blocks: list[Blocks] = []
@@ -174,31 +175,31 @@ class WorkerRecord(msgspec.Struct):
     """One worker process."""
 
     side: str
-    started_at: float
-    startup_s: float
+    started_at: Seconds
+    startup_s: Seconds
     python: str
     torch: str
     subject_hash: str
-    threads: int
-    cores: list[int]
+    threads: Count
+    cores: list[Count]
     """The cores it was bound to; empty where it was not."""
     device: str = "cpu"
     device_name: str = ""
     device_platform: str = ""
     device_identity: str = ""
     """See MeasuredDevice; empty in runs from before these were asked for."""
-    sync_ns: int = 0
+    sync_ns: Count = 0
     """What waiting for the idle device cost at least."""
 
 
 class Session(msgspec.Struct, omit_defaults=True):
     """One uninterrupted stretch of measuring. Times in seconds."""
 
-    started_at: float
-    ended_at: float
-    startup_s: float = 0.0
+    started_at: Seconds
+    ended_at: Seconds
+    startup_s: Seconds = 0.0
     """Spent on starting workers."""
-    block_s: float = 0.0
+    block_s: Seconds = 0.0
     """Spent inside blocks of cases."""
     complete: bool = False
     beside_another: bool = False
@@ -210,11 +211,11 @@ class Session(msgspec.Struct, omit_defaults=True):
 class Drift(msgspec.Struct, frozen=True):
     """How runs of one plan on one machine differ beyond what their replicates show."""
 
-    deviation: Annotated[float, Meta(ge=0)]
+    deviation: Annotated[float, Meta(ge=0, le=10)]
     """Standard deviation of a run's log time."""
-    freedom: Annotated[float, Meta(gt=0)] = math.inf
+    freedom: AtLeastOne = math.inf
     """Degrees of freedom of that; infinite where it is an assumption."""
-    runs: int = 0
+    runs: Count = 0
     """How many it was estimated from; none where it is an assumption."""
 
 
@@ -317,6 +318,10 @@ def _wrong_blocks(
             columns = [*worker.readings_ns.values(), *worker.p10_ns.values()]
             if not worker.readings_ns or {len(column) for column in columns} != {len(worker)}:
                 return "has columns of unequal length, or none"
-            if min(itertools.chain.from_iterable(columns), default=0) <= 0:
+            quantiles = (worker.p50_ns.values(), worker.p90_ns.values())
+            times = [*itertools.chain(*columns, *quantiles)]
+            if min(times, default=0) <= 0:
                 return "has times that are not positive"
+            if max(*times, *map(abs, worker.at_ms)) > MOST:  # as sums of what the file has
+                return "has times that are too long"
     return None
