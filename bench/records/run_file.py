@@ -12,6 +12,7 @@ only that is kept: with a column for each of four percentiles, a file would be t
 import copy
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from ..figures import MOST, Amount, AtLeastOne, Count, Positive, Seconds, Whole
 from ..machine.circumstances import MeasuredDevice
 from ..machine.fingerprint import Machine
 from ..machine.sampling import HealthSample
-from ..matrix.case import Case, is_consistent
+from ..matrix.case import WHOLE, Case, is_consistent
 from ..matrix.ceiling import Ceiling
 from ..matrix.plan import Plan
 from ..protocol.messages import CEILING, KINDS, PHASES_KIND, series_of
@@ -144,7 +145,7 @@ class CaseRecord(msgspec.Struct, omit_defaults=True):
     """Why that is not known, in runs that asked for it."""
     compile_times: CompileTimes | None = None
     """None where they were not asked for."""
-    impossible_blocks: int = 0
+    impossible_blocks: Count = 0
     """Blocks that were left out because a time in them was not positive."""
 
     @property
@@ -163,7 +164,7 @@ class CeilingRecord(msgspec.Struct, omit_defaults=True):
     prepared: CeilingPreparation | None = None
     blocks: list[Blocks] = []
     """Of each worker: each a replicate."""
-    impossible_blocks: int = 0
+    impossible_blocks: Count = 0
     """See CaseRecord."""
 
     @property
@@ -204,7 +205,7 @@ class Session(msgspec.Struct, omit_defaults=True):
     complete: bool = False
     beside_another: bool = False
     """Whether another measurement was running on the machine when this one began."""
-    lost_workers: int = 0
+    lost_workers: Count = 0
     """Workers that were killed while they started, and were replaced."""
 
 
@@ -292,11 +293,18 @@ def inconsistency(record: RunRecord) -> str | None:
     """What is wrong with a run that has the right shape, or None: it may have been edited."""
     if not record.cases and not record.ceilings:
         return "it has no cases"
+    planned = [*(case.id for case in record.plan.cases), *(c.id for c in record.plan.ceilings)]
+    measured = [*(case.id for case in record.cases), *(c.id for c in record.ceilings)]
+    for name, times in [*Counter(planned).items(), *Counter(measured).items()]:
+        if times > 1:
+            return f"it has {name} twice"
     for case in record.cases:
         if not is_consistent(case.case):
             return f"{case.id} is no case: a value is not one that its axis has"
         if (wrong := _wrong_blocks(case.blocks, case.case.phases)) is not None:
             return f"{case.id} {wrong}"
+        if case.profile and not _is_of(case.profile, case.case):
+            return f"{case.id} has a profile of other phases than its own"
     for ceiling in record.ceilings:
         if ceiling.blocks and ceiling.prepared is None:
             return f"{ceiling.id} has blocks, and not what a sample of them does"
@@ -305,12 +313,18 @@ def inconsistency(record: RunRecord) -> str | None:
     return None
 
 
+def _is_of(profile: StepProfile, case: Case) -> bool:
+    return set(profile.phases) == set(profile.work) == set(case.phases or (WHOLE,))
+
+
 def _wrong_blocks(
     blocks: Mapping[str, Sequence[Blocks]], phases: tuple[str, ...] = ()
 ) -> str | None:
     for kind, workers in blocks.items():
         if not workers or kind not in (PHASES_KIND, *KINDS):
             return f"has no blocks of kind {kind}"
+        if len({worker.worker for worker in workers}) < len(workers):
+            return f"has {kind} blocks of one worker twice"
         for worker in workers:
             series = set(series_of(kind, phases))
             if not series == set(worker.p10_ns) == set(worker.p50_ns) == set(worker.p90_ns):
