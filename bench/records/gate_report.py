@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..figures import Amount, Count, HalfWidth, Logarithm, Positive, Seconds, Share
 from ..machine.circumstances import MeasuredDevice
 from ..machine.fingerprint import Machine
-from ..matrix.case import is_phase
+from ..matrix.case import is_consistent, is_phase
 from ..matrix.comparison import Comparison
 from ..protocol.messages import Interpreter
 from . import older
@@ -208,6 +208,12 @@ def load_report(path: Path) -> GateReport:
     width = len(report.series)
     if any(len(row) != width for pair in report.pairs for row in (*pair.columns, pair.base_ns)):
         raise UsageError(f"{path} is inconsistent: its pairs do not have {width} series each")
+    for comparison in report.comparisons:
+        base, head = comparison.base, comparison.head
+        if not (is_consistent(base) and is_consistent(head)):
+            raise UsageError(f"{path} is inconsistent: {base.id} or {head.id} is no case")
+        if (base.workload, *base.axes) != (head.workload, *head.axes):
+            raise UsageError(f"{path} is inconsistent: it compares {base.id} with {head.id}")
     compared = {comparison.id for comparison in report.comparisons}
     if not compared or any(v.comparison not in compared for v in report.verdicts):
         raise UsageError(f"{path} is inconsistent: it judges what it does not compare")
