@@ -45,7 +45,8 @@ def main() -> None:
         target.accepted(data, chosen)
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-        return mutated(data, Random(seed))[:max_size]
+        changed = mutated(data, Random(seed))
+        return changed if len(changed) <= max_size else data[:max_size]
 
     limits = [f"-timeout={SECONDS}", f"-rss_limit_mb={peak_mb + GROWTH_MB}", "-max_len=16384"]
     atheris.Setup([sys.argv[0], *limits, *sys.argv[1:]], test_one, custom_mutator=mutate)
