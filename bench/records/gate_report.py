@@ -24,6 +24,7 @@ Statistic = Literal["lower quartile", "mean", "upper tail"]
 
 
 Column = list[Logarithm | None]
+"""A statistic of each of the report's series, log(head / base); None where it is not known."""
 
 
 class SideRecord(msgspec.Struct):
@@ -78,9 +79,7 @@ class PairRecord(msgspec.Struct):
     """Comparison to the peaks of memory of base and head, in pairs that counted them."""
 
     @property
-    def columns(
-        self,
-    ) -> tuple[list[Logarithm | None], list[Logarithm | None], list[Logarithm | None]]:
+    def columns(self) -> tuple[Column, Column, Column]:
         """The log-ratios, in the order of Statistic."""
         return self.lower_quartile, self.mean, self.upper_tail
 

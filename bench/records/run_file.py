@@ -330,12 +330,12 @@ def _wrong_blocks(
             if not series == set(worker.p10_ns) == set(worker.p50_ns) == set(worker.p90_ns):
                 return f"lacks a series of {kind}, or has one too many"
             columns = [*worker.readings_ns.values(), *worker.p10_ns.values()]
-            if not worker.readings_ns or {len(column) for column in columns} != {len(worker)}:
+            lengths = {len(column) for column in columns}
+            if lengths != {len(worker)} or not (worker.at_ms and worker.readings_ns and series):
                 return "has columns of unequal length, or none"
-            quantiles = (worker.p50_ns.values(), worker.p90_ns.values())
-            times = [*itertools.chain(*columns, *quantiles)]
-            if min(times, default=0) <= 0:
+            quantiles = [*worker.p50_ns.values(), *worker.p90_ns.values()]
+            if min(*map(min, columns), *quantiles) <= 0:
                 return "has times that are not positive"
-            if max(*times, *map(abs, worker.at_ms)) > MOST:  # as sums of what the file has
-                return "has times that are too long"
+            if max(map(max, (*columns, worker.at_ms))) > MOST or min(worker.at_ms) < -MOST:
+                return "has times that are too long"  # which are sums of what a file has
     return None
