@@ -108,6 +108,7 @@ def phase_table(frame: pd.DataFrame, comparison: Ratios | None, statistic: str) 
     ratio_cells, phases = _ratio_cells(comparison), phases_in(frame)
     flagged, energy = frame["flags"].map(bool).any(), frame["joules"].notna().any()
     counted = frame["peak_bytes"].notna().any()
+    asynchronous = _asynchronous(frame)
     rows: list[Row] = []
     for entry in _in_order(frame, comparison):
         key = (entry["run"], entry["case"])
@@ -116,7 +117,7 @@ def phase_table(frame: pd.DataFrame, comparison: Ratios | None, statistic: str) 
         if comparison is not None:
             row[f"vs {comparison.by} {comparison.reference}"] = ratio_cells.get(key, "-")
         row |= {phase: duration(times.get((*key, phase), np.nan)) for phase in phases}
-        if _asynchronous(frame):
+        if asynchronous:
             row |= {
                 "host dispatch": duration(times.get((*key, DISPATCH), np.nan)),
                 "device busy": duration(entry["busy_ns"]),

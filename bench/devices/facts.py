@@ -4,6 +4,8 @@ from typing import Self
 
 import msgspec
 
+from ..figures import Count
+
 
 def place_of(device: str) -> tuple[str, int]:
     """A device's kind and its index among those of that kind, for example of `cuda:1`."""
@@ -17,7 +19,7 @@ class DeviceFacts(msgspec.Struct, frozen=True):
     unavailable: str | None = None
     """Why it cannot be measured here, or None where it can."""
     name: str = ""
-    memory_bytes: int = 0
+    memory_bytes: Count = 0
     """0 where it is unavailable, and then no case is too large."""
     refused_dtypes: dict[str, str] = {}
     """Value of the dtype axis to the reason it cannot be had."""
@@ -33,14 +35,14 @@ class Facts(msgspec.Struct, frozen=True):
     """What the rules need to know of a machine, as its torch sees it."""
 
     torch: str
-    cores: int
+    cores: Count
     """Cores this process may run on."""
     isolates_compiled: bool
     """Whether this torch can keep several compiled loops apart in one process."""
     devices: dict[str, tuple[DeviceFacts, ...]]
     """By kind, and by index among those of a kind; at least one of each kind, perhaps unavailable.
     """
-    thread_limit: int | None = None
+    thread_limit: Count | None = None
     """Threads this process may work with at once, None where nothing limits them."""
 
     def of(self, device: str) -> DeviceFacts:

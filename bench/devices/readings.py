@@ -4,8 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-MOST = 2**63 - 1
-"""What a run file can hold; a kernel or a driver that shows more has no figure to show."""
+from ..figures import MOST
 
 Answer = TypeVar("Answer")
 Figure = TypeVar("Figure", int, float)
@@ -23,7 +22,10 @@ def reading(ask: Callable[..., Answer], *about: Any) -> Answer | None:
 
 
 def figure(kind: type[Figure], ask: Callable[..., Any], *about: Any) -> Figure | None:
-    """The answer as a number from 0 to MOST; None where it is another, none at all, or raises."""
+    """The answer as a number from 0 to MOST; None where it is another, none at all, or raises.
+
+    A kernel or a driver that shows more than a run file can hold has no figure to show.
+    """
     answer = reading(ask, *about)
     if isinstance(answer, int | float) and 0 <= answer <= MOST:
         return kind(answer)

@@ -6,15 +6,18 @@ import re
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import psutil
 import pynvml
+from msgspec import Meta
 
 from ..devices import available_cores, torch_missing
 from ..devices.limits import CGROUPS
 from ..devices.readings import figure, reading
 from ..errors import UsageError
+from ..figures import Amount, Count
 from ..matrix.default_step import PACKAGE as SUBJECT
 from ..protocol.subject import PACKAGE, ROOT, files_hash, modules_in, subject_hash
 from .checkout import Checkout, NoCheckout
@@ -39,15 +42,20 @@ ENVIRONMENT_NAMES = (
 )
 
 
+FolderName = Annotated[str, Meta(pattern=r"^[a-z0-9-][a-z0-9.-]{0,199}$")]
+Identity = Annotated[str, Meta(pattern="^[0-9a-f]{0,64}$")]
+"""With the name it is that of a folder, which lies nowhere but where results are."""
+
+
 class Machine(msgspec.Struct, frozen=True):
     """A fingerprint. The host's own name is never read."""
 
-    name: str
+    name: FolderName
     """For people, from the hardware: machines of one model share it."""
     cpu: str
-    cores: int
-    available_cores: int
-    memory_bytes: int
+    cores: Count
+    available_cores: Count
+    memory_bytes: Count
     os: str
     python: str
     torch: str
@@ -60,9 +68,9 @@ class Machine(msgspec.Struct, frozen=True):
     code_hash: str
     gpus: tuple[str, ...] = ()
     """NVIDIA's, as the driver names them."""
-    cpu_quota: float | None = None
+    cpu_quota: Amount | None = None
     """Cores' worth of time that a control group lets it use; None where it sets no quota."""
-    identity: str = ""
+    identity: Identity = ""
     """See `machine_identity`; empty where it is not known."""
 
     @property

@@ -16,6 +16,7 @@ import pynvml as nvml
 from ..devices.limits import CGROUPS, ControlGroups, Throttling
 from ..devices.nvml import Unavailable, gpu_at
 from ..devices.readings import figure, reading
+from ..figures import Number, Whole
 
 EVERY_S = 2.0
 """Over these seconds the kernel's count, in hundredths of one, has a step of half a percent."""
@@ -37,23 +38,23 @@ NOT_SAMPLED = "only NVIDIA's GPUs are sampled"
 class HostHealth(msgspec.Struct, frozen=True, omit_defaults=True):
     """The host. Shares and cores are means since the sample before."""
 
-    steal: float | None = None
+    steal: Number | None = None
     """Share of all cores' time that the hypervisor gave to others."""
-    others: float | None = None
+    others: Number | None = None
     """Cores that were busy with anything but this process and its worker."""
-    load: float | None = None
+    load: Number | None = None
     """The mean of a minute."""
-    mhz: float | None = None
+    mhz: Number | None = None
     """The mean of all cores."""
-    max_mhz: float | None = None
+    max_mhz: Number | None = None
     governor: str | None = None
-    temperature_c: float | None = None
+    temperature_c: Number | None = None
     """Of the hottest sensor."""
-    cpu_quota: float | None = None
+    cpu_quota: Number | None = None
     """Cores' worth of time that this process may use; None where no quota is set."""
-    throttled: float | None = None
+    throttled: Number | None = None
     """Share of the quota's periods in which it was used up and the group was stopped."""
-    throttled_s: float | None = None
+    throttled_s: Number | None = None
     """For how long since the sample before, summed over cores."""
 
 
@@ -62,21 +63,21 @@ class GpuHealth(msgspec.Struct, frozen=True, omit_defaults=True):
 
     unavailable: str | None = None
     """Why nothing of it is known, or None where something may be."""
-    sm_mhz: int | None = None
-    max_sm_mhz: int | None = None
-    memory_mhz: int | None = None
-    temperature_c: int | None = None
-    power_w: float | None = None
-    power_limit_w: float | None = None
+    sm_mhz: Whole | None = None
+    max_sm_mhz: Whole | None = None
+    memory_mhz: Whole | None = None
+    temperature_c: Whole | None = None
+    power_w: Number | None = None
+    power_limit_w: Number | None = None
     throttle: tuple[str, ...] | None = None
     """Why its clock is being held back, as THROTTLES has it."""
     idle: bool | None = None
     """Whether it has nothing to do, and its clock may be low for that."""
-    throttled_ns: int | None = None
+    throttled_ns: Whole | None = None
     """For how long it was, for power or heat, since the driver was loaded."""
-    ecc_errors: int | None = None
+    ecc_errors: Whole | None = None
     """Memory errors that were not corrected, since the driver was loaded."""
-    other_processes: int | None = None
+    other_processes: Whole | None = None
     """Processes that compute on it beside the worker."""
 
 
@@ -90,7 +91,7 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
 class HealthSample(msgspec.Struct, frozen=True):
     """A sample of a run."""
 
-    at_s: float
+    at_s: Number
     """Seconds since the run's first session began."""
     health: Health
 

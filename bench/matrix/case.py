@@ -5,13 +5,15 @@ from typing import Any
 
 import msgspec
 
+from sumnet.steps import NAME, TEXT
+
 from ..devices import kind_of
 from ..errors import UsageError
 from .axes import AXES, SUITES, axes_of, ordered, prefix_of, word_of
 from .compilation import COMPILATIONS, Compilation
 from .default_step import DEFAULT
 from .optimizers import OPTIMIZERS
-from .step import OWN, StepDescription, Traits, Value
+from .step import COLUMNS, OWN, StepDescription, Traits, Value
 
 WHOLE = "train_step"
 DISPATCH, LATENCY, THROUGHPUT = "dispatch", "latency", "throughput"
@@ -162,18 +164,26 @@ def case_from_id(text: str, steps: Iterable[StepDescription] = (DEFAULT,)) -> Ca
 
 
 def is_consistent(case: Case) -> bool:
-    """Whether a case that was read has values that its axes allow, and no two of one name."""
-    own = [o.axis for o in case.own]
+    """Whether a case that was read has values that its axes allow, and no two of one name.
+
+    Nor two phases, or what no step could be declared with.
+    """
+    own, phases = [o.axis for o in case.own], case.traits.phases
     suites = ((SUITES[name], getattr(case, name)) for name in SUITES)
     return (
         all(axis.parse(str(value)) == value for axis, value in suites)
-        and len({*own, *SUITES}) == len(own) + len(SUITES)
+        and len({*own, *SUITES, *COLUMNS}) == len(own) + len(SUITES) + len(COLUMNS)
+        and all(NAME.fullmatch(o.axis) and TEXT.fullmatch(str(o)) for o in case.own)
+        and len({*phases}) == len(phases)
+        and all(map(is_phase, phases))
         and (case.workload != DEFAULT.name or _is_default_steps(case))
     )
 
 
 def _is_default_steps(case: Case) -> bool:
     own = case.own_values
-    return list(own) == [axis.name for axis in DEFAULT.axes] and all(
-        AXES[name].parse(str(value)) == value for name, value in own.items()
+    return (
+        list(own) == [axis.name for axis in DEFAULT.axes]
+        and all(AXES[name].parse(str(value)) == value for name, value in own.items())
+        and case.traits.phases == DEFAULT.traits.phases
     )

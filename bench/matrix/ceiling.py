@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from ..devices import kind_of
+from ..figures import Positive
 from .case import Case
 from .precision import PRECISIONS
 
@@ -35,10 +36,10 @@ class Ceiling(msgspec.Struct, frozen=True):
 
     what: str
     device: str = "cpu"
-    threads: int = 1
+    threads: Positive = 1
     dtype: str | None = None
     """Of the matrices, a value of the dtype axis."""
-    size: int | None = None
+    size: Positive | None = None
     """Bytes that the arrays take together, or rows and columns of the matrices."""
 
     @property

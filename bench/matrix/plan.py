@@ -2,6 +2,7 @@
 
 import msgspec
 
+from ..figures import Count, Seconds
 from .case import Case
 from .ceiling import Ceiling
 
@@ -22,8 +23,8 @@ class Plan(msgspec.Struct, frozen=True):
     """What is to be measured."""
 
     cases: list[Case]
-    replicates: int
-    budget_s: float
+    replicates: Count
+    budget_s: Seconds
     """Wall seconds the whole run may take; each replicate gets a fair share of what is left."""
     environment: str = "stock"
     steps: str = ""

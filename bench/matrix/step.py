@@ -2,7 +2,9 @@
 
 import msgspec
 
-Value = str | int | float | bool
+from ..figures import Count, Number, Whole
+
+Value = str | Whole | Number | bool
 
 PHASES = ("forward", "backward", "step")
 """Of a step whose loop is the suite's."""
@@ -31,7 +33,7 @@ class Traits(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether every parameter is a matrix."""
     sparse: bool = False
     """Whether every gradient is sparse."""
-    parameter_bytes: int = 0
+    parameter_bytes: Count = 0
     """Of all parameters; 0 where that is not known."""
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from ..devices.facts import Facts
+from ..figures import Amount, Count, Whole
 from ..matrix.case import DISPATCH, LATENCY, THROUGHPUT, WHOLE, Case, is_phase
 from ..matrix.ceiling import Ceiling
 from ..matrix.step import StepDescription
@@ -181,10 +182,10 @@ class Hello(msgspec.Struct, tag=True, frozen=True):
     facts: Facts
     python: str
     subject_hash: str
-    threads: int
-    cores: list[int]
+    threads: Count
+    cores: list[Count]
     """The cores it is bound to; empty where it is not."""
-    sync_ns: int = 0
+    sync_ns: Count = 0
     """What waiting for the idle device costs at least."""
     bus_id: str | None = None
     """Where on the PCI bus its device is, by which the driver's tools know it."""
@@ -196,9 +197,9 @@ class Prepared(msgspec.Struct, tag=True, frozen=True):
     """The case is verified, warm and resident."""
 
     case: str
-    step_ns: int
+    step_ns: Count
     """Duration of one warm step."""
-    warmup_steps: int
+    warmup_steps: Count
     reference_loops: tuple[str, ...]
     """The reference loops that are read before its blocks."""
     verified: Verified | None = None
@@ -209,10 +210,10 @@ class CeilingPrepared(msgspec.Struct, tag=True, frozen=True):
     """The ceiling can be measured."""
 
     ceiling: str
-    sample_ns: int
-    calls: int
+    sample_ns: Count
+    calls: Count
     """In a sample."""
-    work: float
+    work: Amount
     """Of a sample: bytes, FLOP, or the count of what has a cost."""
     how: str
 
@@ -228,10 +229,10 @@ class CompileTimed(msgspec.Struct, tag=True, frozen=True):
     """How long a compiled case's first step took, and what the compiler's caches held."""
 
     case: str
-    first_step_ns: int
-    hits: int
+    first_step_ns: Count
+    hits: Count
     """Graphs that came out of the cache."""
-    misses: int
+    misses: Count
 
 
 class Refused(msgspec.Struct, tag=True, frozen=True):
@@ -254,16 +255,16 @@ class Block(msgspec.Struct, tag=True, frozen=True):
 
     case: str
     kind: str
-    samples: int
-    elapsed_ns: int
-    """Wall time of all its steps, the discarded one too."""
-    readings_ns: dict[str, int]
+    samples: Count
+    elapsed_ns: Whole
+    """Wall time of all its steps, the discarded one too. See `is_possible` of times."""
+    readings_ns: dict[str, Whole]
     """Reference loop to its reading just before the block."""
-    quantiles_ns: dict[str, list[int]]
+    quantiles_ns: dict[str, list[Whole]]
     """Series to its samples' percentiles, as QUANTILES has them."""
-    means_ns: dict[str, int] = {}
+    means_ns: dict[str, Whole] = {}
     """Series to its samples' mean."""
-    upper_tail_ns: dict[str, int] = {}
+    upper_tail_ns: dict[str, Whole] = {}
     """Series to the mean of its slow samples: timing.upper_tail_mean."""
 
 
@@ -271,9 +272,9 @@ class EnergyMeasured(msgspec.Struct, tag=True, frozen=True):
     """The energy of training for a while."""
 
     case: str
-    steps: int
-    elapsed_ns: int
-    joules: float
+    steps: Count
+    elapsed_ns: Count
+    joules: Amount
     unchecked: str | None = None
     """Why a GPU's counter was not held against the power it shows; None where it was."""
 
@@ -282,7 +283,7 @@ class MemoryMeasured(msgspec.Struct, tag=True, frozen=True):
     """The most memory that training takes, above the net and its data."""
 
     case: str
-    peak_bytes: int
+    peak_bytes: Count
 
 
 class Profiled(msgspec.Struct, tag=True, frozen=True):

@@ -2,41 +2,43 @@
 
 import msgspec
 
+from ..figures import Amount, Count, Positive
+
 
 class Operator(msgspec.Struct, frozen=True):
     """One operator of a phase."""
 
     name: str
-    calls: int
+    calls: Count
     """A step."""
-    share: float
+    share: Amount
     """Its own part of the phase's time, without operators that it calls."""
 
 
 class PhaseProfile(msgspec.Struct, frozen=True):
     """What one phase does in a step. Shares are of time under the profiler."""
 
-    share: float
+    share: Amount
     """Of the step."""
-    in_operators: float
+    in_operators: Amount
     """Of the phase: the rest is spent in Python, autograd and the optimizer themselves."""
-    ops: int
+    ops: Count
     """Operators that compute, called from Python or from a compiled graph; and calls of compiled
     graphs. Not what they call in turn."""
-    nodes: int
+    nodes: Count
     """Nodes of autograd's graph that compute; gathering gradients is not counted."""
-    launches: int
+    launches: Count
     """Calls from the host that launch work on the device."""
-    kernels: int
+    kernels: Count
     """Kernels, copies and fills on the device."""
-    kernels_ns: int | None = None
+    kernels_ns: Count | None = None
     """How long they take together; None where the profiler does not see them."""
-    busy_ns: int | None = None
+    busy_ns: Count | None = None
     """How long the device is busy: overlapping kernels count once."""
-    allocations: int | None = None
+    allocations: Count | None = None
     """None where the profiler has no records of the device's memory."""
-    allocated_bytes: int | None = None
-    peak_bytes: int | None = None
+    allocated_bytes: Count | None = None
+    peak_bytes: Count | None = None
     """The most it holds above what was held when it began."""
     operators: tuple[Operator, ...] = ()
     """Those with the largest shares, the largest first."""
@@ -47,19 +49,19 @@ class PhaseProfile(msgspec.Struct, frozen=True):
 class Moved(msgspec.Struct, frozen=True, array_like=True):
     """Operators whose operands take about the same bytes."""
 
-    size: int
+    size: Count
     """The bytes of each, rounded down to a power of two."""
-    count: int
-    bytes: int
+    count: Positive
+    bytes: Count
     """Of all of them together."""
 
 
 class Work(msgspec.Struct, frozen=True, omit_defaults=True):
     """What eager operators were counted to do, as the loop is written."""
 
-    flops: int
+    flops: Count
     """Of matrix products and convolutions, by torch's own counter."""
-    bytes: int
+    bytes: Count
     """Of their operands, read and written."""
     moved: tuple[Moved, ...] = ()
     """The same by size, the smallest first; empty in profiles from before this was kept."""
@@ -68,11 +70,11 @@ class Work(msgspec.Struct, frozen=True, omit_defaults=True):
 class StepProfile(msgspec.Struct, frozen=True):
     """A step's profile, by phase; one phase, the whole step, where it cannot be split."""
 
-    steps: int
+    steps: Count
     """How many were profiled, all alike."""
     phases: dict[str, PhaseProfile]
     work: dict[str, Work]
-    state_elements: int
+    state_elements: Count
     """Numbers that the optimizer keeps."""
 
     @property

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from ..figures import Count
+
 
 class Expected(msgspec.Struct, frozen=True):
     """What a float64 reference run says of a case's training, and how far a dtype may stray."""
@@ -14,7 +16,7 @@ class Expected(msgspec.Struct, frozen=True):
     """The loss after verification's steps over the loss before them."""
     tolerance: float
     """Of that ratio, absolute."""
-    steps: int = 20
+    steps: Count = 20
     """How many steps those are."""
     draws: str = ""
     """A digest of the random generators' states after them: a run that ends in another one drew
@@ -24,15 +26,15 @@ class Expected(msgspec.Struct, frozen=True):
 class Graphs(msgspec.Struct, frozen=True):
     """What torch.compile made of a case."""
 
-    loss: int
+    loss: Count
     """Graphs captured of the model and its loss."""
-    step: int
+    step: Count
     """Graphs captured of the optimizer's step."""
-    recompiled: int
+    recompiled: Count
     """Graphs captured after the first step."""
     breaks: tuple[str, ...]
     """Why it broke graphs, once for each break."""
-    skips: int
+    skips: Count
     """CUDA graphs that a mode asks for and that were not made."""
 
 
@@ -48,11 +50,11 @@ class Verified(msgspec.Struct, frozen=True):
     path: str
     """The optimizer's implementation that was seen to run."""
     graphs: Graphs
-    peak_bytes: int | None
+    peak_bytes: Count | None
     """Memory that training took at most, above the net and its data; None where unavailable."""
     float32_products: str = "ieee"
     """How float32 matrices are multiplied on CUDA, as torch has it set: "ieee" or "tf32"."""
-    samples: int | None = None
+    samples: Count | None = None
     """Examples that a step trains on; None where the step does not say."""
     notes: tuple[str, ...] = ()
     """What a user should know of it."""

@@ -6,9 +6,10 @@ from typing import Literal
 import msgspec
 
 from ..errors import UsageError
+from ..figures import Amount, Count, HalfWidth, Logarithm, Positive, Seconds, Share
 from ..machine.circumstances import MeasuredDevice
 from ..machine.fingerprint import Machine
-from ..matrix.case import is_phase
+from ..matrix.case import is_consistent, is_phase
 from ..matrix.comparison import Comparison
 from ..protocol.messages import Interpreter
 from . import older
@@ -22,6 +23,10 @@ Statistic = Literal["lower quartile", "mean", "upper tail"]
 """Of a block's samples: what stands for them."""
 
 
+Column = list[Logarithm | None]
+"""A statistic of each of the report's series, log(head / base); None where it is not known."""
+
+
 class SideRecord(msgspec.Struct):
     """One side, as its workers described it."""
 
@@ -31,7 +36,7 @@ class SideRecord(msgspec.Struct):
     subject_hash: str
     python: str
     torch: str
-    threads: int
+    threads: Count
     environment: dict[str, str] = {}
     """Its own variables, beside those of both."""
     interpreter: Interpreter | None = None
@@ -43,13 +48,13 @@ class SideRecord(msgspec.Struct):
 class Rules(msgspec.Struct, frozen=True):
     """What makes a verdict. Shares: 0.01 is one per cent."""
 
-    alpha: float = 0.01
+    alpha: Share = 0.01
     """How often an A/A run may have any series regressed: the family-wise error rate."""
-    margin: float = 0.03
+    margin: Share = 0.03
     """Two times that differ by less are equivalent."""
-    threshold: float = 0.01
+    threshold: Share = 0.01
     """A detected difference smaller than this is reported and does not fail."""
-    thresholds: dict[str, float] = {}
+    thresholds: dict[str, Share] = {}
     """Pattern of comparisons' ids to a threshold of their own; the last that fits counts."""
 
 
@@ -58,23 +63,23 @@ class PairRecord(msgspec.Struct):
 
     control: bool
     """Whether both processes ran the base: an A/A control."""
-    at_s: float
+    at_s: Seconds
     """When it began, seconds since the report's start."""
-    startup_s: float
-    wall_s: float
-    lower_quartile: list[float | None]
+    startup_s: Seconds
+    wall_s: Seconds
+    lower_quartile: Column
     """log(head / base) of the lower quartile of a block's samples."""
-    mean: list[float | None]
+    mean: Column
     """The same of their mean, which occasional slow steps move."""
-    upper_tail: list[float | None]
+    upper_tail: Column
     """The same of the mean of their upper tail."""
-    base_ns: list[int | None]
+    base_ns: list[Positive | None]
     """The base's lower quartile."""
-    peak_bytes: dict[str, tuple[int, int]] = {}
+    peak_bytes: dict[str, tuple[Count, Count]] = {}
     """Comparison to the peaks of memory of base and head, in pairs that counted them."""
 
     @property
-    def columns(self) -> tuple[list[float | None], list[float | None], list[float | None]]:
+    def columns(self) -> tuple[Column, Column, Column]:
         """The log-ratios, in the order of Statistic."""
         return self.lower_quartile, self.mean, self.upper_tail
 
@@ -90,24 +95,24 @@ class SeriesVerdict(msgspec.Struct):
     verdict: Verdict
     reason: str = ""
     """Why it is invalid or inconclusive, or a remark on another verdict."""
-    base_ns: float | None = None
-    effect: float | None = None
-    half: float | None = None
+    base_ns: Amount | None = None
+    effect: Logarithm | None = None
+    half: HalfWidth | None = None
     """Half the width of the effect's 95% interval."""
-    p_slower: float | None = None
+    p_slower: Share | None = None
     """Adjusted for all series (family-wise), at the last look."""
-    p_faster: float | None = None
+    p_faster: Share | None = None
     statistic: Statistic = "lower quartile"
     """Whose effect it is."""
     detected: Way | None = None
     """Which way a difference is statistically significant, however small."""
-    detectable: float | None = None
+    detectable: HalfWidth | None = None
     """The minimum detectable effect (MDE) at a power of 80%."""
     settled: bool = True
     """Whether more pairs could hardly change the verdict."""
-    more_pairs: int | None = None
+    more_pairs: Count | None = None
     """How many more would settle it, at this spread."""
-    base_bytes: float | None = None
+    base_bytes: Amount | None = None
     """Of the peak of memory, whose effect has no interval: the median of all counts."""
 
 
@@ -115,11 +120,11 @@ class GateReport(msgspec.Struct):
     """All of one run of the gate."""
 
     machine: Machine
-    started_at: float
+    started_at: Seconds
     """Seconds since the epoch."""
     sides: list[SideRecord]
     rules: Rules
-    budget_s: float
+    budget_s: Seconds
     environment: str
     seed: int
     comparisons: list[Comparison]
@@ -140,7 +145,7 @@ class GateReport(msgspec.Struct):
     outcome: Verdict = INVALID
     """The worst of the verdicts; invalid while the run has not ended."""
     reason: str = "the run was cut off"
-    wall_s: float = 0.0
+    wall_s: Seconds = 0.0
     recorded: bool = False
     """Whether its pairs were taken for replays, a number given beforehand."""
     beside_another: bool = False
@@ -202,6 +207,12 @@ def load_report(path: Path) -> GateReport:
     width = len(report.series)
     if any(len(row) != width for pair in report.pairs for row in (*pair.columns, pair.base_ns)):
         raise UsageError(f"{path} is inconsistent: its pairs do not have {width} series each")
+    for comparison in report.comparisons:
+        base, head = comparison.base, comparison.head
+        if not (is_consistent(base) and is_consistent(head)):
+            raise UsageError(f"{path} is inconsistent: {base.id} or {head.id} is no case")
+        if (base.workload, *base.axes) != (head.workload, *head.axes):
+            raise UsageError(f"{path} is inconsistent: it compares {base.id} with {head.id}")
     compared = {comparison.id for comparison in report.comparisons}
     if not compared or any(v.comparison not in compared for v in report.verdicts):
         raise UsageError(f"{path} is inconsistent: it judges what it does not compare")

@@ -12,16 +12,18 @@ only that is kept: with a column for each of four percentiles, a file would be t
 import copy
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from ..figures import MOST, Amount, AtLeastOne, Count, Positive, Seconds, Whole
 from ..machine.circumstances import MeasuredDevice
 from ..machine.fingerprint import Machine
 from ..machine.sampling import HealthSample
-from ..matrix.case import Case, is_consistent
+from ..matrix.case import WHOLE, Case, is_consistent
 from ..matrix.ceiling import Ceiling
 from ..matrix.plan import Plan
 from ..protocol.messages import CEILING, KINDS, PHASES_KIND, series_of
@@ -31,7 +33,7 @@ from ..protocol.verified import Verified
 
 SCHEMA = 5
 
-FloorTimes = dict[str, Annotated[int, Meta(gt=0)]]
+FloorTimes = dict[str, Positive]
 """Key of a floor to it, nanoseconds."""
 
 
@@ -52,16 +54,16 @@ class Header(msgspec.Struct, frozen=True):
 class Blocks(msgspec.Struct):
     """One worker's blocks of one kind for one case or ceiling, in the order they were measured."""
 
-    worker: int
-    at_ms: list[int]
+    worker: Count
+    at_ms: list[Whole]
     """Milliseconds since the run's first session began."""
-    readings_ns: dict[str, list[int]]
+    readings_ns: dict[str, list[Whole]]
     """Reference loop to its reading just before each block."""
-    p10_ns: dict[str, list[int]]
+    p10_ns: dict[str, list[Whole]]
     """Series to the 10th percentile of each block's samples."""
-    p50_ns: dict[str, Annotated[float, Meta(gt=0)]]
+    p50_ns: dict[str, AtLeastOne]
     """Series to the median block's median."""
-    p90_ns: dict[str, Annotated[float, Meta(gt=0)]]
+    p90_ns: dict[str, AtLeastOne]
     """Series to the median block's 90th percentile."""
 
     def __len__(self) -> int:
@@ -71,9 +73,9 @@ class Blocks(msgspec.Struct):
 class CasePreparation(msgspec.Struct, frozen=True, omit_defaults=True):
     """A case as its first worker found it."""
 
-    step_ns: int
+    step_ns: Count
     """Duration of one warm step."""
-    warmup_steps: int
+    warmup_steps: Count
     verified: Verified | None = None
     """None in runs from before cases were verified."""
 
@@ -81,9 +83,9 @@ class CasePreparation(msgspec.Struct, frozen=True, omit_defaults=True):
 class CeilingPreparation(msgspec.Struct, frozen=True):
     """What a sample of a ceiling does."""
 
-    sample_ns: int
-    calls: int
-    work: float
+    sample_ns: Positive
+    calls: Positive
+    work: AtLeastOne
     """Bytes, FLOP, or how many of what costs are asked for."""
     how: str
 
@@ -91,10 +93,10 @@ class CeilingPreparation(msgspec.Struct, frozen=True):
 class FirstStep(msgspec.Struct, frozen=True):
     """The first step of a compiled case, and what the compiler's caches gave to it."""
 
-    first_step_ns: int
-    hits: int
+    first_step_ns: Positive
+    hits: Count
     """Graphs that came out of the cache."""
-    misses: int
+    misses: Count
 
 
 class CompileTimes(msgspec.Struct, omit_defaults=True):
@@ -110,9 +112,9 @@ class CompileTimes(msgspec.Struct, omit_defaults=True):
 class Energy(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a stretch of training took."""
 
-    steps: int
-    elapsed_ns: int
-    joules: float
+    steps: Positive
+    elapsed_ns: Positive
+    joules: Amount
     unchecked: str | None = None
     """Why a GPU's counter was not held against the power it shows; None where it was, or in runs
     from before that was done."""
@@ -124,7 +126,7 @@ class CaseRecord(msgspec.Struct, omit_defaults=True):
     case: Case
     status: str = "ok"
     reason: str | None = None
-    samples: int | None = None
+    samples: Count | None = None
     """Samples a block holds."""
     prepared: CasePreparation | None = None
     blocks: dict[str, list[Blocks]] = {}
@@ -137,13 +139,13 @@ class CaseRecord(msgspec.Struct, omit_defaults=True):
     energy: Energy | None = None
     energy_reason: str | None = None
     """Why there is no energy, where it was asked for."""
-    peak_bytes: int | None = None
+    peak_bytes: Count | None = None
     """The most memory that training takes, above the net and its data."""
     peak_reason: str | None = None
     """Why that is not known, in runs that asked for it."""
     compile_times: CompileTimes | None = None
     """None where they were not asked for."""
-    impossible_blocks: int = 0
+    impossible_blocks: Count = 0
     """Blocks that were left out because a time in them was not positive."""
 
     @property
@@ -157,12 +159,12 @@ class CeilingRecord(msgspec.Struct, omit_defaults=True):
     ceiling: Ceiling
     status: str = "ok"
     reason: str | None = None
-    samples: int | None = None
+    samples: Count | None = None
     """Samples a block holds."""
     prepared: CeilingPreparation | None = None
     blocks: list[Blocks] = []
     """Of each worker: each a replicate."""
-    impossible_blocks: int = 0
+    impossible_blocks: Count = 0
     """See CaseRecord."""
 
     @property
@@ -174,47 +176,47 @@ class WorkerRecord(msgspec.Struct):
     """One worker process."""
 
     side: str
-    started_at: float
-    startup_s: float
+    started_at: Seconds
+    startup_s: Seconds
     python: str
     torch: str
     subject_hash: str
-    threads: int
-    cores: list[int]
+    threads: Count
+    cores: list[Count]
     """The cores it was bound to; empty where it was not."""
     device: str = "cpu"
     device_name: str = ""
     device_platform: str = ""
     device_identity: str = ""
     """See MeasuredDevice; empty in runs from before these were asked for."""
-    sync_ns: int = 0
+    sync_ns: Count = 0
     """What waiting for the idle device cost at least."""
 
 
 class Session(msgspec.Struct, omit_defaults=True):
     """One uninterrupted stretch of measuring. Times in seconds."""
 
-    started_at: float
-    ended_at: float
-    startup_s: float = 0.0
+    started_at: Seconds
+    ended_at: Seconds
+    startup_s: Seconds = 0.0
     """Spent on starting workers."""
-    block_s: float = 0.0
+    block_s: Seconds = 0.0
     """Spent inside blocks of cases."""
     complete: bool = False
     beside_another: bool = False
     """Whether another measurement was running on the machine when this one began."""
-    lost_workers: int = 0
+    lost_workers: Count = 0
     """Workers that were killed while they started, and were replaced."""
 
 
 class Drift(msgspec.Struct, frozen=True):
     """How runs of one plan on one machine differ beyond what their replicates show."""
 
-    deviation: Annotated[float, Meta(ge=0)]
+    deviation: Annotated[float, Meta(ge=0, le=10)]
     """Standard deviation of a run's log time."""
-    freedom: Annotated[float, Meta(gt=0)] = math.inf
+    freedom: AtLeastOne = math.inf
     """Degrees of freedom of that; infinite where it is an assumption."""
-    runs: int = 0
+    runs: Count = 0
     """How many it was estimated from; none where it is an assumption."""
 
 
@@ -291,11 +293,18 @@ def inconsistency(record: RunRecord) -> str | None:
     """What is wrong with a run that has the right shape, or None: it may have been edited."""
     if not record.cases and not record.ceilings:
         return "it has no cases"
+    planned = [*(case.id for case in record.plan.cases), *(c.id for c in record.plan.ceilings)]
+    measured = [*(case.id for case in record.cases), *(c.id for c in record.ceilings)]
+    for name, times in [*Counter(planned).items(), *Counter(measured).items()]:
+        if times > 1:
+            return f"it has {name} twice"
     for case in record.cases:
         if not is_consistent(case.case):
             return f"{case.id} is no case: a value is not one that its axis has"
         if (wrong := _wrong_blocks(case.blocks, case.case.phases)) is not None:
             return f"{case.id} {wrong}"
+        if case.profile and not _is_of(case.profile, case.case):
+            return f"{case.id} has a profile of other phases than its own"
     for ceiling in record.ceilings:
         if ceiling.blocks and ceiling.prepared is None:
             return f"{ceiling.id} has blocks, and not what a sample of them does"
@@ -304,19 +313,29 @@ def inconsistency(record: RunRecord) -> str | None:
     return None
 
 
+def _is_of(profile: StepProfile, case: Case) -> bool:
+    return set(profile.phases) == set(profile.work) == set(case.phases or (WHOLE,))
+
+
 def _wrong_blocks(
     blocks: Mapping[str, Sequence[Blocks]], phases: tuple[str, ...] = ()
 ) -> str | None:
     for kind, workers in blocks.items():
         if not workers or kind not in (PHASES_KIND, *KINDS):
             return f"has no blocks of kind {kind}"
+        if len({worker.worker for worker in workers}) < len(workers):
+            return f"has {kind} blocks of one worker twice"
         for worker in workers:
             series = set(series_of(kind, phases))
             if not series == set(worker.p10_ns) == set(worker.p50_ns) == set(worker.p90_ns):
                 return f"lacks a series of {kind}, or has one too many"
             columns = [*worker.readings_ns.values(), *worker.p10_ns.values()]
-            if not worker.readings_ns or {len(column) for column in columns} != {len(worker)}:
+            lengths = {len(column) for column in columns}
+            if lengths != {len(worker)} or not (worker.at_ms and worker.readings_ns and series):
                 return "has columns of unequal length, or none"
-            if min(itertools.chain.from_iterable(columns), default=0) <= 0:
+            quantiles = [*worker.p50_ns.values(), *worker.p90_ns.values()]
+            if min(*map(min, columns), *quantiles) <= 0:
                 return "has times that are not positive"
+            if max(map(max, (*columns, worker.at_ms))) > MOST or min(worker.at_ms) < -MOST:
+                return "has times that are too long"  # which are sums of what a file has
     return None

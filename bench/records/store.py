@@ -260,7 +260,7 @@ def run_so_far(path: Path, header: Header, events: Sequence[Event]) -> RunRecord
         return assemble(header, events)
     except (KeyError, IndexError) as error:
         raise UsageError(f"{path} contradicts itself: no {error} before it is used") from None
-    except Contradiction as error:
+    except (Contradiction, msgspec.ValidationError) as error:
         raise UsageError(f"{path} contradicts itself: {error}") from None
 
 
@@ -278,7 +278,7 @@ def load_run(path: Path) -> RunRecord:
     where it is another kind of this suite's files.
     """
     if path.suffix == JOURNAL_SUFFIX:
-        return run_so_far(path, *read_journal(path))
+        return _checked(path, run_so_far(path, *read_journal(path)))
     try:
         document = msgspec.json.decode(read_json(path))
     except NOT_JSON as error:
@@ -297,6 +297,10 @@ def load_run(path: Path) -> RunRecord:
         record = run_file.decode(document["sumnet"])
     except (msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is not a run file: {error}") from None
+    return _checked(path, record)
+
+
+def _checked(path: Path, record: RunRecord) -> RunRecord:
     _check_devices(path, [case.case for case in record.cases])
     _check_devices(path, [ceiling.ceiling for ceiling in record.ceilings])
     _check_devices(path, record.workers)

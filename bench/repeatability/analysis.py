@@ -83,7 +83,10 @@ def phases_over_whole(frame: pd.DataFrame, statistic: str) -> float:
 
 
 def share_in_blocks(runs: Sequence[RunRecord]) -> float:
-    """Share of the wall time, worker start-up apart, that was spent inside blocks of cases."""
+    """Share of the wall time, worker start-up apart, that was spent inside blocks of cases.
+
+    NaN where no time passed, as the wall clock has it.
+    """
     sessions = [session for run in runs for session in run.sessions]
     wall = sum(session.ended_at - session.started_at - session.startup_s for session in sessions)
-    return sum(session.block_s for session in sessions) / wall
+    return sum(session.block_s for session in sessions) / wall if wall > 0 else np.nan

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ..records.run_file import RunRecord
 from ..report.view import Row, Table, View, Worth
 from ..stats.frame import tidy
-from ..units import percent
+from ..units import percent, share
 from .analysis import (
     agreement,
     as_printed,
@@ -42,11 +42,11 @@ def repeatability_view(runs: Sequence[RunRecord]) -> View:
         for entry in agreement(frame, statistic).to_dict("records")
     ]
     over_whole = phases_over_whole(together, "quiet")
-    share = "no case has phases" if math.isnan(over_whole) else f"{over_whole:.4f}"
+    ratio = "no case has phases" if math.isnan(over_whole) else f"{over_whole:.4f}"
     below = [
         f"{len(runs)} runs. Spread: max / min - 1 over them. {COVERED}: share of pairs of runs in "
         "which one's interval includes the other's time.",
-        f"All phases together over the whole step, median over cases: {share}.",
-        f"Wall time inside blocks, without worker start-up: {share_in_blocks(runs):.0%}.",
+        f"All phases together over the whole step, median over cases: {ratio}.",
+        f"Wall time inside blocks, without worker start-up: {share(share_in_blocks(runs))}.",
     ]
     return View([Table(rows, WORTH)], below, rows)

@@ -17,12 +17,14 @@ from ..matrix.support import ITEM_BYTES
 
 
 class Op(NamedTuple):
-    """One operator."""
+    """One operator, or several alike."""
 
     flops: float
     bytes: float
     products: float = 0.0
     """FLOP of it in matrix products."""
+    times: int = 1
+    """How many alike these are the sums of."""
 
 
 class StepCost(NamedTuple):
@@ -73,7 +75,7 @@ def eager(case: Case, state_elements: int) -> dict[str, list[Op]]:
     flops = cost.flops * net.numbers + cost.state_flops * state_elements
     count = max(round(elements / (ELEMENTS_OF_AN_OP * net.numbers)), 1)
     products = cost.products * net.in_matrices
-    step = [Op(flops / count, elements * stored / count, products / count)] * count
+    step = [Op(flops, elements * stored, products, count)]
     return {**passes, PHASES[-1]: step}
 
 
@@ -105,8 +107,8 @@ def as_run(case: Case, path: str, state_elements: int) -> dict[str, list[Op]]:
 
 def total(ops: Sequence[Op]) -> Op:
     """All of them together."""
-    flops, moved, products = (sum(column) for column in zip(*ops, strict=True))
-    return Op(flops, moved, products)
+    flops, moved, products, times = (sum(column) for column in zip(*ops, strict=True))
+    return Op(flops, moved, products, int(times))
 
 
 def _item_bytes(case: Case) -> tuple[int, int]:

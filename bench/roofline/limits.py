@@ -128,13 +128,13 @@ def _counted(record: CaseRecord, series: str, profile: StepProfile) -> Operators
         ops.append(Op(work.flops, 0.0, work.flops))
         if not profile.phases[phase].compiled:
             for moved in work.moved:
-                ops += [Op(0.0, moved.bytes / moved.count)] * moved.count
+                ops.append(Op(0.0, moved.bytes, times=moved.count))
     compiled = any(profile.phases[phase].compiled for phase in phases)
     return ops, [], COMPILED if compiled else COUNTED
 
 
 def _terms(ops: Sequence[Op], overhead_ns: float, rates: Rates, peak: float) -> dict[str, float]:
-    moving_s = sum(op.bytes / rates.bandwidth(op.bytes) for op in ops)
+    moving_s = sum(op.bytes / rates.bandwidth(op.bytes / op.times) for op in ops)
     computing_s = sum(op.flops for op in ops) / peak
     return dict(zip(TERMS, (overhead_ns, 1e9 * moving_s, 1e9 * computing_s), strict=True))
 

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from ..figures import Count, Seconds
 from ..machine.sampling import Health
 from ..protocol import messages
 from ..protocol.profile import StepProfile
@@ -10,7 +11,7 @@ from ..protocol.profile import StepProfile
 class SessionStarted(msgspec.Struct, tag=True, frozen=True):
     """Measuring starts, or goes on after an interruption."""
 
-    at: float
+    at: Seconds
     """Seconds since the epoch, as all times below."""
     beside_another: bool = False
     """Whether another measurement was running on the machine."""
@@ -19,10 +20,10 @@ class SessionStarted(msgspec.Struct, tag=True, frozen=True):
 class WorkerStarted(msgspec.Struct, tag=True, frozen=True):
     """A worker sent hello. Its number is its place among all workers of the run, from 0."""
 
-    worker: int
+    worker: Count
     side: str
-    at: float
-    startup_s: float
+    at: Seconds
+    startup_s: Seconds
     hello: messages.Hello
     device: str = "cpu"
     pid: int = 0
@@ -37,16 +38,16 @@ class WorkerReplaced(msgspec.Struct, tag=True, frozen=True):
 class CasePrepared(msgspec.Struct, tag=True, frozen=True):
     """A worker holds the case; `samples` is fixed for the whole run when it first is."""
 
-    worker: int
+    worker: Count
     prepared: messages.Prepared
-    samples: int
+    samples: Count
 
 
 class BlockMeasured(msgspec.Struct, tag=True, frozen=True):
     """One block, by one worker."""
 
-    worker: int
-    at: float
+    worker: Count
+    at: Seconds
     block: messages.Block
 
 
@@ -76,22 +77,22 @@ class CaseMemory(msgspec.Struct, tag=True, frozen=True):
     """The most memory that a case's training takes; or why that is not known."""
 
     case: str
-    peak_bytes: int | None = None
+    peak_bytes: Count | None = None
     reason: str | None = None
 
 
 class CeilingReady(msgspec.Struct, tag=True, frozen=True):
     """A worker can measure the ceiling; `samples` is what its blocks hold."""
 
-    worker: int
+    worker: Count
     prepared: messages.CeilingPrepared
-    samples: int
+    samples: Count
 
 
 class HealthSampled(msgspec.Struct, tag=True, frozen=True):
     """How the machine was, between two blocks."""
 
-    at: float
+    at: Seconds
     health: Health
 
 
@@ -125,16 +126,16 @@ class PhasesEnded(msgspec.Struct, tag=True, frozen=True):
 class ReplicateDone(msgspec.Struct, tag=True, frozen=True):
     """One group, of cases or of ceilings, has one more replicate."""
 
-    replicate: int
-    group: int
-    spent_s: float = 0.0
+    replicate: Count
+    group: Count
+    spent_s: Seconds = 0.0
     """Of the budget, by all sessions, on a clock that nobody sets."""
 
 
 class SessionEnded(msgspec.Struct, tag=True, frozen=True):
     """Measuring ended by itself: the run is complete."""
 
-    at: float
+    at: Seconds
 
 
 Event = (

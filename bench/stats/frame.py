@@ -343,7 +343,7 @@ def _joules(case: CaseRecord) -> float:
 def samples_of(record: CaseRecord) -> int | None:
     """Examples that a step of the case trains on; None where its step does not say."""
     verified = record.prepared and record.prepared.verified
-    if verified and verified.samples is not None:
+    if verified and verified.samples:
         return verified.samples
     # Runs from before steps said so are of the default step.
     return default_step.samples(record.case) if default_step.is_known(record.case) else None
