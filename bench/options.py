@@ -44,7 +44,7 @@ VERBS = {
     "regress": "Measure whether the head is slower than the base. Exit status: 0 nothing "
     "regressed, 1 something did or the head cannot run it, 2 wrong usage, 3 not settled "
     "(inconclusive, invalid or without a baseline), 4 the machine would not let us finish, 130 "
-    "interrupted.",
+    "interrupted, 143 terminated.",
     "calibrate": "Measure how often the gate errs on this machine: false alarms, detection, "
     "intervals. A/A pairs are measured, or taken from reports; runs of the gate are replayed on "
     "them, as they are and with slowdowns added.",

@@ -249,6 +249,7 @@ RULES: tuple[tuple[str, Check, str], ...] = (
     (r"pytest benchmarks/ --sumnet", lambda command, folder: None, "a test of the plugin runs it"),
     (r"python -m pytest tests/", names_files, "is part of this suite"),
     (r"python tests/fuzz/", names_files, "needs atheris, and goes on for long"),
+    (r"python -m tests.endurance (kills|soak) ", lambda command, folder: None, "takes long"),
     (r"python -m sumnet ", lambda command, folder: None, "is run by a slow test below"),
 )
 """What a command's words begin with, how it is checked, and why it is not simply run."""
