@@ -14,6 +14,7 @@ Whole = Annotated[int, Meta(ge=-MOST, le=MOST)]
 Count = Annotated[int, Meta(ge=0, le=MOST)]
 """Also of bytes, and of nanoseconds that may be none."""
 Positive = Annotated[int, Meta(ge=1, le=MOST)]
+LARGEST = {int: MOST, float: 1e18}
 Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
 Amount = Annotated[float, Meta(ge=0, le=1e18)]
 AtLeastOne = Annotated[float, Meta(ge=1, le=1e18)]

@@ -24,6 +24,8 @@ GIVEN = ("device", "dtype")
 SERIES = ("train_step", "dispatch", "latency", "throughput")
 """What the suite times beside a step's phases."""
 NAME = re.compile(r"[a-z][a-z0-9_]*", re.IGNORECASE)
+LARGEST = {int: 2**53, float: 1e18, bool: 1}
+"""Up to here files keep numbers as they are."""
 TEXT = re.compile(r"[A-Za-z0-9_.+=-]+")
 DECLARED = "__training_step__"
 
@@ -189,6 +191,8 @@ def _axis(name: str, given: Sequence[Value] | Axis) -> Axis:
     kind = float if kinds == {int, float} else kinds.pop()
     if wrong := [v for v in values if isinstance(v, float) and not math.isfinite(v)]:
         raise TypeError(f"{name}={wrong[0]!r}: a value is a finite number")
+    if wrong := [v for v in values if not isinstance(v, str) and abs(v) > LARGEST[type(v)]]:
+        raise TypeError(f"{name}={wrong[0]!r}: a value is at most {LARGEST[type(wrong[0])]}")
     if axis.most is not None and not all(type(v) is int and 1 <= v <= axis.most for v in values):
         raise TypeError(f"{name}={values!r}: with most={axis.most}, values are from 1 to that")
     if axis.short and not NAME.fullmatch(axis.short):

@@ -144,9 +144,8 @@ def test_projects_own_file_needs_no_name(tmp_path: Path, monkeypatch: pytest.Mon
     assert ids(invoke("list", "--width=4", "--act=relu", "--workload=mynet")) == [FIRST]
 
 
-def test_axes_of_the_default_step_stay_its_options() -> None:
-    assert ids(invoke("list", "--preset=seed", "--batch=4", "--hidden", "16")) == [
-        f"cpu/float32/b4/sgd/{T}/h16/t1"
-    ]
+def test_axes_of_the_default_step_stay_its_options(tmp_path: Path) -> None:
+    words = ("list", "--preset=seed", "--batch=4", "--hidden", "16", "--results", tmp_path)
+    assert ids(invoke(*words)) == [f"cpu/float32/b4/sgd/{T}/h16/t1"]
     done = invoke("list", "--width=4")
     assert done.exit_code == 2 and "no such option: --width" in done.error

@@ -19,4 +19,6 @@ def test_what_users_measured_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_home_is_a_temporary_folder_and_settings_of_users_are_gone() -> None:
     assert Path.home().name.startswith("sumnet-tests-")
-    assert [name for name in os.environ if name.startswith(("GIT_", "PIP_", "XDG_"))] == []
+    users = [name for name in os.environ if name.startswith(("GIT_", "PIP_", "XDG_"))]
+    assert set(users) <= {"XDG_STATE_HOME"}
+    assert all(Path(os.environ[name]).is_relative_to(Path.home()) for name in users)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..devices import device_names, is_device_name
 from ..errors import UsageError
+from ..figures import LARGEST
 from .compilation import COMPILATIONS
 from .default_step import DEFAULT
 from .optimizers import IMPLEMENTATIONS, OPTIMIZERS
@@ -136,9 +137,11 @@ def _own(axis: OwnAxis) -> Axis:
 
     def parse(text: str) -> Value | None:
         if kind is int and re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text):
-            return int(text)
+            whole = int(text)
+            return whole if abs(whole) <= LARGEST[int] else None
         if kind is float and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", text):
-            return float(text)
+            number = float(text)
+            return number if abs(number) <= LARGEST[float] else None
         return words.get(text)
 
     allowed = {int: "a whole number", float: "a number"}.get(kind, ", ".join(words))

@@ -5,13 +5,11 @@ from typing import Any
 
 import msgspec
 
-from sumnet.steps import NAME, TEXT
-
 from ..devices import kind_of
 from ..errors import UsageError
 from .axes import AXES, SUITES, axes_of, ordered, prefix_of, word_of
 from .compilation import COMPILATIONS, Compilation
-from .default_step import DEFAULT
+from .default_step import DEFAULT, NAME, TEXT
 from .optimizers import OPTIMIZERS
 from .step import COLUMNS, OWN, StepDescription, Traits, Value
 

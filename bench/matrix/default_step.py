@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from sumnet import costs
-from sumnet.steps import DECLARED, Declaration
+from sumnet.steps import DECLARED, NAME, TEXT, Declaration
 from sumnet.training import lr_scale, sumnet
 
 from .step import OwnAxis, StepDescription
@@ -20,7 +20,7 @@ PACKAGE = "sumnet"
 """The folder that it is loaded from, for either side of a comparison."""
 DECLARATION: Declaration = vars(sumnet)[DECLARED]
 
-__all__ = ["DECLARATION", "DECLARED", "DEFAULT", "PACKAGE", "Catalogue"]
+__all__ = ["DECLARATION", "DECLARED", "DEFAULT", "NAME", "PACKAGE", "TEXT", "Catalogue"]
 
 
 def described(declaration: Declaration) -> StepDescription:

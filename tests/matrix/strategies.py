@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from bench.devices import DEVICES as KINDS
 from bench.devices.facts import DeviceFacts, Facts
+from bench.figures import LARGEST
 from bench.matrix.axes import AXES
 from bench.matrix.case import Case, case_of
 from bench.matrix.compilation import COMPILATIONS
@@ -31,8 +32,8 @@ CASES = st.builds(lambda own, suites: sumnet(**own, **suites), OWN, st.fixed_dic
 WORDS = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,8}", fullmatch=True)
 NAMES = WORDS.filter(lambda name: name not in {*AXES, DEFAULT.name})
 VALUES = st.one_of(
-    st.lists(st.integers(-(2**60), 2**60), min_size=1, unique=True),
-    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, unique=True),
+    st.lists(st.integers(-LARGEST[int], LARGEST[int]), min_size=1, unique=True),
+    st.lists(st.floats(-LARGEST[float], LARGEST[float]), min_size=1, unique=True),
     st.lists(st.from_regex(TEXT, fullmatch=True), min_size=1, unique=True),
     st.lists(st.booleans(), min_size=1, unique=True),
 ).map(tuple)

@@ -2,13 +2,16 @@
 
 import shutil
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.inspect import FloatType, IntType, StructType, type_info
 
 from bench.devices.facts import DeviceFacts, Facts
+from bench.figures import LARGEST, MOST
 from bench.matrix.case import (
     Case,
 )
@@ -44,19 +47,39 @@ from bench.protocol.messages import (
     kinds_of,
     series_of,
 )
-from bench.protocol.profile import PhaseProfile, StepProfile
+from bench.protocol.profile import PhaseProfile, StepProfile, Work
 from bench.protocol.subject import subject_hash
 from bench.protocol.verified import Expected, Graphs, Verified
 from tests.cases import SERIES, sumnet
 from tests.matrix.strategies import CASES, DESCRIPTIONS
 
+T = TypeVar("T")
+
 TEXTS = st.text()
-NANOSECONDS = st.integers(0, 2**62)
+
+
+def _fields(kind: type) -> tuple[Any, ...]:
+    found = type_info(kind)
+    assert isinstance(found, StructType)
+    return found.fields
+
+
+def built(kind: type[T], **given: st.SearchStrategy[Any]) -> st.SearchStrategy[T]:
+    """Messages of a kind whose numbers are in the ranges of their fields."""
+    for field in _fields(kind):
+        if field.required and isinstance(field.type, IntType | FloatType):
+            draw = st.integers if isinstance(field.type, IntType) else st.floats
+            given.setdefault(field.name, draw(field.type.ge, field.type.le))
+    return st.builds(kind, **given)
+
+
+NANOSECONDS = st.integers(0, MOST)
+AMOUNTS = st.floats(0, LARGEST[float])
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 RATES = st.none() | NUMBERS
 EXPECTED = st.builds(Expected, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
 VERIFIED = st.builds(
-    Verified, EXPECTED, NUMBERS, TEXTS, TEXTS, st.builds(Graphs), st.none() | NANOSECONDS
+    Verified, EXPECTED, NUMBERS, TEXTS, TEXTS, built(Graphs), st.none() | NANOSECONDS
 )
 DEVICES = st.builds(DeviceFacts, unavailable=st.none() | TEXTS, memory_bytes=NANOSECONDS)
 CEILINGS = st.builds(
@@ -64,10 +87,14 @@ CEILINGS = st.builds(
     TEXTS,
     threads=st.integers(1, 64),
     dtype=st.none() | TEXTS,
-    size=st.none() | NANOSECONDS,
+    size=st.none() | st.integers(1, MOST),
 )
-PHASE_PROFILES = st.builds(PhaseProfile, share=NUMBERS, in_operators=NUMBERS, ops=NANOSECONDS)
-PROFILES = st.builds(StepProfile, phases=st.dictionaries(TEXTS, PHASE_PROFILES, max_size=3))
+PHASE_PROFILES = built(PhaseProfile)
+PROFILES = built(
+    StepProfile,
+    phases=st.dictionaries(TEXTS, PHASE_PROFILES, max_size=3),
+    work=st.dictionaries(TEXTS, built(Work), max_size=3),
+)
 
 REQUESTS = {
     Prepare: st.builds(Prepare, CASES, RATES, st.none() | EXPECTED),
@@ -87,33 +114,33 @@ REQUESTS = {
     Describe: st.builds(Describe, TEXTS),
 }
 REPLIES = {
-    Hello: st.builds(
+    Hello: built(
         Hello,
-        facts=st.builds(Facts, devices=st.dictionaries(TEXTS, st.tuples(DEVICES))),
+        facts=built(Facts, devices=st.dictionaries(TEXTS, st.tuples(DEVICES))),
         cores=st.lists(st.integers(0, 255)),
         sync_ns=NANOSECONDS,
         bus_id=st.none() | TEXTS,
     ),
-    Prepared: st.builds(
+    Prepared: built(
         Prepared,
         step_ns=NANOSECONDS,
         reference_loops=st.lists(TEXTS).map(tuple),
         verified=st.none() | VERIFIED,
     ),
     CaseVerified: st.builds(CaseVerified, TEXTS, VERIFIED),
-    CompileTimed: st.builds(CompileTimed, first_step_ns=NANOSECONDS),
+    CompileTimed: built(CompileTimed, first_step_ns=NANOSECONDS),
     Refused: st.builds(Refused),
     PhasesRefused: st.builds(PhasesRefused),
-    Block: st.builds(
+    Block: built(
         Block,
         elapsed_ns=NANOSECONDS,
         readings_ns=st.dictionaries(TEXTS, NANOSECONDS),
         quantiles_ns=st.dictionaries(TEXTS, st.lists(NANOSECONDS, min_size=4, max_size=4)),
     ),
     CeilingPrepared: st.builds(
-        CeilingPrepared, TEXTS, sample_ns=NANOSECONDS, calls=NANOSECONDS, work=NUMBERS
+        CeilingPrepared, TEXTS, sample_ns=NANOSECONDS, calls=NANOSECONDS, work=AMOUNTS
     ),
-    EnergyMeasured: st.builds(EnergyMeasured, TEXTS, NANOSECONDS, NANOSECONDS, NUMBERS),
+    EnergyMeasured: st.builds(EnergyMeasured, TEXTS, NANOSECONDS, NANOSECONDS, AMOUNTS),
     MemoryMeasured: st.builds(MemoryMeasured, TEXTS, NANOSECONDS),
     Profiled: st.builds(Profiled, TEXTS, PROFILES),
     Described: st.builds(Described, st.lists(DESCRIPTIONS).map(tuple)),

@@ -144,7 +144,7 @@ def test_command_obeys_no_variable_of_pytests_and_hands_all_of_them_on(
     words = (SEED, "-p", "fake", f"--results={tmp_path}")
     ran = bench_run(*words, PYTHONPATH=str(library), **given)
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    assert re.search(r"^FFFF ", ran.stdout, re.MULTILINE)
+    assert re.search(r"^FFFF$", ran.stdout, re.MULTILINE)
     (names,) = re.findall(r"measuring in (\[.*\])", ran.stdout)
     assert given.keys() <= set(re.findall(r"\w+", names))
     assert "PYTEST_DISABLE_PLUGIN_AUTOLOAD" not in names

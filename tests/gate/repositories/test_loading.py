@@ -105,7 +105,7 @@ def test_code_that_the_checkout_itself_gives_is_refused(
         sides(odd, base="HEAD~1") as (base, head),
         pytest.raises(UsageError) as caught,
     ):
-        steps_of(base, head, "cpu", print)
+        steps_of(base, head, "cpu", 120, print)
     assert f"mylib.net is imported from {odd}/python/mylib/net.py" in str(caught.value)
     assert '--build "pip install ."' in str(caught.value)
 
@@ -125,7 +125,7 @@ setup(name="mylib", packages=["mylib"], package_dir={"": "python"})
     git(odd, "clean", "-qfdx")
     monkeypatch.setenv("PYTHONPATH", str(target))
     with sides(odd, base="HEAD~1") as both, pytest.raises(UsageError) as caught:
-        steps_of(*both, "cpu", print)
+        steps_of(*both, "cpu", 120, print)
     assert f"mylib.net is imported from {target}/mylib/net.py" in str(caught.value)
 
 
@@ -140,7 +140,7 @@ def test_code_of_an_installed_release_is_refused(
     write(packages, {f"my_lib-1.dist-info/{name}": text for name, text in files.items()})
     monkeypatch.setenv("PYTHONPATH", str(packages))
     with sides(odd, base="HEAD~2") as both, pytest.raises(UsageError) as caught:
-        steps_of(both[1], both[1], "cpu", print)
+        steps_of(both[1], both[1], "cpu", 120, print)
     assert f"mylib.net is imported from {packages}/mylib/net.py" in str(caught.value)
 
 
@@ -172,7 +172,7 @@ def test_modules_that_git_ignores_are_named(top: Path, line: str) -> None:
     commit(top, {".gitignore": "_version.py\n", "mylib/net.py": f"{line}\n{LIBRARY}"})
     (top / "mylib" / "_version.py").write_text("x = 1\n")
     with sides(top, base="HEAD~1") as both, pytest.raises(UsageError) as caught:
-        steps_of(both[1], both[1], "cpu", print)
+        steps_of(both[1], both[1], "cpu", 120, print)
     assert "git ignores mylib/_version.py" in str(caught.value)
     assert "--build" in str(caught.value)
 
@@ -212,7 +212,7 @@ def test_steps_are_those_that_a_side_can_build(
     commit(top, head)
     said: list[str] = []
     with sides(top, base="HEAD~1") as both:
-        steps, nowhere = steps_of(*both, "cpu", said.append)
+        steps, nowhere = steps_of(*both, "cpu", 120, said.append)
     assert [step.name for step in steps] == names
     assert all(step.traits.parameter_bytes == BYTES[LIBRARY] for step in steps)
     broken = {**base, **head}.get("mylib/new.py") in ("", "1\n") or "mylib/net.py" in head
