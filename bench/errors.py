@@ -30,3 +30,10 @@ class UnexpectedError(BenchError):
         super().__init__(
             "unexpected error\n\n" + "".join(traceback.format_exception(cause)).rstrip()
         )
+
+
+def for_terminal(text: str) -> str:
+    """A message without what a terminal obeys: names of files may hold such characters."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )

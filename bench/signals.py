@@ -12,6 +12,16 @@ class Terminated(KeyboardInterrupt):
         self.number = number
 
 
+def interruption_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The interruption that an error is, or in whose handling it was raised, as of a terminal that
+    was closed; None where there is none."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return error
+        error = error.__context__
+    return None
+
+
 def interrupted_status(interruption: BaseException) -> int:
     """The exit status of a command that was interrupted so, as a shell has it."""
     number = interruption.number if isinstance(interruption, Terminated) else signal.SIGINT

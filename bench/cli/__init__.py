@@ -8,12 +8,13 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from .. import __version__
-from ..errors import BenchError, MachineError, UnexpectedError, UsageError
+from ..errors import BenchError, MachineError, UnexpectedError, UsageError, for_terminal
 from ..options import COMMAND, VERBS, options_of, parser_of, values_of
-from ..signals import interrupted_status, raise_on_signals
+from ..signals import interrupted_status, interruption_behind, raise_on_signals
 from .steps import RUN_SUFFIXES, STEPS_SUFFIX
 from .verbs import BODIES
 
@@ -30,6 +31,8 @@ def main() -> NoReturn:
     A verdict's status, 0 or 1, is only that of a command that has come to its end.
     """
     raise_on_signals()
+    if sys.stderr is None:  # which was closed
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - until the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals that lack a character
@@ -46,7 +49,10 @@ def main() -> NoReturn:
         _drop_output()
         status = PIPE_CLOSED
     except OSError as error:
-        if error.filename is not None:  # what reads or writes files should have told it
+        if (behind := interruption_behind(error)) is not None:  # the terminal was closed
+            _drop_output()
+            status = interrupted_status(behind)
+        elif error.filename is not None:  # what reads or writes files should have told it
             status = _told(UnexpectedError(error))
         else:  # such as a full disk below standard output
             _drop_output()
@@ -64,7 +70,7 @@ def _drop_output() -> None:
 def _told(error: BenchError) -> int:
     """The exit status of an error, which is printed where standard error takes it."""
     with contextlib.suppress(OSError):
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {for_terminal(str(error))}", file=sys.stderr)
     return error.exit_status
 
 

@@ -216,6 +216,7 @@ class Gate:
             if comparison not in report.ended:
                 report.ended[comparison] = f"{ended.status} on {ended.side}: {ended.reason}"
                 report.ended_as[comparison] = verdict_of(ended, measured=measured)
+        report.impossible_blocks = self._pairs.impossible_blocks
         report.without_phases = dict(self._pairs.without_phases)
         report.without_memory = dict(self._pairs.without_memory)
 

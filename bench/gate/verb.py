@@ -107,5 +107,7 @@ def report_path(asked: Path | None, results: Path, kind: str, own: Path | None =
     if asked is None:
         machine = fingerprint(own)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        asked = results / machine.label / f"{kind}-{stamp}-{machine.commit}.json"
+        # With the process, for two may start in one second.
+        name = f"{kind}-{stamp}-{machine.commit}-{os.getpid()}.json"
+        asked = results / machine.label / name
     return check_target(asked, "--report")

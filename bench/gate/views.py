@@ -20,7 +20,7 @@ from ..records.verdicts import (
     REGRESSED,
     VERDICTS,
 )
-from ..report.notes import BESIDE_ANOTHER
+from ..report.notes import BESIDE_ANOTHER, impossible
 from ..report.view import Row, Table, View, Worth
 from ..units import duration, memory, percent
 from .memory import LEAST_BYTES
@@ -190,6 +190,8 @@ def _notes(report: GateReport) -> list[str]:
         notes.append("The sides ran on different devices: what differs may be theirs.")
     if report.beside_another:
         notes.append(BESIDE_ANOTHER)
+    if report.impossible_blocks:
+        notes.append(impossible(report.impossible_blocks))
     machine = report.machine
     instrument = machine.code_hash.partition("-")[0]  # the commit may be of a user's repository
     notes.append(

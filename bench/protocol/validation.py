@@ -36,8 +36,9 @@ def check(what: str, device: str, request: messages.Request, reply: messages.Rep
 
 def is_possible(block: messages.Block) -> bool:
     """Whether all times in it are positive: a clock that was set, or a driver, may show others."""
-    rows = (*block.quantiles_ns.values(), block.readings_ns.values(), [block.elapsed_ns])
-    return min(value for row in rows for value in row) > 0
+    rows = (*block.quantiles_ns.values(), block.readings_ns.values())
+    least = min((value for row in rows for value in row), default=1)
+    return min(least, block.least_ns, block.elapsed_ns) > 0
 
 
 def _is_valid(what: str, request: messages.Request, reply: messages.Reply) -> bool:

@@ -35,10 +35,10 @@ def exclusive(machine: Machine, if_busy: str, say: Callable[[str], None]) -> Ite
                     "another measurement is running on this machine: waiting until it has ended "
                     f"(--if-busy {REFUSE} ends, {MEASURE} goes on beside it)"
                 )
-                lock.acquire()
+                lock.acquire(poll_interval=1)
             busy = if_busy == MEASURE
     except (OSError, NotImplementedError) as error:  # the latter of a file system without locks
-        say(f"no other measurement is waited for: cannot lock {path}: {error}")
+        say(f"measuring without the lock that keeps others out: cannot lock {path}: {error}")
     try:
         yield busy
     finally:

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from ..errors import UsageError
-from ..figures import Amount, Count, HalfWidth, Logarithm, Positive, Seconds, Share
+from ..figures import Amount, Count, HalfWidth, Logarithm, Number, Positive, Seconds, Share
 from ..machine.circumstances import MeasuredDevice
 from ..machine.fingerprint import Machine
 from ..matrix.case import is_consistent, is_phase
@@ -63,7 +63,7 @@ class PairRecord(msgspec.Struct):
 
     control: bool
     """Whether both processes ran the base: an A/A control."""
-    at_s: Seconds
+    at_s: Number
     """When it began, seconds since the report's start."""
     startup_s: Seconds
     wall_s: Seconds
@@ -150,6 +150,8 @@ class GateReport(msgspec.Struct):
     """Whether its pairs were taken for replays, a number given beforehand."""
     beside_another: bool = False
     """Whether another measurement was running on the machine when it began."""
+    impossible_blocks: Count = 0
+    """Blocks that were left out because a time in them was not positive."""
     schema: int = SCHEMA
 
     @property

@@ -24,20 +24,20 @@ DELETE = "\x7f"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file. Raises UsageError where it is none, or is larger than MAX_BYTES."""
+def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
+    """The content of a file. Raises UsageError where it is none, or is larger than `most`."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
             raise UsageError(f"cannot read {path}: it is {what}, not a file")
-        if found.st_size > MAX_BYTES:
+        if found.st_size > most:
             raise UsageError(
-                f"cannot read {path}: it has {found.st_size / 2**20:.0f} MiB, and no file of this "
-                f"suite's is larger than {MAX_BYTES / 2**20:.0f} MiB"
+                f"cannot read {path}: it has {found.st_size / 2**20:.0f} MiB, and files of more "
+                f"than {most / 2**20:.0f} MiB are not read"
             )
         with path.open("rb") as file:
-            return file.read(MAX_BYTES)  # though it grows
+            return file.read(most)  # though it grows
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
@@ -47,15 +47,15 @@ def read_json(path: Path) -> bytes:
     return cleaned(path, read_bytes(path))
 
 
-def cleaned(path: Path, content: bytes) -> bytes:
+def cleaned(path: Path, content: bytes, most: int = MAX_VALUES) -> bytes:
     """JSON that was read of a file, with REPLACEMENT in strings for what is not printed.
 
     That is control characters, line ends, and marks that turn the direction of text: strings are
-    shown in terminals and pages. Raises UsageError for more than MAX_VALUES, UnicodeDecodeError
-    where it is not UTF-8.
+    shown in terminals and pages. Raises UsageError for more values than `most`,
+    UnicodeDecodeError where it is not UTF-8.
     """
-    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        raise UsageError(f"cannot read {path}: it holds more than {MAX_VALUES} values")
+    if sum(map(content.count, (b",", b"[", b"{"))) > most:
+        raise UsageError(f"cannot read {path}: it holds more than {most} values")
     return printable(content.decode()).encode()
 
 

@@ -10,7 +10,9 @@ import fcntl
 import glob
 import itertools
 import os
+import re
 import shlex
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +24,7 @@ import msgspec
 import psutil
 
 from ..devices import is_device_name
-from ..errors import MachineError, UsageError
+from ..errors import MachineError, UsageError, for_terminal
 from ..matrix.case import Case
 from ..matrix.ceiling import Ceiling
 from ..options import COMMAND
@@ -31,7 +33,7 @@ from ..runner.coordinator import ResumeState
 from ..runner.events import Event
 from . import older, run_file
 from .assembly import Contradiction, assemble
-from .reading import NOT_JSON, cleaned, read_bytes, read_json
+from .reading import MAX_BYTES, MAX_VALUES, NOT_JSON, cleaned, read_bytes, read_json
 from .run_file import SCHEMA, Header, RunRecord, WorkerRecord
 
 JOURNAL_SUFFIX = ".journal"
@@ -40,6 +42,7 @@ RUN_FILES = "[0-9]*Z-*.json"
 OF_CEILINGS = "ceilings-"
 """What the names begin with of journals and files of ceilings on their own."""
 SYNC_S = 2.0
+PID = re.compile("[0-9]{1,9}")
 ABANDONED_S = 60.0
 MAX_STEM = 200
 """Characters of a file's name that stand in that of its half-written form, which may have 255."""
@@ -95,26 +98,40 @@ def _check_schema(path: Path, version: _Version) -> None:
 
 def unfinished_runs(results: Path) -> list[Path]:
     """The journals under `results` that no process writes to."""
-    journals = sorted(results.glob(f"*/*{JOURNAL_SUFFIX}"))
-    return [path for path in journals if path.stat().st_size and not _is_open(path)]
+    try:
+        journals = sorted(results.glob(f"*/*{JOURNAL_SUFFIX}"))
+    except OSError:
+        return []
+    return [path for path in journals if _is_waiting(path)]
 
 
 def how_to_finish(journal: Path) -> str:
     """Where the journal of an unfinished run is, and the command that finishes it."""
     verb = "ceilings" if journal.name.startswith(OF_CEILINGS) else "run"
-    return f"{journal}; finish it with\n  {COMMAND} {verb} --resume {shlex.quote(str(journal))}"
+    words = f"{journal}; finish it with\n  {COMMAND} {verb} --resume {shlex.quote(str(journal))}"
+    return for_terminal(words)
 
 
-def _is_open(journal: Path) -> bool:
-    """Whether a process writes to it, as far as is known."""
+def _is_waiting(journal: Path) -> bool:
+    """Whether it holds a run, and no process writes to it as far as is known."""
     try:
         with journal.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            with _without_locks():
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return bool(os.fstat(file.fileno()).st_size)
+    except OSError:  # of a link to nothing, say; or it is locked
+        return False
+
+
+@contextlib.contextmanager
+def _without_locks() -> Iterator[None]:
+    """Go on where the file system has no locks; BlockingIOError passes."""
+    try:
+        yield
     except BlockingIOError:
-        return True
+        raise
     except OSError:
         pass
-    return False
 
 
 class Journal:
@@ -129,14 +146,13 @@ class Journal:
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND), "ab")
         self._synced = time.monotonic()
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with _without_locks():  # where nobody is kept out
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
             raise UsageError(
                 f"another process is writing to {path}: wait until it has ended"
             ) from None
-        except OSError:  # where a file system has no locks nobody is kept out
-            pass
 
     @classmethod
     def create(cls, results: Path, header: Header) -> Self:
@@ -159,13 +175,13 @@ class Journal:
     def reopen(cls, path: Path) -> tuple[Self, Header, list[Event]]:
         """The journal at `path`, to go on with, and what it holds; a last line that was cut off is
         cut away."""
-        read_bytes(path)  # or it says why not
+        read_bytes(path, sys.maxsize)  # or it says why not
         with _reporting_errors(path):
             journal = cls(path)
         try:
-            header, events = read_journal(path)  # once nobody else writes to it
+            header, events = read_journal(path, bounded=False)  # once nobody else writes to it
             with _reporting_errors(path):
-                os.truncate(path, read_bytes(path).rfind(b"\n") + 1)
+                os.truncate(path, read_bytes(path, sys.maxsize).rfind(b"\n") + 1)
         except BaseException:
             journal.close()
             raise
@@ -181,8 +197,8 @@ class Journal:
 
     def discard(self) -> None:
         """Remove it: its run was refused, or is written."""
+        self.path.unlink(missing_ok=True)  # before another process may have it
         self.close()
-        self.path.unlink()
         with contextlib.suppress(OSError):  # not empty
             self.path.parent.rmdir()
 
@@ -199,16 +215,18 @@ class Journal:
                 self._synced = time.monotonic()
 
 
-def read_journal(path: Path) -> tuple[Header, list[Event]]:
+def read_journal(path: Path, *, bounded: bool = True) -> tuple[Header, list[Event]]:
     """A journal's header and events; a last line that was cut off is left out.
 
-    Raises UsageError where it is not a journal.
+    One of more than half an hour of measuring may be larger than files are that are only read; to
+    resume it, it is read whole. Raises UsageError where it is not a journal.
     """
-    content = read_bytes(path)
+    content = read_bytes(path, MAX_BYTES if bounded else sys.maxsize)
     if not (whole := content[: content.rfind(b"\n") + 1]):
         raise UsageError(f"{path} is not a journal of this suite: its first line is cut off")
     try:
-        first, _, rest = cleaned(path, whole).partition(b"\n")
+        most = MAX_VALUES if bounded else sys.maxsize
+        first, _, rest = cleaned(path, whole, most).partition(b"\n")
         _check_schema(path, msgspec.json.decode(first, type=_Version))
         header = msgspec.json.decode(first, type=Header)
     except NOT_JSON as error:
@@ -368,10 +386,10 @@ def check_target(path: Path, option: str) -> Path:
     Raises UsageError where no file can be written there: a device that stands there, say, would be
     replaced.
     """
-    if path.exists() and not path.is_file():
-        what = "a folder" if path.is_dir() else "a pipe or a device"
-        raise UsageError(f"cannot write {path}: it is {what}; name a file with {option}")
     try:
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "a pipe or a device"
+            raise UsageError(f"cannot write {path}: it is {what}; name a file with {option}")
         path.parent.mkdir(parents=True, exist_ok=True)
         check_room(path.parent)
     except OSError as error:
@@ -413,7 +431,7 @@ def _remove_parts(folder: Path, pattern: str) -> None:
     """Remove what processes that are gone left half-written of files with such names."""
     for part in folder.glob(f".{pattern}.*"):
         pid = part.suffix[1:]
-        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+        if PID.fullmatch(pid) and not psutil.pid_exists(int(pid)):
             _remove_old(part)
 
 

@@ -172,6 +172,11 @@ def machines(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[str]:
     return lines
 
 
+def impossible(blocks: int) -> str:
+    """How many blocks were left out."""
+    return f"Blocks left out for a time that is not positive: {blocks}."
+
+
 def _disturbances(run: RunRecord) -> Iterator[str]:
     """What went wrong around the run and costs none of its cases anything."""
     if any(session.beside_another for session in run.sessions):
@@ -180,7 +185,7 @@ def _disturbances(run: RunRecord) -> Iterator[str]:
         yield f"Workers killed while they started, and replaced: {lost}."
     records: list[CaseRecord | CeilingRecord] = [*run.cases, *run.ceilings]
     if blocks := sum(each.impossible_blocks for each in records):
-        yield f"Blocks left out for a time that is not positive: {blocks}."
+        yield impossible(blocks)
 
 
 def _machine(run: RunRecord, label: str) -> str:

@@ -59,7 +59,8 @@ def steps_on(
 
 
 def catalogue_of(file: str) -> Catalogue:
-    """Where the steps of an earlier run's plan lie, at the current folder or above it.
+    """Where the steps of an earlier run's plan lie: at the current folder, or above it in its
+    checkout.
 
     Raises UsageError where they do not, or the path leads elsewhere: a stranger may have written
     the journal that names it, and the file is run.
@@ -69,8 +70,9 @@ def catalogue_of(file: str) -> Catalogue:
     if Path(file).is_absolute() or ".." in Path(file).parts:
         raise UsageError(f"its steps are declared in {file}, which is no path inside a checkout")
     here = Path.cwd()
+    top = root_of(here / file)
     for folder in (here, *here.parents):
-        if (folder / file).is_file():
+        if folder.is_relative_to(top) and (folder / file).is_file():
             return Catalogue((), file, folder)
     raise UsageError(f"its steps are declared in {file}, and there is none at {here} or above it")
 

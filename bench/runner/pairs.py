@@ -97,6 +97,8 @@ class Pairs:
         """Comparison to the side and reason for which its phases are measured on neither."""
         self.without_memory: dict[str, str] = {}
         """Comparison to the side and reason for which its memory cannot be counted."""
+        self.impossible_blocks = 0
+        """Blocks that were left out because a time in them was not positive."""
         self._memory_pairs: Counter[str] = Counter()
         self._comparisons = list(comparisons)
         self._sides = sides
@@ -224,6 +226,9 @@ class Pairs:
             for couple in zip(blocks[::2], blocks[1::2], strict=True):
                 taken.append(BlockPair(*(block for _, block in sorted(couple, key=itemgetter(0)))))
 
+        def on_impossible(item: Item) -> None:
+            self.impossible_blocks += 1
+
         def on_ended(item: Item, side: int, refused: Refused) -> None:
             self._end(item.id, Ended(sides[side].name, refused.status, refused.reason))
 
@@ -241,6 +246,7 @@ class Pairs:
             with_readings=False,
             min_sweeps=MIN_SWEEPS,
             on_blocks=on_blocks,
+            on_impossible=on_impossible,
             on_ended=on_ended,
             on_phases_ended=on_phases_ended,
         )

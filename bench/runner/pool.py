@@ -139,7 +139,7 @@ class Pool:
                     raise
                 self._on_lost(
                     redacted(str(error))
-                )  # what killed it, for want of memory say, may be over
+                )  # what killed it, such as too little memory, may be over
         self._on_start()
 
     def _start(self, settings: Sequence[tuple[str, int]]) -> None:

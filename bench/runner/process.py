@@ -1,6 +1,7 @@
 """A worker seen from outside: started, asked under a deadline, and always ended."""
 
 import contextlib
+import fcntl
 import os
 import selectors
 import signal
@@ -189,9 +190,8 @@ class WorkerProcess:
         while b"\n" not in self._buffer:
             if (left := deadline - time.monotonic()) <= 0:
                 raise WorkerLost("timeout", f"no answer within {deadline_s:.0f} s")
-            answered = self._selector.select(min(left, LOOK_S))
-            self._bound_output()
-            if not answered:
+            if not self._selector.select(min(left, LOOK_S)):
+                self._bound_output()
                 continue
             try:
                 chunk = self._channel.recv(1 << 16)
@@ -225,14 +225,16 @@ class WorkerProcess:
         name = f"signal {-code}"
         with contextlib.suppress(ValueError):  # most real-time signals have no name
             name = signal.Signals(-code).name
-        hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
+        hint = ", perhaps out of memory" if name == "SIGKILL" else ""
         return WorkerLost("killed", f"the worker was killed by {name}{hint}{words}")
 
 
 def _temporary_file() -> IO[bytes]:
     """A file without a name, which a process that is given it appends to. Raises MachineError."""
     try:
-        return tempfile.TemporaryFile("a+b")
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by WorkerProcess.close()
+        fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
+        return file
     except OSError as error:
         raise MachineError(
             f"cannot make a temporary file: {error.strerror}; have TMPDIR name a folder that can "

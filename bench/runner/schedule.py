@@ -278,8 +278,8 @@ class Schedule:
         """Count an impossible block; the item ends where there were too many."""
         self.on_impossible(item)
         self.known.impossible[item.id] += 1
-        if self.known.impossible[item.id] == MOST_IMPOSSIBLE:
-            why = f"{MOST_IMPOSSIBLE} blocks held a time that is not positive: see to its clock"
+        if self.known.impossible[item.id] >= MOST_IMPOSSIBLE:
+            why = f"{MOST_IMPOSSIBLE} blocks held a time that is not positive: check its clock"
             self._end(item, side, messages.Refused(item.sides[side].id, "invalid", why))
 
     def _ask(self, item: Item, side: int, request: messages.Request) -> messages.Reply:

@@ -66,7 +66,7 @@ class StepsFile(pytest.File):
         try:
             devices = given(self.config, "device")
             self._catalogue = catalogue_in(self.path, str(devices[0]))
-        except UsageError as error:
+        except BenchError as error:
             raise self.CollectError(str(error)) from None
         for case in select(DEFAULT_PRESET, {"device": devices}, self._catalogue.steps):
             yield CaseItem.from_parent(self, name=case.id, case=case)

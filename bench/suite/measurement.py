@@ -103,41 +103,46 @@ class Measurement:
         """
         if self.run is not None:
             return self.run
-        with contextlib.ExitStack() as while_measuring:
-            beside_another = False
-            if not self.brief:
-                turn = exclusive(self.machine, self._if_busy, console.out)
-                beside_another = while_measuring.enter_context(turn)
-            header, earlier = self._opened(console)
-            try:
+        # Before it waits for another measurement, which may be of the same journal.
+        opened = None if self.resume is None else self._reopened(self.resume)
+        try:
+            with contextlib.ExitStack() as while_measuring:
+                beside_another = False
+                if not self.brief:
+                    turn = exclusive(self.machine, self._if_busy, console.out)
+                    beside_another = while_measuring.enter_context(turn)
+                header, earlier = opened or (self._created(console), None)
                 self._measure(header, earlier, console, beside_another)
-            except UsageError:
-                self._close(refused=True)
-                raise
-            except BaseException:
-                self._close()
-                raise
+        except UsageError:
+            self._close(refused=True)
+            raise
+        except BaseException:
+            self._close()
+            raise
         self.medians_ns = block_medians(self._events)
         self.run = assemble(header, self._events)
         return self.run
 
-    def _opened(self, console: Console) -> tuple[Header, RunRecord | None]:
-        """The header of the journal, which is opened, and what an interrupted run measured."""
-        if self.resume is not None:
-            self.journal, header, self._events = Journal.reopen(self.resume)
-            try:
-                check_resumable(self.resume, header)
-                return header, run_so_far(self.resume, header, self._events)
-            except UsageError:
-                self._close()
-                raise
+    def _reopened(self, journal: Path) -> tuple[Header, RunRecord]:
+        """The header of the journal, which is opened, and what was measured."""
+        self.journal, header, self._events = Journal.reopen(journal)
+        try:
+            check_resumable(journal, header)
+            return header, run_so_far(journal, header, self._events)
+        except UsageError:
+            self._close()
+            raise
+
+    def _created(self, console: Console) -> Header:
+        """The header of a new journal, unless the run is brief."""
+        header = Header(self.plan, self.machine)
         if not self.brief:
             for journal in unfinished_runs(self._results):
                 console.out(f"an unfinished run is kept in {how_to_finish(journal)}")
-            self.journal = Journal.create(self._results, Header(self.plan, self.machine))
+            self.journal = Journal.create(self._results, header)
             if (why := commit_unknown(self._catalogue.root)) is not None:
                 console.out(f"the run file names no commit: {why}")
-        return Header(self.plan, self.machine), None
+        return header
 
     def _close(self, *, refused: bool = False) -> None:
         """Let go of the journal. It stays, unless it is that of a new run, which was refused."""
@@ -219,7 +224,7 @@ def measurement_of(asked: Namespace, plan: Callable[[Namespace], Plan]) -> Measu
         return Measurement(plan(asked), asked.results, asked.catalogue, if_busy=asked.if_busy)
     planned = {option.flag for option in OPTIONS if option.planned}
     refuse_plan([flag for flag in asked.given if flag in planned])
-    header, _ = read_journal(asked.resume)
+    header, _ = read_journal(asked.resume, bounded=False)
     check_resumable(asked.resume, header)
     catalogue = catalogue_of(header.plan.steps)
     return Measurement(

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from ..compare.views import comparison_view
-from ..errors import BenchError, MachineError, UnexpectedError, UsageError
+from ..errors import BenchError, MachineError, UnexpectedError, UsageError, for_terminal
 from ..matrix.case import Case
 from ..matrix.ceiling import Ceiling, ceilings_under
 from ..matrix.plan import Plan
@@ -23,6 +23,7 @@ from ..report import notes
 from ..report.render import render
 from ..report.terminal import table_width
 from ..roofline.views import ceilings_view
+from ..signals import interruption_behind
 from ..units import one_of
 from .clock import replay_block
 from .measurement import Measurement, refuse_plan
@@ -183,15 +184,15 @@ class Suite:
         with capture.global_and_fixture_disabled():
             try:
                 return measurement.measured(Console(stderr=True, highlight=False))
-            except KeyboardInterrupt as interruption:
-                self.interruption = interruption
             except BaseException as error:  # a plugin's time limit is no Exception
                 self._keep(error)
         pytest.exit("the measurement ended early")
 
     def _keep(self, error: BaseException) -> None:
         """Keep what ends the session for the summary."""
-        self.error = error if isinstance(error, BenchError) else UnexpectedError(error)
+        self.interruption = interruption_behind(error)
+        if self.interruption is None:
+            self.error = error if isinstance(error, BenchError) else UnexpectedError(error)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -270,6 +271,8 @@ class Suite:
         finally:
             if self.error is not None:
                 session.exitstatus = PYTEST_STATUS[self.error.exit_status]
+            elif self.interruption is not None:
+                session.exitstatus = pytest.ExitCode.INTERRUPTED
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
@@ -323,7 +326,7 @@ def _id(value: Any) -> Any:
 def _print_error(text: str) -> None:
     """As pytest prints wrong usage."""
     sys.stdout.flush()
-    print(f"ERROR: {text}\n", file=sys.stderr)
+    print(f"ERROR: {for_terminal(text)}\n", file=sys.stderr)
 
 
 def _expressions(config: pytest.Config) -> dict[str, str]:

@@ -80,6 +80,10 @@ def run_suite(
             arguments.append("--benchmark-quiet")
         try:
             status = int(pytest.main([*arguments, *words], plugins=[command]))
+        except OSError as error:
+            if error.filename is None:  # standard output went away
+                raise
+            raise UnexpectedError(error) from None
         except Exception as error:
             raise UnexpectedError(error) from None
     interruption = suite.interruption or command.interruption

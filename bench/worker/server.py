@@ -168,6 +168,7 @@ class Server:
             elapsed_ns=elapsed,
             readings_ns=readings,
             quantiles_ns={series: percentiles(values) for series, values in samples.items()},
+            least_ns=min(1, *(min(values) for values in samples.values())),
             means_ns={series: round(statistics.fmean(v)) for series, v in samples.items()},
             upper_tail_ns={series: upper_tail_mean(values) for series, values in samples.items()},
         )

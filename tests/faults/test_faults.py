@@ -103,7 +103,7 @@ ENDS = {
     11: ("failed", r"RuntimeError: the model is broken"),
     12: ("timeout", rf"no answer within {PREPARE_S:.0f} s"),
     13: ("failed", r"the worker exited with status 3.*"),
-    14: ("killed", r"the worker was killed by SIGKILL, perhaps for want of memory.*"),
+    14: ("killed", r"the worker was killed by SIGKILL, perhaps out of memory.*"),
     15: ("invalid", r"first loss nan, [\d.]+ in a float64 reference"),
     16: ("oom", r"RuntimeError: .*DefaultCPUAllocator: can't allocate memory.*"),
     17: ("invalid", r"loss ratio \S+ after 20 steps, .*"),

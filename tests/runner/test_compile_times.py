@@ -127,7 +127,7 @@ def test_a_second_process_that_did_not_find_everything_gives_no_warm_time(
         ("os._exit(3)", "the worker exited with status 3"),
         (
             "os.kill(os.getpid(), 9)",
-            "the worker was killed by SIGKILL, perhaps for want of memory",
+            "the worker was killed by SIGKILL, perhaps out of memory",
         ),
         ("__import__('time').sleep(600)", "no answer within 2 s"),
     ],

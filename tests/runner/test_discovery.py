@@ -109,6 +109,7 @@ def test_the_steps_of_an_earlier_run_are_found_here_or_above(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = steps_file(tmp_path)
+    (tmp_path / ".git").mkdir()
     for folder in (tmp_path, path.parent):
         monkeypatch.chdir(folder)
         assert catalogue_of("benchmarks/steps.py") == Catalogue((), "benchmarks/steps.py", tmp_path)

@@ -234,7 +234,7 @@ def test_one_that_kills_itself_is_killed_and_memory_may_be_why(
     started.append(worker := start(fake_side(body)))
     ended = lost(worker)
     assert ended.status == "killed"
-    assert ended.reason == "the worker was killed by SIGKILL, perhaps for want of memory"
+    assert ended.reason == "the worker was killed by SIGKILL, perhaps out of memory"
     assert str(ended) == ended.reason
 
 

@@ -409,7 +409,7 @@ def test_run_whose_worker_is_killed_goes_on_with_the_rest_and_exits_1(tmp_path: 
     (lost,) = (case for case in done.run.cases if case.status == "killed")
     (kept,) = (case for case in done.run.cases if case.status == "ok")
     reason = lost.reason or ""
-    assert reason.startswith("the worker was killed by SIGKILL, perhaps for want of memory")
+    assert reason.startswith("the worker was killed by SIGKILL, perhaps out of memory")
     assert len(done.run.workers) == 2
     assert [b["params"]["case"] for b in done.document["benchmarks"]] == [kept.id] * 4
     assert f"killed: {reason}: {lost.id}." in done.ran.stdout
