@@ -45,6 +45,9 @@ def main() -> NoReturn:
         status = _told(error)
     except KeyboardInterrupt as interruption:
         status = interrupted_status(interruption)
+        with contextlib.suppress(OSError):  # where the terminal was closed
+            sys.stdout.flush()
+        _drop_output()
     except BrokenPipeError:  # by `| head`
         _drop_output()
         status = PIPE_CLOSED

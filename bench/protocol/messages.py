@@ -262,12 +262,12 @@ class Block(msgspec.Struct, tag=True, frozen=True):
     """Reference loop to its reading just before the block."""
     quantiles_ns: dict[str, list[Whole]]
     """Series to its samples' percentiles, as QUANTILES has them."""
-    least_ns: Whole = 1
-    """The least sample of all series, where that is not positive."""
     means_ns: dict[str, Whole] = {}
     """Series to its samples' mean."""
     upper_tail_ns: dict[str, Whole] = {}
     """Series to the mean of its slow samples: timing.upper_tail_mean."""
+    least_ns: Whole = 1
+    """The least sample of all series, where that is not positive."""
 
 
 class EnergyMeasured(msgspec.Struct, tag=True, frozen=True):

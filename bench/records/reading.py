@@ -37,7 +37,7 @@ def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
                 f"than {most / 2**20:.0f} MiB are not read"
             )
         with path.open("rb") as file:
-            return file.read(most)  # though it grows
+            return file.read(found.st_size)  # though it grows
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 

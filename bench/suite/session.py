@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..errors import UnexpectedError
-from ..signals import Terminated, interrupted_status
+from ..signals import Terminated
 from .plugin import Suite
 
 DISPLAY_OPTIONS = (
@@ -62,8 +62,8 @@ def run_suite(
     conftest.py, configuration files nor environment variables are obeyed.
 
     0 all measured, 1 a case failed, 2 wrong usage or nothing to run, 4 the machine would not let us
-    finish, 5 a defect, 130 and 143 interrupted. Raises UnexpectedError for what pytest itself lets
-    through.
+    finish, 5 a defect. Raises KeyboardInterrupt where it was interrupted, UnexpectedError for what
+    pytest itself lets through, and OSError for output that is not taken.
     """
     loaded = dict.fromkeys((BENCHMARK_PLUGIN, *(name for name in plugins if name != BENCHMARK)))
     with contextlib.ExitStack() as until_started:
@@ -80,15 +80,15 @@ def run_suite(
             arguments.append("--benchmark-quiet")
         try:
             status = int(pytest.main([*arguments, *words], plugins=[command]))
-        except OSError as error:
-            if error.filename is None:  # standard output went away
-                raise
-            raise UnexpectedError(error) from None
         except Exception as error:
-            raise UnexpectedError(error) from None
+            lost_output = isinstance(error, OSError) and error.filename is None
+            if suite.interruption is None and lost_output:
+                raise
+            if suite.interruption is None:
+                raise UnexpectedError(error) from None
     interruption = suite.interruption or command.interruption
     if interruption is not None:
-        return interrupted_status(interruption)
+        raise interruption
     return EXIT_STATUS.get(status, status) if suite.error is None else suite.error.exit_status
 
 

@@ -85,6 +85,7 @@ class FakePairs:
     ended: dict[str, Ended] = field(default_factory=dict)
     without_phases: dict[str, str] = field(default_factory=dict)
     without_memory: dict[str, str] = field(default_factory=dict)
+    impossible_blocks: int = 0
 
     def survey(self) -> tuple[Hello, Hello]:
         if self.script.survey_error is not None:

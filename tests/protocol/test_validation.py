@@ -255,6 +255,7 @@ def test_a_block_with_a_time_that_is_not_positive_is_valid_and_impossible(time_n
         ("quantiles_ns", rows),
         ("readings_ns", {"dispatch": time_ns}),
         ("elapsed_ns", time_ns),
+        ("least_ns", time_ns),
     ):
         wrong: Block = replace(good, **{name: value})
         check(ID, "cpu", measure(PHASES_KIND), wrong)
