@@ -238,6 +238,8 @@ OPTIONS = (
     Option("replays", "calibrate", "runs of the gate to replay on them",
            whole_number(100, 1_000_000), "N", default=2000),
     # What is read from run files
+    Option("skip_unreadable", "compare rank trend", "leave out files that cannot be read, with a "
+           "line for each, instead of ending"),
     Option("by", "compare", "what to compare by: run or an axis", TEXT, "AXIS",
            otherwise="run, for several"),
     Option("by", "rank", "what to choose among", some_of(*CHOICES), "A,B",

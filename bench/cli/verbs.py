@@ -122,6 +122,13 @@ def ceilings(asked: Namespace) -> int:
     return _show(ceilings(asked.files), asked)
 
 
+def _readable(files: list[Path], skip: bool) -> list[Path]:
+    """The run files that are named; to `skip` leaves out those that cannot be read."""
+    from ..records.loading import readable
+
+    return readable(files) if skip else files
+
+
 def compare(asked: Namespace) -> int:
     if asked.roofline and not asked.limits:
         raise UsageError("--roofline is a chart of limits: add --limits")
@@ -134,18 +141,26 @@ def compare(asked: Namespace) -> int:
         from ..compare.verb import verdicts
 
         view, status = verdicts(
-            asked.files, asked.results, margin=asked.margin, threshold=asked.threshold
+            _readable(asked.files, asked.skip_unreadable),
+            asked.results,
+            margin=asked.margin,
+            threshold=asked.threshold,
         )
     elif asked.limits:
         _refuse_layout("--limits", asked, layout)
         from ..roofline.verb import limits
 
-        view = limits(asked.files, asked.results, phase=asked.phase, charts=asked.roofline)
+        view = limits(
+            _readable(asked.files, asked.skip_unreadable),
+            asked.results,
+            phase=asked.phase,
+            charts=asked.roofline,
+        )
     else:
         from ..compare.verb import compare
 
         view = compare(
-            asked.files,
+            _readable(asked.files, asked.skip_unreadable),
             asked.results,
             by=asked.by,
             reference=asked.reference,
@@ -167,14 +182,22 @@ def _refuse_layout(table: str, asked: Namespace, layout: list[str]) -> None:
 def rank(asked: Namespace) -> int:
     from ..rank.verb import rank
 
-    return _show(rank(asked.files, asked.results, by=asked.by, statistic=asked.statistic), asked)
+    return _show(
+        rank(
+            _readable(asked.files, asked.skip_unreadable),
+            asked.results,
+            by=asked.by,
+            statistic=asked.statistic,
+        ),
+        asked,
+    )
 
 
 def trend(asked: Namespace) -> int:
     from ..trend.verb import trend
 
     how = {"phase": asked.phase, "statistic": asked.statistic, "charts": asked.chart}
-    return _show(trend(asked.files, asked.results, **how), asked)
+    return _show(trend(_readable(asked.files, asked.skip_unreadable), asked.results, **how), asked)
 
 
 def repeatability(asked: Namespace) -> int:

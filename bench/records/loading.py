@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import UsageError
+from ..errors import UsageError, for_terminal
 from ..machine.checkout import root_of
 from .run_file import RunRecord
-from .store import OtherKind, latest_runs, load_cases
+from .store import OtherKind, latest_runs, load_cases, load_run
 
 T = TypeVar("T")
+STEPS_SUFFIX = ".py"
 
 
 def load_each(paths: Sequence[Path], load: Callable[[Path], T]) -> tuple[list[Path], list[T]]:
@@ -37,6 +38,27 @@ def load_each(paths: Sequence[Path], load: Callable[[Path], T]) -> tuple[list[Pa
     return kept, loaded
 
 
+def readable(paths: Sequence[Path]) -> list[Path]:
+    """The files without those that cannot be read, each of which is named on stderr with why.
+
+    Raises UsageError where none is left.
+    """
+    kept = []
+    for path in paths:
+        try:
+            if path.suffix != STEPS_SUFFIX:
+                load_run(path)
+        except OtherKind:
+            pass  # which `load_each` tells
+        except UsageError as error:
+            print(for_terminal(f"skipped: {error}"), file=sys.stderr)
+            continue
+        kept.append(path)
+    if paths and not kept:
+        raise UsageError("none of the files can be read")
+    return kept
+
+
 def run_labels(runs: Sequence[RunRecord], paths: Sequence[Path]) -> list[str]:
     """A label for each run: its machine where that is unique, else its file."""
     names = [run.machine.name for run in runs]
@@ -56,7 +78,7 @@ def is_of(run: RunRecord, steps: Path) -> bool:
 
 def split_steps(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """The run files among those named, and the files of steps, whose stored runs are meant."""
-    steps = [path for path in files if path.suffix == ".py"]
+    steps = [path for path in files if path.suffix == STEPS_SUFFIX]
     return [path for path in files if path not in steps], steps
 
 

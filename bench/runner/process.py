@@ -38,7 +38,7 @@ FAMILY = "SUMNET_BENCH_WORKER"
 """A variable of a worker, which what it starts inherits: by it children are found that left the
 worker's process group."""
 MAX_PRINTED = 16 * 2**20
-"""Bytes of a worker's output that are kept; then all of it is dropped, and keeping begins anew."""
+"""Bytes of a worker's output that are kept; with more of it, all are dropped."""
 WORDS_FROM = 64 * 2**10
 """The last bytes of it in which the reason of an end is looked for."""
 LOOK_S = 0.25
@@ -182,7 +182,7 @@ class WorkerProcess:
             text = line[:80].decode(errors="replace")
             why = f"the worker's reply could not be read: {text!r} ({error})"
             raise WorkerLost("failed", why) from None
-        self._printed = os.fstat(self._output.fileno()).st_size
+        self._printed = self._bound_output()
         return reply
 
     def _read_line(self, deadline_s: float) -> bytes:
@@ -203,11 +203,16 @@ class WorkerProcess:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
 
-    def _bound_output(self) -> None:
-        """Let a worker that goes on printing not fill the disk; it appends, so it may go on."""
-        if os.fstat(self._output.fileno()).st_size > MAX_PRINTED:
+    def _bound_output(self) -> int:
+        """Let a worker that goes on printing not fill the disk; the size of its output.
+
+        It appends, so that what it prints next stands at the beginning.
+        """
+        size = os.fstat(self._output.fileno()).st_size
+        if size > MAX_PRINTED:
             os.ftruncate(self._output.fileno(), 0)
-            self._printed = 0
+            size = self._printed = 0
+        return size
 
     def _death(self) -> WorkerLost:
         try:

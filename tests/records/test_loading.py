@@ -1,5 +1,6 @@
 """What a glob of the results folder meets: runs are read, other files of ours are left out."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,12 +9,14 @@ import numpy as np
 import pytest
 
 from bench.cli import main
+from bench.errors import UsageError
 from bench.matrix.ceiling import Ceiling
 from bench.records.gate_report import write_report
-from bench.records.loading import is_of
+from bench.records.loading import is_of, readable
 from bench.records.store import REPORT, RUN, kind_of, load_run
 from tests import synthetic
 from tests.cases import sumnet
+from tests.commands import invoke
 from tests.gate.gating import correlated, records, report
 from tests.synthetic import Moods
 
@@ -169,3 +172,27 @@ def test_kind_is_recognised_by_content_whatever_the_files_name(folder: Path) -> 
     written = msgspec.to_builtins(report())
     assert kind_of(written) is REPORT
     assert [kind_of(other) for other in ({}, [], None, 7, {"reference_loops": {}})] == [None] * 5
+
+
+def test_what_cannot_be_read_is_left_out_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = synthetic.run_file(tmp_path / "good.json", synthetic.run({sumnet(): 1e5}))
+    broken, pipe = tmp_path / "broken.json", tmp_path / "pipe.json"
+    broken.write_bytes(good.read_bytes()[:100])
+    os.mkfifo(pipe)
+    files = [broken, good, pipe, tmp_path / "none.json"]
+    assert readable(files) == [good]
+    said = capsys.readouterr().err.splitlines()
+    assert [str(path) in line for path, line in zip([broken, *files[2:]], said, strict=True)] == [
+        True,
+        True,
+        True,
+    ]
+    with pytest.raises(UsageError):
+        readable([broken])
+    for verb in ("compare", "rank", "trend"):
+        done = invoke(verb, *files, "--results", tmp_path)
+        assert done.exit_code == 2, verb
+        done = invoke(verb, *files, "--skip-unreadable", "--results", tmp_path)
+        assert done.exit_code == 0 and "skipped" in done.error, done.error
