@@ -239,7 +239,7 @@ RULES: tuple[tuple[str, Check, str], ...] = (
     (READS + r"|python -m bench (profile|ceilings) A\.json", runs, ""),
     (r"python -m bench trend$", parses, "reads this machine's own results"),
     (r"python -m bench list (?!--verify)", runs, ""),
-    (r"python -m bench calibrate results/", parses, "replays for minutes; a test below makes 100"),
+    (r"python -m bench calibrate results/", parses, "replays for minutes; a test of it makes 100"),
     (r"python -m bench run ?", collects, "measures for minutes; tests below measure a little"),
     (r"python -m pytest bench/suite/.*--collect-only", runs, ""),
     (r"python -m bench regress .*--device|python -m bench ceilings --device", parses, "no GPU"),
@@ -276,11 +276,10 @@ def test_command_does_or_parses_as_the_document_says(command: Command, folder: P
         ("run", f"{sumnet().id} --budget 1 --replicates 1"),
         ("profile", f"{sumnet(optimizer='adam').id} --traces traces"),
         ("ceilings", "--dtype float32 -k op"),
-        ("calibrate", "results/amd-epyc-2c-24gib/gate/identical-*.json --replays 100"),
     ],
 )
 def test_measuring_verbs_measure_a_little(verb: str, words: str, folder: Path) -> None:
-    """But for the gate, whose whole runs take minutes and are tests of it."""
+    """But for the gate and its replays, which take minutes and have tests of their own."""
     done = run(f"python -m bench {verb} {words}", folder)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -12,6 +12,7 @@ from bench.protocol.subject import subject_hash
 from bench.records.gate_report import GateReport, SeriesVerdict, load_report, write_report
 from bench.records.verdicts import EQUIVALENT
 from tests.cases import sumnet
+from tests.commands import invoke
 from tests.gate import faking
 from tests.gate.gating import correlated, records, report
 from tests.suite.driving import ROOT, finish, start
@@ -30,12 +31,14 @@ def command(*words: object) -> tuple[int, str, str]:
 
 @pytest.mark.slow
 def test_tables_give_false_alarms_detection_and_intervals_with_their_uncertainty(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bench.gate.calibrate.BATCH", 10)  # the least replays of a slowdown
     path = tmp_path / "pairs.json"
     write_report(path, identical(recorded=True))
-    status, out, err = command(path, "--replays", 100)
-    assert (status, err) == (0, "")
+    done = invoke("calibrate", path, "--replays", 100)
+    assert (done.exit_code, done.error) == (0, "")
+    out = done.stdout
     assert re.search(r"\| +replayed \| +100 \| +\d\S*% \(\S+% to \S+%\)", out)
     for size in ("+1%", "+2%", "+5%"):
         for affected in ("all", "every tenth"):

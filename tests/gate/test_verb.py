@@ -84,7 +84,10 @@ def test_slower_forward_pass_is_called_and_named(
     path = tmp_path / "of" / "report.json"
     sides = ["--base", ROOT, "--head", slower]
     cases = ["--batch", "2", "--optimizer", "sgd", "--preset", "seed"]
-    done = finish(regress(temporary, *sides, *cases, "--report", path, "--format", "plain"))
+    for _ in range(2):  # once more where other tests disturbed an A/A control
+        done = finish(regress(temporary, *sides, *cases, "--report", path, "--format", "plain"))
+        if load_report(path).outcome != "invalid":
+            break
     assert done.returncode == 1, done.stdout + done.stderr
     report = load_report(path)
     assert report.outcome == "regressed"

@@ -27,10 +27,10 @@ def test_other_ways_to_measure_ceilings_run_in_turn_with_ours() -> None:
         "tests/crosschecks/test_ceilings_crosscheck.py",
         "--benchmark-disable",
         "-k",
-        "65536 or float64-64",
+        "float64-64",
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "3 passed" in ran.stdout
+    assert "1 passed" in ran.stdout
 
 
 def test_they_are_not_collected_unless_they_are_named() -> None:
