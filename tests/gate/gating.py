@@ -1,6 +1,7 @@
 """Pairs of the gate made from known effects, for tests."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy import stats
 
 from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
-from bench.records.gate_report import GateReport, PairRecord, Rules, SideRecord
+from bench.records.gate_report import GateReport, PairRecord, Rules, SideRecord, load_report
 from tests import synthetic
 from tests.cases import sumnet
 
@@ -97,3 +98,8 @@ def report(
         "pairs": list(pairs),
     }
     return GateReport(**(fields | changes))
+
+
+def compared(path: Path) -> list[PairRecord]:
+    """The pairs of base and head in a report that may not be there yet."""
+    return [pair for pair in load_report(path).pairs if not pair.control] if path.exists() else []

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.gate_report import GateReport, PairRecord, load_report
+from bench.records.gate_report import GateReport, load_report
+from tests.gate.gating import compared
 from tests.gate.repositories.making import LIBRARY, STEPS, commit
 from tests.gate.sides.making import git
 from tests.suite.driving import finish, start, wait_for
@@ -34,11 +35,6 @@ def regress(top: Path, *words: str) -> tuple[subprocess.CompletedProcess[str], G
     done = subprocess.run(command, cwd=top, env=environment, capture_output=True, text=True)
     assert "Traceback" not in done.stdout + done.stderr
     return done, load_report(report) if report.exists() else None
-
-
-def compared(path: Path) -> list[PairRecord]:
-    """The pairs of base and head in a report that may not be there yet."""
-    return [pair for pair in load_report(path).pairs if not pair.control] if path.exists() else []
 
 
 def words_of(report: GateReport | None) -> set[str]:
