@@ -15,9 +15,9 @@ Count = Annotated[int, Meta(ge=0, le=MOST)]
 """Also of bytes, and of nanoseconds that may be none."""
 Positive = Annotated[int, Meta(ge=1, le=MOST)]
 LARGEST = {int: MOST, float: 1e18}
-Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
-Amount = Annotated[float, Meta(ge=0, le=1e18)]
-AtLeastOne = Annotated[float, Meta(ge=1, le=1e18)]
+Number = Annotated[float, Meta(ge=-LARGEST[float], le=LARGEST[float])]
+Amount = Annotated[float, Meta(ge=0, le=LARGEST[float])]
+AtLeastOne = Annotated[float, Meta(ge=1, le=LARGEST[float])]
 """Nanoseconds between whole ones, or the work of a sample."""
 Seconds = Annotated[float, Meta(ge=0, le=1e11)]
 """A duration, or a moment since the epoch: the calendar ends some thousands of years later."""

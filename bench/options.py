@@ -61,6 +61,8 @@ whose least p is 2^-9, though it can at later ones; below 0.1% the random patter
 are too few to resolve it."""
 CHOICES = ("run", "device", "dtype", "implementation", "compile", "threads")
 """What `rank` can choose among; the batch size, the optimizer and the net are the task."""
+STEPS_SUFFIX = ".py"
+"""Of a file that declares steps."""
 WAIT, REFUSE, MEASURE = IF_BUSY = ("wait", "refuse", "measure")
 """What a command does while another one measures: wait for its end, end itself, or measure too."""
 FORMATS = ("github", "plain", "html", "latex", "tsv", "csv")

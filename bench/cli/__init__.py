@@ -13,9 +13,9 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import BenchError, MachineError, UnexpectedError, UsageError, for_terminal
-from ..options import COMMAND, VERBS, options_of, parser_of, values_of
+from ..options import COMMAND, STEPS_SUFFIX, VERBS, options_of, parser_of, values_of
 from ..signals import interrupted_status, interruption_behind, raise_on_signals
-from .steps import RUN_SUFFIXES, STEPS_SUFFIX
+from .steps import RUN_SUFFIXES
 from .verbs import BODIES
 
 PIPE_CLOSED = 128 + 13

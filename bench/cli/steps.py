@@ -5,9 +5,9 @@ from argparse import Namespace
 from pathlib import Path
 
 from ..errors import UsageError
+from ..options import STEPS_SUFFIX
 from ..project import configured_steps
 
-STEPS_SUFFIX = ".py"
 RUN_SUFFIXES = (".json", ".journal")
 """Of stored runs."""
 

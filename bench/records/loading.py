@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from ..errors import UsageError, for_terminal
 from ..machine.checkout import root_of
+from ..options import STEPS_SUFFIX
 from .run_file import RunRecord
 from .store import OtherKind, latest_runs, load_cases, load_run
 
 T = TypeVar("T")
-STEPS_SUFFIX = ".py"
 
 
 def load_each(paths: Sequence[Path], load: Callable[[Path], T]) -> tuple[list[Path], list[T]]:

@@ -179,9 +179,10 @@ class Journal:
         with _reporting_errors(path):
             journal = cls(path)
         try:
-            header, events = read_journal(path, bounded=False)  # once nobody else writes to it
+            content = read_bytes(path, sys.maxsize)  # once nobody else writes to it
+            header, events = _parsed(path, content, sys.maxsize)
             with _reporting_errors(path):
-                os.truncate(path, read_bytes(path, sys.maxsize).rfind(b"\n") + 1)
+                os.truncate(path, content.rfind(b"\n") + 1)
         except BaseException:
             journal.close()
             raise
@@ -221,11 +222,16 @@ def read_journal(path: Path, *, bounded: bool = True) -> tuple[Header, list[Even
     One of more than half an hour of measuring may be larger than files are that are only read; to
     resume it, it is read whole. Raises UsageError where it is not a journal.
     """
-    content = read_bytes(path, MAX_BYTES if bounded else sys.maxsize)
+    if not bounded:
+        return _parsed(path, read_bytes(path, sys.maxsize), sys.maxsize)
+    return _parsed(path, read_bytes(path, MAX_BYTES), MAX_VALUES)
+
+
+def _parsed(path: Path, content: bytes, most: int) -> tuple[Header, list[Event]]:
+    """The header and events that a journal's content holds, of at most so many values."""
     if not (whole := content[: content.rfind(b"\n") + 1]):
         raise UsageError(f"{path} is not a journal of this suite: its first line is cut off")
     try:
-        most = MAX_VALUES if bounded else sys.maxsize
         first, _, rest = cleaned(path, whole, most).partition(b"\n")
         _check_schema(path, msgspec.json.decode(first, type=_Version))
         header = msgspec.json.decode(first, type=Header)

@@ -137,9 +137,8 @@ class Pool:
             except NotStarted as error:
                 if not error.killed or start == STARTS:
                     raise
-                self._on_lost(
-                    redacted(str(error))
-                )  # what killed it, such as too little memory, may be over
+                # What killed it, such as too little memory, may be over.
+                self._on_lost(redacted(str(error)))
         self._on_start()
 
     def _start(self, settings: Sequence[tuple[str, int]]) -> None:

@@ -1,16 +1,13 @@
 """From an empty repository with a model to pairs with a change, as docs/own-steps.md says it."""
 
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from bench.records.gate_report import load_report
 from tests.examples.test_page import BLOCKS
-from tests.gate.gating import compared
-from tests.suite.driving import finish, start, wait_for
+from tests.gate.first_pair import interrupted_once_compared
 
 ROOT = Path(__file__).parents[2]
 MODEL = """
@@ -56,19 +53,13 @@ def commit_all(root: Path) -> None:
 
 @pytest.mark.slow
 def test_slower_model_is_found(repository: Path) -> None:
-    report = repository / "report.json"
     (repository / "mylib" / "__init__.py").write_text(MODEL.replace(*SLOWER))
-    words = ("regress", "--base", "HEAD", "--batch", "32", "--report", report)
-    process = start("bench", *words, cwd=repository, PYTHONPATH=str(ROOT))
-    wait_for("the first pair or the end", lambda: process.poll() is not None or compared(report))
-    process.send_signal(signal.SIGINT)  # what it takes to a verdict, other tests wait for
-    done = finish(process)
-    assert done.returncode == 130, done.stderr
-    found = load_report(report)
+    words = ("--base", "HEAD", "--batch", "32")
+    found, pair = interrupted_once_compared(repository, repository / "report.json", *words)
     series = [name for _, name in found.series]
-    effect = compared(report)[0].lower_quartile[series.index("forward")]
+    effect = pair.lower_quartile[series.index("forward")]
     assert effect is not None and effect > 0.05, "by a fifth, as a rule"
-    ((base, head),) = compared(report)[0].peak_bytes.values()
+    ((base, head),) = pair.peak_bytes.values()
     assert head > 1.1 * base
 
 
@@ -80,15 +71,6 @@ def test_example_is_measured_in_a_checkout_of_this_suite(tmp_path: Path) -> None
         shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
     commit_all(root)
     subprocess.run(["git", "apply", "changes/slower.diff"], cwd=root / example, check=True)
-    report = tmp_path / "report.json"
-    words = ("regress", example / "steps.py", "--base", "HEAD", "--report", report)
-    process = start("bench", *words, cwd=root, PYTHONPATH=str(root))
-    wait_for(
-        "the first pair or the end",
-        lambda: process.poll() is not None or (report.exists() and load_report(report).pairs),
-    )
-    process.send_signal(signal.SIGINT)  # what it takes to a verdict, other tests wait for
-    done = finish(process)
-    assert done.returncode == 130, done.stderr
-    found = load_report(report)
+    words = (example / "steps.py", "--base", "HEAD")
+    found, _ = interrupted_once_compared(root, tmp_path / "report.json", *words, suite=root)
     assert found.series == [(found.comparisons[0].id, "train_step")]

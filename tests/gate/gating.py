@@ -1,7 +1,6 @@
 """Pairs of the gate made from known effects, for tests."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from scipy import stats
 
 from bench.matrix.case import Case
 from bench.matrix.comparison import Comparison
-from bench.records.gate_report import GateReport, PairRecord, Rules, SideRecord, load_report
+from bench.records.gate_report import GateReport, PairRecord, Rules, SideRecord
 from tests import synthetic
 from tests.cases import sumnet
 
@@ -98,8 +97,3 @@ def report(
         "pairs": list(pairs),
     }
     return GateReport(**(fields | changes))
-
-
-def compared(path: Path) -> list[PairRecord]:
-    """The pairs of base and head in a report that may not be there yet."""
-    return [pair for pair in load_report(path).pairs if not pair.control] if path.exists() else []

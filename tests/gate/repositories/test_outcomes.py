@@ -1,7 +1,6 @@
 """Whole runs of `regress` on repositories with steps of their own."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.records.gate_report import GateReport, load_report
-from tests.gate.gating import compared
+from tests.gate.first_pair import interrupted_once_compared
 from tests.gate.repositories.making import LIBRARY, STEPS, commit
 from tests.gate.sides.making import git
-from tests.suite.driving import finish, start, wait_for
 from tests.test_structure import ROOT
 
 SLOWER = """\
@@ -80,17 +78,10 @@ def test_other_steps_go_on_where_one_has_no_baseline(top: Path) -> None:
     steps = f"{STEPS}\n\n@training_step{second}"
     commit(top, {"mylib/net.py": SLOWER, "mylib/new.py": LIBRARY, "benchmarks/steps.py": steps})
     (top / "pyproject.toml").write_text('[tool.sumnet-bench]\nsteps = "benchmarks/steps.py"\n')
-    path = top.parent / "report.json"
-    words = ("regress", "--build", "true", "--report", path)
-    process = start("bench", *words, cwd=top, PYTHONPATH=str(ROOT))
-    wait_for("the first pair or the end", lambda: process.poll() is not None or compared(path))
-    process.send_signal(signal.SIGINT)  # what it takes to a verdict, other tests wait for
-    done = finish(process)
-    assert done.returncode == 130, done.stderr
-    report = load_report(path)
+    report, pair = interrupted_once_compared(top, top.parent / "report.json", "--build", "true")
     (ended,) = report.ended
     assert ended.startswith("second/") and report.ended_as[ended] == "no baseline"
-    measured = zip(report.series, compared(path)[0].lower_quartile, strict=True)
+    measured = zip(report.series, pair.lower_quartile, strict=True)
     effects = {series: effect for (name, series), effect in measured if name.startswith("tiny/")}
     assert effects["forward"] is not None and effects["forward"] > 0.05
     assert git(top, "status", "--porcelain") == "?? pyproject.toml"
